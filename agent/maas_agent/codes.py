@@ -1,0 +1,31 @@
+"""Codes of error results: stable words a program can act on, each with what it means."""
+
+EMPTY = "empty"
+TOO_LARGE = "too_large"
+WRONG_SHAPE = "wrong_shape"
+WRONG_DTYPE = "wrong_dtype"
+NOT_FINITE = "not_finite"
+BAD_JSON = "bad_json"
+BAD_IMAGE = "bad_image"
+UNSUPPORTED = "unsupported"
+BAD_ID = "bad_id"
+OVERLOADED = "overloaded"
+WORKER_DIED = "worker_died"
+TIMEOUT = "timeout"
+INTERNAL = "internal"
+
+MEANING = {
+    EMPTY: "the payload has no bytes",
+    TOO_LARGE: "the payload, image or batch is larger than the pipeline accepts",
+    WRONG_SHAPE: "the number of values or their shape is not that of a sample",
+    WRONG_DTYPE: "a value does not fit the sample's type",
+    NOT_FINITE: "a value is NaN or infinite",
+    BAD_JSON: "the payload was taken for JSON and is none, or not in a known form",
+    BAD_IMAGE: "the image is damaged, truncated or of a kind that is not read",
+    UNSUPPORTED: "the content type is not one this pipeline reads",
+    BAD_ID: "the id in the topic holds more than one level, or is too long",
+    OVERLOADED: "the queue was full and this input was the oldest in it",
+    WORKER_DIED: "this input was being processed when two workers died",
+    TIMEOUT: "the pipeline did not serve in time",
+    INTERNAL: "a defect in maas-edge or in the model; the log has more",
+}

@@ -1,0 +1,58 @@
+"""One line an event on standard error: ``event key=value ...``, with a journald priority under systemd.
+
+The priority prefix ``<N>`` is that of sd-daemon(3); journald strips it and files the line under it.
+"""
+
+import os
+import sys
+import time
+from typing import Any
+
+_PRIORITY = {"debug": 7, "info": 6, "warning": 4, "error": 3, "critical": 2}
+
+
+class Log:
+    """Writes events of one process; ``component`` says which (hub, worker, puller)."""
+
+    def __init__(self, component: str, *, debug: bool = False) -> None:
+        self._component = component
+        self._debug = debug
+        self._journald = "JOURNAL_STREAM" in os.environ or "NOTIFY_SOCKET" in os.environ
+
+    def debug(self, event: str, **fields: Any) -> None:
+        """For a developer; shown with ``--verbose`` only."""
+        if self._debug:
+            self._write("debug", event, fields)
+
+    def info(self, event: str, **fields: Any) -> None:
+        """Something a person may want to know happened."""
+        self._write("info", event, fields)
+
+    def warning(self, event: str, **fields: Any) -> None:
+        """Something went wrong and is dealt with."""
+        self._write("warning", event, fields)
+
+    def error(self, event: str, **fields: Any) -> None:
+        """Something went wrong and a person should look."""
+        self._write("error", event, fields)
+
+    def critical(self, event: str, **fields: Any) -> None:
+        """The process ends over this."""
+        self._write("critical", event, fields)
+
+    def _write(self, level: str, event: str, fields: dict[str, Any]) -> None:
+        head = f"<{_PRIORITY[level]}>" if self._journald else time.strftime("%H:%M:%S ") + f"{level:<7} "
+        details = "".join(f" {key}={_quoted(value)}" for key, value in fields.items() if value is not None)
+        try:
+            sys.stderr.write(f"{head}{self._component}: {event}{details}\n")
+            sys.stderr.flush()
+        except OSError:
+            pass  # a full or closed log must not stop the device
+
+
+def _quoted(value: Any) -> str:
+    # A value never breaks the line: control characters become escapes.
+    text = str(value)
+    if text and text.isprintable() and not any(c in text for c in ' "='):
+        return text
+    return '"' + text.encode("unicode_escape").decode("ascii").replace('"', '\\"') + '"'

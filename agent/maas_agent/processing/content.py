@@ -1,0 +1,40 @@
+"""Which of the known forms a payload has: by MQTT 5 content type, else by configuration, else by magic bytes."""
+
+from typing import Literal
+
+from maas_agent import codes
+from maas_agent.errors import DecodeError
+
+Form = Literal["raw", "json", "image"]
+
+_BY_CONTENT_TYPE: dict[str, Form] = {
+    "application/octet-stream": "raw",
+    "application/json": "json",
+    "text/json": "json",
+    "image/png": "image",
+    "image/jpeg": "image",
+}
+_PNG = b"\x89PNG\r\n\x1a\n"
+_JPEG = b"\xff\xd8\xff"
+
+
+def form_of(payload: bytes, content_type: str | None, configured: Form | None, sample_bytes: int) -> Form:
+    """Tell how ``payload`` is to be read.
+
+    ``sample_bytes`` is the size of one raw sample: bytes of exactly that size are raw even when they happen to
+    begin like an image or like JSON. Raises `DecodeError` (``unsupported``) for a content type nobody reads.
+    """
+    if content_type:
+        essence = content_type.partition(";")[0].strip().lower()
+        if essence not in _BY_CONTENT_TYPE:
+            raise DecodeError(codes.UNSUPPORTED, f"content type {essence!r}: send one of {', '.join(_BY_CONTENT_TYPE)}")
+        return _BY_CONTENT_TYPE[essence]
+    if configured is not None:
+        return configured
+    if len(payload) == sample_bytes:
+        return "raw"
+    if payload.startswith((_PNG, _JPEG)):
+        return "image"
+    if payload[:64].lstrip()[:1] in (b"[", b"{"):
+        return "json"
+    return "raw"

@@ -1,0 +1,79 @@
+"""The Open Inference Protocol v2, JSON over any transport: requests in, responses out.
+
+Source: the Open Inference Protocol specification (KServe), "Inference Request JSON Object" and "Inference Response JSON
+Object". Binary tensor extensions are not part of it and not read.
+"""
+
+from typing import Any
+
+import msgspec
+import numpy as np
+from numpy.typing import NDArray
+
+from maas_agent import codes
+from maas_agent.errors import DecodeError
+
+DATATYPES = {
+    "BOOL": "bool",
+    "UINT8": "uint8",
+    "INT8": "int8",
+    "INT16": "int16",
+    "INT32": "int32",
+    "INT64": "int64",
+    "FP16": "float16",
+    "FP32": "float32",
+    "FP64": "float64",
+}
+
+
+class RequestInput(msgspec.Struct, frozen=True):
+    """One tensor of a request. Fields the protocol allows and this does not use are ignored."""
+
+    name: str
+    shape: tuple[int, ...]
+    datatype: str
+    data: list[Any]
+
+
+class Request(msgspec.Struct, frozen=True):
+    """An inference request."""
+
+    inputs: tuple[RequestInput, ...]
+    id: str | None = None
+
+
+class ResponseOutput(msgspec.Struct, frozen=True):
+    """One tensor of a response: the real (dequantized) values, flattened row-major."""
+
+    name: str
+    shape: tuple[int, ...]
+    datatype: str
+    data: list[float]
+
+
+class Response(msgspec.Struct, frozen=True, omit_defaults=True):
+    """An inference response; ``parameters`` carries the device's own result beside the tensors."""
+
+    model_name: str
+    model_version: str
+    id: str
+    outputs: tuple[ResponseOutput, ...]
+    parameters: dict[str, Any] = {}
+
+
+def request_tensor(request: Request) -> NDArray[np.generic]:
+    """The tensor of a request with exactly one input, in the shape and type it states; raises `DecodeError`."""
+    if len(request.inputs) != 1:
+        raise DecodeError(codes.WRONG_SHAPE, f"the request has {len(request.inputs)} inputs, this model has 1")
+    tensor = request.inputs[0]
+    if tensor.datatype not in DATATYPES:
+        raise DecodeError(codes.WRONG_DTYPE, f"datatype {tensor.datatype!r}: send one of {', '.join(DATATYPES)}")
+    try:
+        values = np.asarray(tensor.data)
+        if values.dtype.kind not in "biuf":
+            raise DecodeError(codes.WRONG_DTYPE, "the data of the request are not numbers")
+        return values.reshape(tensor.shape)
+    except (ValueError, OverflowError):
+        raise DecodeError(
+            codes.WRONG_SHAPE, f"the data of the request do not have the shape {list(tensor.shape)}"
+        ) from None

@@ -1,0 +1,49 @@
+"""Model outputs to answers: dequantization, then what the manifest says of the output."""
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from maas_agent.bundle.manifest import Classification, Output, Quantization, Raw
+
+Answer = dict[str, Any]
+
+
+def dequantize(values: NDArray[np.generic], quantization: Quantization | None) -> NDArray[np.float32]:
+    """Stored values to real ones: ``(stored - zero_point) * scale`` as float32."""
+    if quantization is None:
+        return values.astype(np.float32, copy=False)
+    shifted = values.astype(np.float32) - np.float32(quantization.zero_point)
+    return shifted * np.float32(quantization.scale)
+
+
+def postprocessor(spec: Output) -> Callable[[NDArray[np.float32]], Answer]:
+    """Build the function that turns one sample's real output values into its answer (JSON-ready)."""
+    match spec.postprocess:
+        case Classification() as classification:
+            return _classifier(classification, spec.labels)
+        case Raw():
+            return lambda values: {"values": values.reshape(spec.tensor.shape).tolist()}
+
+
+def activate(values: NDArray[np.float32], activation: str) -> NDArray[np.float32]:
+    """Apply ``softmax`` or ``sigmoid`` along the last axis; ``none`` returns the values."""
+    if activation == "softmax":
+        exponentials = np.exp(values - values.max(axis=-1, keepdims=True))
+        return np.asarray(exponentials / exponentials.sum(axis=-1, keepdims=True), dtype=np.float32)
+    if activation == "sigmoid":
+        return np.asarray(1 / (1 + np.exp(-values)), dtype=np.float32)
+    return values
+
+
+def _classifier(spec: Classification, labels: tuple[str, ...]) -> Callable[[NDArray[np.float32]], Answer]:
+    def classify(values: NDArray[np.float32]) -> Answer:
+        scores = activate(values.reshape(-1), spec.activation)
+        # A stable sort: among equal scores the lower class wins, on every machine.
+        best = np.argsort(-scores, kind="stable")[: spec.top].tolist()
+        top = [[labels[i] if labels else str(i), round(float(scores[i]), 6)] for i in best]
+        return {"label": top[0][0], "score": top[0][1], "top": top}
+
+    return classify

@@ -1,0 +1,83 @@
+"""The CPU: LiteRT's interpreter with XNNPACK, or ``tflite-runtime`` where there is no LiteRT (32-bit ARM)."""
+
+import importlib
+import importlib.metadata
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from maas_agent.bundle.manifest import Quantization, Tensor
+from maas_agent.errors import RuntimeFailure, UnavailableError
+from maas_agent.runtime.interface import Array, Model
+
+_LIBRARIES = (
+    ("ai-edge-litert", "ai_edge_litert.interpreter"),
+    ("tflite-runtime", "tflite_runtime.interpreter"),
+)
+
+
+class CpuModel:
+    """A model in the interpreter; see `maas_agent.runtime.interface.Model`."""
+
+    def __init__(self, interpreter: Any) -> None:
+        self._interpreter = interpreter
+        input_details = interpreter.get_input_details()
+        output_details = interpreter.get_output_details()
+        self.inputs = tuple(_tensor(detail) for detail in input_details)
+        self.outputs = tuple(_tensor(detail) for detail in output_details)
+        self._input_indexes = [detail["index"] for detail in input_details]
+        self._output_indexes = [detail["index"] for detail in output_details]
+
+    def run(self, inputs: list[Array]) -> list[Array]:
+        """Run one inference; raises `RuntimeFailure` if a tensor does not fit or an op fails."""
+        try:
+            for index, values in zip(self._input_indexes, inputs, strict=True):
+                self._interpreter.set_tensor(index, values)
+            self._interpreter.invoke()
+            return [self._interpreter.get_tensor(index) for index in self._output_indexes]
+        except (ValueError, RuntimeError) as error:
+            raise RuntimeFailure(f"inference failed: {error}") from None
+
+
+class CpuAccelerator:
+    """Runs models on the processor; see `maas_agent.runtime.interface.Accelerator`."""
+
+    name = "cpu"
+
+    def runtime(self) -> str:
+        """The interpreter library that is installed, and its version."""
+        distribution, _ = _library()
+        return f"{distribution} {importlib.metadata.version(distribution)}"
+
+    def load(self, path: Path, threads: int) -> Model:
+        """Load ``path`` with ``threads`` threads and allocate its tensors."""
+        _, module = _library()
+        try:
+            interpreter = module.Interpreter(model_path=str(path), num_threads=threads)
+            interpreter.allocate_tensors()
+            return CpuModel(interpreter)
+        except (ValueError, RuntimeError) as error:
+            raise RuntimeFailure(f"{path.name} cannot be loaded: {error}") from None
+
+
+def _library() -> tuple[str, Any]:
+    for distribution, module in _LIBRARIES:
+        try:
+            return distribution, importlib.import_module(module)
+        except ImportError:
+            continue
+    raise UnavailableError("no interpreter is installed: pip install ai-edge-litert (32-bit ARM: tflite-runtime)")
+
+
+def _tensor(detail: dict[str, Any]) -> Tensor:
+    parameters = detail["quantization_parameters"]
+    quantization = None
+    if len(parameters["scales"]) == 1:
+        quantization = Quantization(float(parameters["scales"][0]), int(parameters["zero_points"][0]))
+    return Tensor(
+        name=detail["name"],
+        shape=tuple(int(size) for size in detail["shape"]),
+        dtype=np.dtype(detail["dtype"]).name,
+        quantization=quantization,
+    )

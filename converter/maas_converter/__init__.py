@@ -1,0 +1,1 @@
+"""The workstation side of maas-edge: imports, quantizes, proves, packs and publishes models."""
