@@ -9,9 +9,7 @@ BAD_JSON = "bad_json"
 BAD_IMAGE = "bad_image"
 UNSUPPORTED = "unsupported"
 BAD_ID = "bad_id"
-OVERLOADED = "overloaded"
 WORKER_DIED = "worker_died"
-TIMEOUT = "timeout"
 INTERNAL = "internal"
 
 MEANING = {
@@ -24,8 +22,6 @@ MEANING = {
     BAD_IMAGE: "the image is damaged, truncated or of a kind that is not read",
     UNSUPPORTED: "the content type is not one this pipeline reads",
     BAD_ID: "the id in the topic holds more than one level, or is too long",
-    OVERLOADED: "the queue was full and this input was the oldest in it",
     WORKER_DIED: "this input was being processed when two workers died",
-    TIMEOUT: "the pipeline did not serve in time",
     INTERNAL: "a defect in maas-edge or in the model; the log has more",
 }

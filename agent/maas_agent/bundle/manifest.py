@@ -213,7 +213,7 @@ def encode_manifest(manifest: Manifest) -> bytes:
 def decode_manifest(data: bytes) -> Manifest:
     """Read and check a manifest.
 
-    Raises `BundleError` if it is too large, no manifest, of a schema this code does not know, or inconsistent in itself.
+    Raises `BundleError` if it is too large, no manifest, of an unknown schema, or inconsistent in itself.
     """
     if len(data) > MAX_MANIFEST_BYTES:
         raise BundleError(f"manifest is {len(data)} bytes, at most {MAX_MANIFEST_BYTES} are read")

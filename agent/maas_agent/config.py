@@ -1,0 +1,255 @@
+"""agent.toml: what a person configures, as structs whose defaults run.
+
+Secrets are never in here, only the paths of files that hold them.
+"""
+
+import difflib
+import re
+import socket
+import tomllib
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import msgspec
+
+from maas_agent.bundle.version import VersionRange
+from maas_agent.errors import ConfigError, DataError
+from maas_agent.processing.content import Form
+from maas_agent.toml_lines import line_of
+
+ID = re.compile(r"^[^/+#$\x00-\x1f\x7f][^/+#\x00-\x1f\x7f]{0,63}$")
+_NO_DEVICE_ID = {"groups"}
+_NO_PIPELINE_NAME = {"status", "metrics", "desired", "cmd"}
+
+Seconds = Annotated[float, msgspec.Meta(gt=0, le=31_536_000)]
+Text = Annotated[str, msgspec.Meta(min_length=1, max_length=4096)]
+
+
+class _Section(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Base of all sections."""
+
+
+class Device(_Section, frozen=True):
+    """Who this device is. ``id`` is the first part of its topics; the host name unless set."""
+
+    id: str = ""
+    groups: tuple[str, ...] = ()
+
+
+class Broker(_Section, frozen=True):
+    """The MQTT broker. ``mqtt://host[:1883]`` or ``mqtts://host[:8883]``."""
+
+    url: Text = "mqtt://127.0.0.1:1883"
+    username: str | None = None
+    password_file: str | None = None
+    ca: str | None = None
+    certificate: str | None = None
+    key: str | None = None
+    protocol: Literal["auto", "5", "3.1.1"] = "auto"
+    topic_root: Text = "maas"
+    keepalive_s: Annotated[int, msgspec.Meta(ge=1, le=65535)] = 30
+    session_expiry_s: Annotated[int, msgspec.Meta(ge=0, le=4294967295)] = 86_400
+    """How long the broker keeps QoS 1 inputs for this device while it is away (MQTT 5)."""
+    reconnect_max_s: Seconds = 60.0
+
+
+class Store(_Section, frozen=True):
+    """Where bundles and state are kept."""
+
+    path: Text = "/var/lib/maas-agent"
+
+
+class Repository(_Section, frozen=True):
+    """Where bundles come from: ``url`` of the repository, ``root`` the trusted root metadata file on this device."""
+
+    url: Text
+    root: Text
+    poll_s: Annotated[float, msgspec.Meta(ge=1, le=31_536_000)] = 300.0
+    timeout_s: Seconds = 300.0
+    """Total time one refresh with all its downloads may take."""
+
+
+class Outbox(_Section, frozen=True):
+    """Bounds of the queue of results the broker has not acknowledged; the oldest go first, counted."""
+
+    max_bytes: Annotated[int, msgspec.Meta(ge=1 << 16)] = 64 << 20
+    max_age_s: Seconds = 7 * 86_400.0
+
+
+class MqttSource(_Section, frozen=True, tag_field="type", tag="mqtt"):
+    """Samples published to the pipeline's ``in`` topics. ``content`` fixes their form; else it is told from each."""
+
+    content: Form | None = None
+
+
+class CommandSource(_Section, frozen=True, tag_field="type", tag="command"):
+    """A program that prints one JSON sample a line. It is restarted with backoff whenever it ends."""
+
+    command: Annotated[tuple[str, ...], msgspec.Meta(min_length=1)]
+    restart_s: Seconds = 1.0
+    restart_max_s: Seconds = 60.0
+
+
+Source = MqttSource | CommandSource
+
+
+class Report(_Section, frozen=True):
+    """How results are published. ``qos`` is for samples of local sources; an MQTT input is answered with its own."""
+
+    qos: Literal[0, 1] = 1
+
+
+class Pipeline(_Section, frozen=True):
+    """A model to run: ``model`` from the repository, or ``bundle``, a file on this device."""
+
+    name: str
+    model: str | None = None
+    version: str = "*"
+    channel: Text = "stable"
+    bundle: str | None = None
+    allow_unsigned: bool = False
+    """Accept a ``bundle`` that nobody signed: for trying things out."""
+    accelerator: Literal["auto", "cpu"] = "auto"
+    threads: Annotated[int, msgspec.Meta(ge=1, le=64)] = 1
+    window: Annotated[int, msgspec.Meta(ge=1, le=1024)] = 32
+    """Inputs a worker holds at a time; more wait in the hub."""
+    queue: Annotated[int, msgspec.Meta(ge=1, le=1_000_000)] = 1000
+    """QoS 0 inputs that wait; beyond it the oldest is dropped and counted."""
+    max_payload_bytes: Annotated[int, msgspec.Meta(ge=1, le=1 << 27)] = 8 << 20
+    deadline_s: Seconds = 10.0
+    """A worker that holds an input for longer is taken for hung, and restarted."""
+    source: Source = MqttSource()
+    report: Report = Report()
+
+
+class Config(_Section, frozen=True):
+    """The whole file."""
+
+    device: Device = Device()
+    broker: Broker = Broker()
+    store: Store = Store()
+    repository: Repository | None = None
+    outbox: Outbox = Outbox()
+    metrics_s: Seconds = 60.0
+    pipeline: tuple[Pipeline, ...] = ()
+
+
+def load_config(path: Path) -> Config:
+    """Read and check ``path``; raises `ConfigError` that names the file, the line and the key."""
+    try:
+        text = path.read_text(encoding="utf-8")
+    except OSError as error:
+        raise ConfigError(f"cannot read the configuration {path}: {error.strerror}") from None
+    except UnicodeDecodeError:
+        raise ConfigError(f"{path} is not UTF-8 text") from None
+    try:
+        table = tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        raise ConfigError(f"{path} is not valid TOML: {error}") from None
+    try:
+        config = msgspec.convert(table, Config)
+    except msgspec.ValidationError as error:
+        raise ConfigError(_explained(path, text, str(error))) from None
+    return _checked(path, text, config)
+
+
+def _checked(path: Path, text: str, config: Config) -> Config:
+    """Fill in the device id and check what a type cannot say."""
+
+    def refuse(where: str, why: str) -> ConfigError:
+        return ConfigError(_located(path, text, where, why))
+
+    device_id = config.device.id or socket.gethostname()
+    if not ID.match(device_id) or device_id in _NO_DEVICE_ID:
+        raise refuse("device.id", f"{device_id!r} is no device id: use letters, digits, '-', '_' or '.'")
+    for group in config.device.groups:
+        if not ID.match(group):
+            raise refuse("device.groups", f"{group!r} is no group name: use letters, digits, '-', '_' or '.'")
+    if not all(ID.match(level) for level in config.broker.topic_root.split("/")):
+        raise refuse("broker.topic_root", f"{config.broker.topic_root!r} is no topic")
+    if not re.match(r"^mqtts?://[^/@\s]+/?$", config.broker.url):
+        raise refuse("broker.url", f"{config.broker.url!r}: write mqtt://HOST:PORT or mqtts://HOST:PORT")
+    if bool(config.broker.certificate) != bool(config.broker.key):
+        raise refuse("broker", "certificate and key belong together: set both or none")
+    _check_pipelines(config, refuse)
+    return msgspec.structs.replace(config, device=msgspec.structs.replace(config.device, id=device_id))
+
+
+def _check_pipelines(config: Config, refuse: Any) -> None:
+    seen: set[str] = set()
+    for index, pipeline in enumerate(config.pipeline):
+        where = f"pipeline[{index}]"
+        if not ID.match(pipeline.name) or pipeline.name in _NO_PIPELINE_NAME:
+            raise refuse(
+                f"{where}.name",
+                f"{pipeline.name!r} is no pipeline name ({', '.join(sorted(_NO_PIPELINE_NAME))} are taken)",
+            )
+        if pipeline.name in seen:
+            raise refuse(f"{where}.name", f"two pipelines are called {pipeline.name!r}")
+        seen.add(pipeline.name)
+        if (pipeline.model is None) == (pipeline.bundle is None):
+            raise refuse(
+                where, f"pipeline {pipeline.name!r} needs either model (from the repository) or bundle (a file)"
+            )
+        if pipeline.model is not None and config.repository is None:
+            raise refuse(
+                f"{where}.model",
+                f"pipeline {pipeline.name!r} takes a model from the repository, and there is no [repository]",
+            )
+        try:
+            VersionRange(pipeline.version)
+        except DataError as error:
+            raise refuse(f"{where}.version", str(error)) from None
+
+
+def _explained(path: Path, text: str, message: str) -> str:
+    """Turn msgspec's message (``... - at `$.broker.url` ``) into one with the line, the neighbours and a guess."""
+    problem, _, where = message.partition(" - at `")
+    where = where.rstrip("`").removeprefix("$").lstrip(".")
+    unknown = re.search(r"unknown field `([^`]*)`", problem)
+    if unknown is None:
+        return _located(path, text, where, f"{_without_indexes(where)}: {problem}{_choices(where)}")
+    key = unknown.group(1)
+    keys = _keys_at(where, text)
+    guess = difflib.get_close_matches(key, keys, n=1)
+    section = f"[{_without_indexes(where)}]" if where else "the top level"
+    hint = f"; did you mean {guess[0]!r}?" if guess else "."
+    return _located(path, text, f"{where}.{key}", f"{section} has no key {key!r}{hint} Its keys: {', '.join(keys)}")
+
+
+def _located(path: Path, text: str, where: str, why: str) -> str:
+    number = line_of(text, where.strip("."))
+    if number is None:
+        return f"{path}: {_without_indexes(where)}: {why}"
+    return f"{path}, line {number}: {why}\n    {number} | {text.splitlines()[number - 1].strip()}"
+
+
+def _keys_at(where: str, text: str) -> list[str]:
+    """The keys that the section at ``where`` may have."""
+    kind: Any = Config
+    value: Any = tomllib.loads(text)
+    for name, index in re.findall(r"([^.\[\]]+)(?:\[(\d+)\])?", where):
+        kind = {field.name: field.type for field in msgspec.structs.fields(kind)}[name]
+        value = value[name]
+        if index:
+            kind, value = Pipeline, value[int(index)]
+        if kind == Source:
+            kind = next(
+                option for option in (MqttSource, CommandSource) if option.__struct_config__.tag == value["type"]
+            )
+        if kind == Repository | None:
+            kind = Repository
+    names = [field.name for field in msgspec.structs.fields(kind)]
+    return sorted([*names, "type"] if kind in (MqttSource, CommandSource) else names)
+
+
+def _choices(where: str) -> str:
+    if where.endswith("source.type"):
+        return "; choose one of " + ", ".join(str(kind.__struct_config__.tag) for kind in (MqttSource, CommandSource))
+    if where.endswith("accelerator"):
+        return "; choose one of auto, cpu"
+    return ""
+
+
+def _without_indexes(where: str) -> str:
+    return re.sub(r"\[\d+\]", "", where)

@@ -1,0 +1,53 @@
+"""What becomes of answers: counted, and put into the outbox for the topics that wait for them."""
+
+from maas_agent.documents import ErrorDetail, ErrorDocument, encode, rfc3339
+from maas_agent.hub.client import Outbound
+from maas_agent.hub.dispatch import Job
+from maas_agent.hub.meter import Meter
+from maas_agent.hub.outbox import Outbox
+from maas_agent.ipc import Answer
+
+
+class Answers:
+    """The answers of one pipeline. ``out`` is the topic for samples of a local source, published with ``qos``."""
+
+    def __init__(self, device: str, pipeline: str, out: str, qos: int, outbox: Outbox, meter: Meter) -> None:
+        self._device, self._pipeline = device, pipeline
+        self._out, self._qos = out, qos
+        self._outbox, self._meter = outbox, meter
+
+    def reply(self, job: Job, answer: Answer) -> None:
+        """Answer an input, with its own QoS; it is acknowledged when the answer is safe."""
+        self._count(answer)
+        done = job.acknowledge
+        if job.response_topic:
+            # Two copies of one answer: the input is done when the second one is safe.
+            copy = Outbound(job.response_topic, answer.document, job.qos, False, answer.content_type, job.correlation)
+            self._outbox.put(Outbound(job.out, answer.document, job.qos, content_type=answer.content_type))
+            self._outbox.put(copy, done)
+        else:
+            self._outbox.put(Outbound(job.out, answer.document, job.qos, content_type=answer.content_type), done)
+
+    def report(self, answer: Answer) -> None:
+        """Publish the answer to a sample of the worker's own source."""
+        self._meter.received += 1
+        self._count(answer)
+        self._outbox.put(Outbound(self._out, answer.document, self._qos, content_type=answer.content_type))
+
+    def refuse(self, job: Job, code: str, message: str) -> None:
+        """Answer an input with an error that no worker has seen."""
+        document = ErrorDocument(
+            id=job.id,
+            time=rfc3339(job.arrived),
+            device=self._device,
+            pipeline=self._pipeline,
+            error=ErrorDetail(code, message),
+        )
+        self.reply(job, Answer(0, job.id, encode(document), 0.0, code))
+
+    def _count(self, answer: Answer) -> None:
+        if answer.code is None:
+            self._meter.answered += 1
+            self._meter.latencies.add(answer.latency_ms)
+        else:
+            self._meter.errors[answer.code] += 1

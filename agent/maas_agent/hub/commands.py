@@ -1,0 +1,65 @@
+"""Commands on ``cmd/<name>/<id>``, as thin-edge.io does them: ``init`` → ``executing`` → ``successful`` or ``failed``.
+
+The request and every answer are retained documents on the same topic; whoever asked clears it with an empty payload.
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+import msgspec
+
+from maas_agent.hub.topics import Command
+from maas_agent.log import Log
+
+Finish = Callable[[str | None, dict[str, Any]], None]
+"""Called once with a reason (failed) or ``None`` (successful), and fields for the document."""
+Handler = Callable[[dict[str, Any], Finish], None]
+
+MAX_BYTES = 1 << 16
+_MAX_RUNNING = 16
+
+
+class Commands:
+    """Carries out commands; ``publish`` puts a command's document back on its topic."""
+
+    def __init__(
+        self, handlers: dict[str, Handler], publish: Callable[[Command, dict[str, Any]], None], log: Log
+    ) -> None:
+        self._handlers, self._publish, self._log = handlers, publish, log
+        self._running: set[Command] = set()
+
+    def received(self, command: Command, payload: bytes) -> None:
+        """A document has arrived on a command topic; only one with the status ``init`` is a request."""
+        request = _request(payload)
+        if request is None or request.get("status") != "init":
+            return  # our own answers come back here, and clearing is an empty payload
+        if command in self._running:
+            return
+        if command.name not in self._handlers:
+            reason = f"unknown command {command.name!r}: this device knows {', '.join(sorted(self._handlers))}"
+            self._publish(command, request | {"status": "failed", "reason": reason})
+        elif len(self._running) >= _MAX_RUNNING:
+            self._publish(command, request | {"status": "failed", "reason": "too many commands at once"})
+        else:
+            self._execute(command, request)
+
+    def _execute(self, command: Command, request: dict[str, Any]) -> None:
+        self._running.add(command)
+        self._log.info("command", name=command.name, id=command.id)
+        self._publish(command, request | {"status": "executing"})
+
+        def finish(reason: str | None, fields: dict[str, Any]) -> None:
+            self._running.discard(command)
+            ended = {"status": "successful"} if reason is None else {"status": "failed", "reason": reason}
+            self._publish(command, request | fields | ended)
+
+        self._handlers[command.name](request, finish)
+
+
+def _request(payload: bytes) -> dict[str, Any] | None:
+    if not payload or len(payload) > MAX_BYTES:
+        return None
+    try:
+        return msgspec.json.decode(payload, type=dict[str, Any])
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        return None

@@ -1,0 +1,107 @@
+"""How the device is: status and metrics documents, readiness and the watchdog."""
+
+import time
+from collections.abc import Callable, Iterable
+from typing import Any
+
+from maas_agent import __version__
+from maas_agent.documents import rfc3339
+from maas_agent.hub.loop import Loop
+from maas_agent.hub.notify import ServiceManager
+from maas_agent.hub.outbox import Outbox
+from maas_agent.hub.pipeline import Pipeline
+
+
+class Health:
+    """Watches the pipelines and tells the service manager."""
+
+    def __init__(self, loop: Loop, device: str, pipelines: Iterable[Pipeline], outbox: Outbox) -> None:
+        self._loop, self._device, self._outbox = loop, device, outbox
+        self._pipelines = list(pipelines)
+        self._manager = ServiceManager()
+        self._started = time.monotonic()
+        self._ready = False
+        if self._manager.watchdog_s:
+            self._watch(self._manager.watchdog_s / 2)
+
+    def changed(self) -> None:
+        """A pipeline's state has changed: tell the service manager what that means for it."""
+        serving = [pipeline.settings.name for pipeline in self._pipelines if pipeline.serving]
+        waiting = [f"{p.settings.name} ({p.trouble})" for p in self._pipelines if not p.serving]
+        parts = ([f"serving {', '.join(serving)}"] if serving else []) + (
+            [f"not {', '.join(waiting)}"] if waiting else []
+        )
+        self._manager.status("; ".join(parts) or "no pipelines configured")
+        if not self._ready and (serving or not self._pipelines):
+            self._ready = True
+            self._manager.ready()
+
+    def stopping(self) -> None:
+        """The end has begun."""
+        self._manager.stopping()
+
+    def online(self) -> dict[str, Any]:
+        """The status document while connected."""
+        return {
+            "status": "online",
+            "device": self._device,
+            "agent": __version__,
+            "time": rfc3339(time.time()),
+            "uptime_s": round(time.monotonic() - self._started),
+            "pipelines": {p.settings.name: _version(p) for p in self._pipelines},
+        }
+
+    def metrics(self) -> dict[str, Any]:
+        """The metrics document: counters since the start, latencies since the last call."""
+        return {
+            "device": self._device,
+            "time": rfc3339(time.time()),
+            "uptime_s": round(time.monotonic() - self._started),
+            "outbox": self.outbox(),
+            "pipelines": {
+                p.settings.name: p.meter.counters() | {"dropped": p.dropped, "latency_ms": p.meter.latencies.take()}
+                for p in self._pipelines
+            },
+        }
+
+    def outbox(self) -> dict[str, Any]:
+        """How full the outbox is."""
+        outbox = self._outbox
+        return {
+            "results": len(outbox),
+            "bytes": outbox.bytes,
+            "dropped": outbox.dropped,
+            "oldest_s": round(outbox.oldest_s, 1),
+        }
+
+    def _watch(self, interval_s: float) -> None:
+        if all(pipeline.healthy for pipeline in self._pipelines):
+            self._manager.alive()
+        self._loop.after(interval_s, lambda: self._watch(interval_s))
+
+
+def offline(device: str) -> dict[str, Any]:
+    """The Last Will: what the broker says when the device is gone without a word."""
+    return {"status": "offline", "device": device}
+
+
+def stopped(device: str) -> dict[str, Any]:
+    """The farewell of a clean exit."""
+    return {"status": "stopped", "device": device, "time": rfc3339(time.time())}
+
+
+OnTick = Callable[[], None]
+
+
+def every(loop: Loop, seconds: float, action: OnTick) -> None:
+    """Do ``action`` every so many seconds."""
+
+    def tick() -> None:
+        loop.after(seconds, tick)
+        action()
+
+    loop.after(seconds, tick)
+
+
+def _version(pipeline: Pipeline) -> str | None:
+    return pipeline.slots.active.version if pipeline.slots.active and pipeline.serving else None

@@ -1,0 +1,269 @@
+"""The hub: the composition root of the daemon. It alone knows all parts; each part knows only its neighbours."""
+
+import fcntl
+import os
+import random
+import signal
+import string
+import time
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from maas_agent import codes
+from maas_agent.config import Config
+from maas_agent.config import Pipeline as Settings
+from maas_agent.errors import ConfigError, UnavailableError
+from maas_agent.hub import health
+from maas_agent.hub.client import Outbound
+from maas_agent.hub.commands import Commands, Finish
+from maas_agent.hub.control import ControlSocket
+from maas_agent.hub.dispatch import Job
+from maas_agent.hub.health import Health, every
+from maas_agent.hub.link import Inbound, Link
+from maas_agent.hub.loop import Loop
+from maas_agent.hub.outbox import Outbox
+from maas_agent.hub.pipeline import Pipeline
+from maas_agent.hub.topics import Address, Command, Topics
+from maas_agent.hub.updates import Updates
+from maas_agent.log import Log
+from maas_agent.update.protocol import Outcome
+
+_STOP_S = 20.0
+_EXPIRE_S = 10.0
+
+
+class Hub:
+    """Runs until SIGTERM or SIGINT; a second one ends it at once."""
+
+    def __init__(self, config: Config, log: Log) -> None:
+        self._config, self._log = config, log
+        self._store = Path(config.store.path)
+        self._lock = _own(self._store)
+        self._device = config.device.id
+        self._loop = Loop()
+        self._topics = Topics(config)
+        self._stopping = self._ending = False
+        # Ids for inputs that came without one: unique over restarts.
+        self._run = "".join(random.choices(string.ascii_lowercase + string.digits, k=8))
+        self._count = 0
+        self._link = self._make_link()
+        self._outbox = Outbox(self._link, config.outbox.max_bytes, config.outbox.max_age_s)
+        self._pipelines = {settings.name: self._make_pipeline(settings) for settings in config.pipeline}
+        self._updates = Updates(self._loop, config, self._pipelines, log)
+        self._health = Health(self._loop, self._device, self._pipelines.values(), self._outbox)
+        self._commands = Commands({"update": self._update_command}, self._publish_command, log)
+        self._control = ControlSocket(self._loop, self._store, self._describe)
+        # After the pipelines' own: what their turn produced goes out in the same turn.
+        self._loop.at_turn_end(self._outbox.pump)
+        self._loop.at_turn_end(self._link.flush)
+
+    def run(self) -> int:
+        """Serve; returns the exit status."""
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, lambda *_: self._loop.call(self._stop))
+        signal.set_wakeup_fd(self._loop.wake_write, warn_on_full_buffer=False)
+        self._log.info("starting", device=self._device, store=self._store, pipelines=len(self._pipelines))
+        self._link.start()
+        for pipeline in self._pipelines.values():
+            pipeline.start()
+        self._updates.check()
+        self._health.changed()
+        every(self._loop, self._config.metrics_s, self._publish_metrics)
+        every(self._loop, _EXPIRE_S, self._outbox.expire)
+        self._loop.run()
+        self._control.close()
+        self._loop.close()
+        os.close(self._lock)
+        return 0
+
+    # ------------------------------------------------------------- the link's listener
+
+    def link_up(self) -> None:
+        """Birth: who is here and what it runs."""
+        self._publish(self._topics.status, self._health.online(), retain=True)
+        for pipeline in self._pipelines.values():
+            self._publish_state(pipeline)
+        self._publish_metrics()
+
+    def link_down(self) -> None:
+        """Everything unacknowledged is sent again on the next connection."""
+        self._outbox.link_down()
+
+    def acknowledged(self, number: int) -> None:
+        """The broker has a result."""
+        self._outbox.acknowledged(number)
+
+    def inbound(self, message: Inbound) -> None:
+        """An input, a command, or something nobody asked for."""
+        address = self._topics.input(message.topic)
+        if address is not None:
+            self._input(address, message)
+            return
+        command = self._topics.command(message.topic)
+        message.acknowledge()
+        if command is not None and not self._stopping:
+            self._commands.received(command, message.payload)
+
+    def _input(self, address: Address, message: Inbound) -> None:
+        if self._stopping:
+            return  # not acknowledged: the broker keeps it for the next start
+        if message.retain:
+            message.acknowledge()  # an old input that a subscription brings up again, not a new one
+            return
+        pipeline = self._pipelines[address.target.pipeline]
+        job = self._job(address, message)
+        size, limit = message.cut_bytes or len(message.payload), pipeline.settings.max_payload_bytes
+        if size > limit:
+            pipeline.refuse(job, codes.TOO_LARGE, f"{size} bytes, at most {limit} are taken")
+        elif address.bad_id is not None:
+            pipeline.refuse(job, codes.BAD_ID, "the id is one level of a topic, printable, at most 128 characters")
+        else:
+            pipeline.submit(job)
+
+    def _job(self, address: Address, message: Inbound) -> Job:
+        job_id, out = address.id, address.target.out
+        if job_id is None:
+            self._count += 1
+            job_id = f"{self._run}-{self._count}"
+        else:
+            out = f"{out}/{job_id}"
+        return Job(
+            id=job_id,
+            payload=message.payload,
+            content_type=message.content_type,
+            arrived=time.time(),
+            arrived_at=time.monotonic(),
+            qos=message.qos,
+            out=out,
+            response_topic=_usable(message.response_topic),
+            correlation=message.correlation,
+            acknowledge=message.acknowledge,
+        )
+
+    # ------------------------------------------------------------- what is told
+
+    def _publish(self, topic: str, document: dict[str, Any], *, retain: bool = False, qos: int = 1) -> None:
+        """Tell the present state of something: not queued, because a newer one will follow a reconnect."""
+        if self._link.connected:
+            self._link.publish(Outbound(topic, msgspec.json.encode(document), qos, retain))
+
+    def _publish_state(self, pipeline: Pipeline) -> None:
+        self._publish(self._topics.state(pipeline.settings.name), pipeline.state(), retain=True)
+
+    def _publish_metrics(self) -> None:
+        self._publish(self._topics.metrics, self._health.metrics(), qos=0)
+
+    def _publish_command(self, command: Command, document: dict[str, Any]) -> None:
+        self._publish(f"{self._topics.base}/cmd/{command.name}/{command.id}", document, retain=True)
+
+    def _on_change(self, pipeline: Pipeline) -> None:
+        self._publish_state(pipeline)
+        self._health.changed()
+
+    def _describe(self) -> dict[str, Any]:
+        """What ``maas-agent status`` shows."""
+        return {
+            "device": self._device,
+            "connected": self._link.connected,
+            "broker": self._config.broker.url,
+            "outbox": self._health.outbox(),
+            "pipelines": [p.state() | {"counters": p.meter.counters()} for p in self._pipelines.values()],
+        }
+
+    def _update_command(self, _request: dict[str, Any], finish: Finish) -> None:
+        def checked(outcomes: dict[str, Outcome]) -> None:
+            failed = [f"{name}: {o.reason}" for name, o in outcomes.items() if o.result == "failed"]
+            results = {name: {"result": o.result, "version": o.version} for name, o in outcomes.items()}
+            finish("; ".join(failed) or None, {"pipelines": results})
+
+        self._updates.check(checked)
+
+    # ------------------------------------------------------------- parts, and the end
+
+    def _make_link(self) -> Link:
+        will = Outbound(self._topics.status, msgspec.json.encode(health.offline(self._device)), 1, True)
+        payload = max((p.max_payload_bytes for p in self._config.pipeline), default=1 << 16)
+        return Link(
+            self._loop,
+            self._config.broker,
+            f"{self._config.broker.topic_root.replace('/', '-')}-{self._device}",
+            will,
+            self._topics.subscriptions(),
+            payload,
+            self,
+            self._log,
+        )
+
+    def _make_pipeline(self, settings: Settings) -> Pipeline:
+        out = self._topics.out(settings.name)
+        return Pipeline(self._loop, settings, self._device, self._store, out, self._outbox, self._log, self._on_change)
+
+    def _stop(self) -> None:
+        """Take nothing new, answer what is there, hand it to the broker, say farewell."""
+        if self._stopping:
+            self._log.warning("stopping at once", unsent_results=len(self._outbox))
+            self._end()
+            return
+        self._stopping = True
+        self._log.info("stopping")
+        self._health.stopping()
+        self._updates.stop()
+        self._loop.after(_STOP_S, self._end)
+        left = set(self._pipelines)
+
+        def drained(name: str) -> None:
+            left.discard(name)
+            if not left:
+                self._loop.at_turn_end(self._end_when_sent)
+
+        for name, pipeline in self._pipelines.items():
+            pipeline.drain(lambda name=name: drained(name))  # type: ignore[misc]
+        if not left:
+            self._loop.at_turn_end(self._end_when_sent)
+
+    def _end_when_sent(self) -> None:
+        if not len(self._outbox) or not self._link.connected:
+            self._end()
+
+    def _end(self) -> None:
+        if self._ending:
+            return
+        self._ending = True
+        if len(self._outbox):
+            self._log.error("results were not delivered", count=len(self._outbox))
+        self._link.stop(Outbound(self._topics.status, msgspec.json.encode(health.stopped(self._device)), 1, True))
+        for pipeline in self._pipelines.values():
+            pipeline.stop()
+        self._loop.at_turn_end(self._leave)
+
+    def _leave(self) -> None:
+        """Wait for the workers: they end with their socket, or are killed after a grace."""
+        if all(pipeline.ended for pipeline in self._pipelines.values()):
+            self._log.info("stopped")
+            self._loop.stop()
+
+
+def _usable(response_topic: str | None) -> str | None:
+    """A response topic a message can be published to (MQTT 5.0 section 3.3.2.3.5: no wildcards)."""
+    if not response_topic or not response_topic.isprintable() or set(response_topic) & {"+", "#"}:
+        return None
+    return response_topic
+
+
+def _own(store: Path) -> int:
+    """Make the store and take it for this process; two agents on one store would undo each other's work."""
+    try:
+        store.mkdir(parents=True, exist_ok=True)
+        descriptor = os.open(store / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o640)
+    except OSError as error:
+        raise ConfigError(f"store.path: cannot use {store}: {error.strerror}") from None
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        os.close(descriptor)
+        raise UnavailableError(
+            f"another maas-agent runs on {store}: stop it first, or set another store.path"
+        ) from None
+    return descriptor

@@ -1,0 +1,302 @@
+"""The connection to the broker: paho-mqtt driven from the hub's loop, reconnecting for ever with full jitter.
+
+Each attempt gets a paho client of its own, so that no half-sent packet, message number or session state of an earlier
+one can leak into it; what must survive a connection is in the outbox. Name look-up, TCP connect and TLS
+handshake block, so they run on a thread of their own and the loop gets the finished socket.
+"""
+
+import random
+import threading
+from collections.abc import Callable
+from functools import partial
+from typing import Any, Protocol
+
+import msgspec
+import paho.mqtt.client as paho
+
+from maas_agent.config import Broker
+from maas_agent.hub.client import V5, V311, Client, Outbound, new_client
+from maas_agent.hub.loop import Loop, Timer
+from maas_agent.hub.packets import PacketSocket, Transport
+from maas_agent.log import Log
+
+_HANDSHAKE_S = 15.0
+_FIRST_DELAY_S = 0.5
+_STABLE_S = 30.0
+_PACKETS_A_TURN = 256
+_PUBLISH_OVERHEAD = 1 << 16
+"""Room for topic and properties beside the largest payload."""
+
+
+class Inbound(msgspec.Struct, frozen=True):
+    """A message from the broker. ``acknowledge`` completes QoS 1; on a connection that is gone it does nothing."""
+
+    topic: str
+    payload: bytes
+    qos: int
+    retain: bool
+    cut_bytes: int
+    """Size of the packet if it was too large and its payload was discarded, else 0."""
+    content_type: str | None
+    response_topic: str | None
+    correlation: bytes | None
+    acknowledge: Callable[[], None]
+
+
+class Listener(Protocol):
+    """Who is told what happens on the link."""
+
+    def link_up(self) -> None:
+        """Connected and subscribed."""
+        ...
+
+    def link_down(self) -> None:
+        """The connection is gone; QoS 1 messages it had not acknowledged must be sent again."""
+        ...
+
+    def inbound(self, message: Inbound) -> None:
+        """A message has arrived."""
+        ...
+
+    def acknowledged(self, number: int) -> None:
+        """The broker has QoS 1 message ``number``, as returned by `Link.publish`."""
+        ...
+
+
+class Link:
+    """Keeps the device connected. `publish` only while `connected`; everything else is told to the listener."""
+
+    def __init__(
+        self,
+        loop: Loop,
+        broker: Broker,
+        client_id: str,
+        will: Outbound | None,
+        subscriptions: list[str],
+        max_payload_bytes: int,
+        listener: Listener,
+        log: Log,
+    ) -> None:
+        self._loop, self._broker, self._listener, self._log = loop, broker, listener, log
+        self._client_id, self._will, self._subscriptions = client_id, will, subscriptions
+        self._max_packet = max_payload_bytes + _PUBLISH_OVERHEAD
+        self._client: Client | None = None
+        self._protocol = V311 if broker.protocol == "3.1.1" else V5
+        self._delay_s = _FIRST_DELAY_S
+        self._timers: list[Timer] = []
+        self._stopping = False
+        self._write_wanted = False
+        self.connected = False
+        self.send_quota = 65535
+        """QoS 1 messages the broker takes before it has acknowledged any (Receive Maximum)."""
+
+    @property
+    def version(self) -> str:
+        """The MQTT version in use."""
+        return "5" if self._protocol == V5 else "3.1.1"
+
+    def start(self) -> None:
+        """Begin to connect; returns at once. Raises `ConfigError` if a secret or a certificate cannot be read."""
+        client = new_client(self._broker, self._protocol, self._client_id, self._will)
+        client.on_connect = self._on_connect
+        client.on_disconnect = self._on_disconnect
+        client.on_message = self._on_message
+        client.on_publish = self._on_publish
+        client.on_subscribe = self._on_subscribe
+        self._client = client
+        threading.Thread(target=self._open, args=(client,), name="connect", daemon=True).start()
+
+    def publish(self, message: Outbound) -> int:
+        """Send a message; returns the number that `Listener.acknowledged` will name for QoS 1."""
+        client = self._client
+        if client is None:
+            raise ConnectionError("not connected")
+        return client.send(message)
+
+    def stop(self, farewell: Outbound | None) -> None:
+        """Say farewell, disconnect cleanly and do not come back."""
+        self._stopping = True
+        client, self._client = self._client, None
+        if client is None or not self.connected:
+            return
+        self.connected = False
+        if farewell:
+            client.send(farewell)
+        client.disconnect()
+        self._loop.unwatch(client.prepared)
+        client.prepared.setblocking(True)
+        client.loop_write()
+
+    # ------------------------------------------------------------- connecting
+
+    def _open(self, client: Client) -> None:
+        """On the connecting thread: hand the loop an open transport, or the reason why there is none."""
+        try:
+            transport = client.open_transport()
+        except Exception as error:  # anything a resolver, TLS or WebSocket handshake comes up with
+            reason = _reason(error)
+            self._loop.call(lambda: self._lost(client, reason))
+        else:
+            self._loop.call(lambda: self._opened(client, transport))
+
+    def _opened(self, client: Client, transport: Transport) -> None:
+        if client is not self._client or self._stopping:
+            transport.close()
+            return
+        is_v5 = self._protocol == V5
+        client.prepared = PacketSocket(transport, self._max_packet, is_v5)
+        client.reconnect()
+        self._loop.watch(client.prepared, self._on_event)
+        self._timers = [
+            self._loop.after(_HANDSHAKE_S, lambda: None if self.connected else self._lost(client, "no CONNACK")),
+        ]
+        self._tick(client)
+
+    def _on_connect(self, client: Any, _data: Any, flags: Any, reason: Any, properties: Any) -> None:
+        if reason.is_failure:
+            self._log.warning("broker refused the connection", reason=reason)
+            if reason.getName() == "Unsupported protocol version":
+                self._fall_back()
+            return  # the broker closes, or paho does
+        self.connected = True
+        self.send_quota = int(getattr(properties, "ReceiveMaximum", 65535))
+        self._timers.append(self._loop.after(_STABLE_S, self._stable))
+        self._log.info(
+            "connected to the broker",
+            url=self._broker.url,
+            mqtt=self.version,
+            session="resumed" if flags.session_present else "new",
+        )
+        if self._subscriptions:
+            client.subscribe([(topic, 1) for topic in self._subscriptions])
+        self._listener.link_up()
+
+    def _on_publish(self, _client: Any, _data: Any, number: int, _reason: Any, _properties: Any) -> None:
+        self._listener.acknowledged(number)
+
+    def _on_subscribe(self, _client: Any, _data: Any, _number: int, reasons: Any, _properties: Any) -> None:
+        for topic, reason in zip(self._subscriptions, reasons, strict=False):
+            if reason.is_failure:
+                self._log.error("broker refused a subscription", topic=topic, reason=reason)
+
+    # ------------------------------------------------------------- traffic
+
+    def _on_event(self, readable: bool, writable: bool) -> None:
+        client = self._client
+        if client is None:
+            return
+        if writable:
+            self._write_wanted = False
+            self._loop.watch(client.prepared, self._on_event)
+        more = readable and client.prepared.fill()
+        for _ in range(_PACKETS_A_TURN):
+            if not client.prepared.readable:
+                break
+            code = client.loop_read()
+            if client is not self._client:
+                return
+            if code != paho.MQTT_ERR_SUCCESS:
+                self._lost(client, paho.error_string(code))
+                return
+        if more or client.prepared.readable:
+            # Others get their turn first; select does not know of bytes that were read already.
+            self._loop.call(lambda: self._on_event(more, False) if client is self._client else None)
+
+    def _on_message(self, client: Any, _data: Any, message: paho.MQTTMessage) -> None:
+        acknowledge = partial(self._acknowledge, client, message.mid) if message.qos else _nothing
+        try:
+            topic = message.topic
+        except UnicodeDecodeError:
+            self._log.warning("topic is not UTF-8, message ignored")
+            acknowledge()
+            return
+        properties: Any = message.properties
+        self._listener.inbound(
+            Inbound(
+                topic,
+                bytes(message.payload),
+                message.qos,
+                message.retain,
+                client.prepared.cut_bytes,
+                getattr(properties, "ContentType", None),
+                getattr(properties, "ResponseTopic", None),
+                getattr(properties, "CorrelationData", None),
+                acknowledge,
+            )
+        )
+
+    def _acknowledge(self, client: Client, number: int) -> None:
+        if client is self._client:
+            client.ack(number, 1)
+
+    def flush(self) -> None:
+        """At the end of every turn: everything paho has queued goes out in as few calls as possible."""
+        client = self._client
+        if client is None or client.socket() is None or self._write_wanted:
+            return
+        try:
+            client.loop_write()
+            if client is self._client and not client.prepared.flush():
+                self._write_wanted = True
+                self._loop.watch(client.prepared, self._on_event, write=True)
+        except OSError as error:
+            self._lost(client, _reason(error))
+
+    # ------------------------------------------------------------- staying connected
+
+    def _tick(self, client: Client) -> None:
+        """Once a second: keepalive, and the end of a connection that has gone silent."""
+        if client is not self._client:
+            return
+        client.loop_misc()
+        if client is self._client:
+            self._timers.append(self._loop.after(1.0, lambda: self._tick(client)))
+            self._timers = [timer for timer in self._timers if timer.action is not None]
+
+    def _stable(self) -> None:
+        # Only a connection that lasts ends the backoff: a broker that accepts and then kicks is not hammered.
+        self._delay_s = _FIRST_DELAY_S
+
+    def _on_disconnect(self, client: Any, _data: Any, _flags: Any, reason: Any, _properties: Any) -> None:
+        self._lost(client, str(reason))
+
+    def _lost(self, client: Client, reason: str) -> None:
+        if client is not self._client:
+            return
+        was_connected, self.connected = self.connected, False
+        self._client = None
+        self._write_wanted = False
+        for timer in self._timers:
+            timer.cancel()
+        prepared = getattr(client, "prepared", None)
+        if prepared is not None:
+            self._loop.unwatch(prepared)
+            prepared.close()
+            if not was_connected:
+                self._fall_back()
+        self._come_back(reason)
+        if was_connected:
+            self._listener.link_down()
+
+    def _come_back(self, reason: str) -> None:
+        """Full jitter: anywhere between now and the current bound, so that a fleet does not return in step."""
+        if self._stopping:
+            return
+        wait_s = random.uniform(0.0, self._delay_s)
+        self._log.warning("no connection to the broker", url=self._broker.url, reason=reason, retry_s=f"{wait_s:.1f}")
+        self._delay_s = min(self._delay_s * 2, self._broker.reconnect_max_s)
+        self._loop.after(wait_s, lambda: None if self._stopping else self.start())
+
+    def _fall_back(self) -> None:
+        """The broker ended the talk before it began: with ``auto``, speak the other version next."""
+        if self._broker.protocol != "auto":
+            return
+        self._protocol = V311 if self._protocol == V5 else V5
+
+
+def _nothing() -> None:
+    """QoS 0 has nothing to acknowledge."""
+
+
+def _reason(error: Exception) -> str:
+    return getattr(error, "strerror", None) or str(error) or type(error).__name__

@@ -1,0 +1,128 @@
+"""The hub's loop: descriptors, timers and what is to be done at the end of a turn, in one thread."""
+
+import contextlib
+import heapq
+import itertools
+import os
+import selectors
+import time
+from collections import deque
+from collections.abc import Callable
+from typing import Protocol
+
+Action = Callable[[], None]
+
+
+class HasFileno(Protocol):
+    """Anything with a descriptor."""
+
+    def fileno(self) -> int:
+        """The descriptor."""
+        ...
+
+
+OnEvent = Callable[[bool, bool], None]
+"""Called with (readable, writable)."""
+
+
+class Timer:
+    """A pending `Loop.after`; `cancel` makes it never happen."""
+
+    def __init__(self, action: Action) -> None:
+        self.action: Action | None = action
+
+    def cancel(self) -> None:
+        """Forget the action."""
+        self.action = None
+
+
+class Loop:
+    """Runs until `stop`. Only `call` may be used from another thread."""
+
+    def __init__(self) -> None:
+        self._selector = selectors.DefaultSelector()
+        self._timers: list[tuple[float, int, Timer]] = []
+        self._order = itertools.count()
+        self._turn_end: list[Action] = []
+        self._calls: deque[Action] = deque()
+        self._running = False
+        self._wake_read, self.wake_write = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
+        self._selector.register(self._wake_read, selectors.EVENT_READ, self._woken)
+
+    def watch(self, what: HasFileno | int, on_event: OnEvent, *, write: bool = False) -> None:
+        """Call ``on_event`` when ``what`` is readable, or writable too if ``write``; replaces an earlier watch."""
+        events = selectors.EVENT_READ | (selectors.EVENT_WRITE if write else 0)
+        try:
+            self._selector.modify(what, events, on_event)
+        except KeyError:
+            self._selector.register(what, events, on_event)
+
+    def unwatch(self, what: HasFileno | int) -> None:
+        """Forget ``what``; before it is closed."""
+        try:
+            self._selector.unregister(what)
+        except (KeyError, ValueError):
+            return
+
+    def after(self, seconds: float, action: Action) -> Timer:
+        """Do ``action`` once, ``seconds`` from now on the monotonic clock."""
+        timer = Timer(action)
+        heapq.heappush(self._timers, (time.monotonic() + seconds, next(self._order), timer))
+        return timer
+
+    def at_turn_end(self, action: Action) -> None:
+        """Do ``action`` at the end of every turn: that is where what was gathered is sent."""
+        self._turn_end.append(action)
+
+    def call(self, action: Action) -> None:
+        """Do ``action`` in the next turn; safe from other threads and signal handlers."""
+        self._calls.append(action)
+        with contextlib.suppress(BlockingIOError):  # it is full of wake-ups already
+            os.write(self.wake_write, b"\0")
+
+    def run(self) -> None:
+        """Turn until stopped."""
+        self._running = True
+        while self._running:
+            for key, mask in self._selector.select(self._wait_s()):
+                # An earlier event of this turn may have taken this descriptor away.
+                if self._selector.get_map().get(key.fd) is key:
+                    key.data(bool(mask & selectors.EVENT_READ), bool(mask & selectors.EVENT_WRITE))
+            self._run_calls()
+            self._run_timers()
+            for action in self._turn_end:
+                action()
+
+    def stop(self) -> None:
+        """End `run` after this turn."""
+        self._running = False
+
+    def close(self) -> None:
+        """Free the loop's own descriptors."""
+        self._selector.close()
+        os.close(self._wake_read)
+        os.close(self.wake_write)
+
+    def _wait_s(self) -> float | None:
+        if self._calls:
+            return 0
+        while self._timers and self._timers[0][2].action is None:
+            heapq.heappop(self._timers)
+        return max(0.0, self._timers[0][0] - time.monotonic()) if self._timers else None
+
+    def _run_calls(self) -> None:
+        for _ in range(len(self._calls)):
+            self._calls.popleft()()
+
+    def _run_timers(self) -> None:
+        now = time.monotonic()
+        while self._timers and self._timers[0][0] <= now:
+            action = heapq.heappop(self._timers)[2].action
+            if action is not None:
+                action()
+
+    def _woken(self, _readable: bool, _writable: bool) -> None:
+        try:
+            os.read(self._wake_read, 4096)
+        except BlockingIOError:
+            return

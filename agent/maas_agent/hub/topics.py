@@ -1,0 +1,88 @@
+"""The topics of a device: names only, no I/O. See "Topics" in docs/mqtt.md."""
+
+import msgspec
+
+from maas_agent.config import ID, Config
+
+MAX_ID = 128
+
+
+class Target(msgspec.Struct, frozen=True):
+    """Where an input goes and where its answer comes out. ``out`` has no id yet."""
+
+    pipeline: str
+    out: str
+
+
+class Address(msgspec.Struct, frozen=True):
+    """An input topic taken apart; ``id`` is ``None`` if the topic has none, ``bad_id`` what is no id."""
+
+    target: Target
+    id: str | None = None
+    bad_id: str | None = None
+
+
+class Command(msgspec.Struct, frozen=True):
+    """A command topic taken apart."""
+
+    name: str
+    id: str
+
+
+class Topics:
+    """All topics of one configured device."""
+
+    def __init__(self, config: Config) -> None:
+        self.base = f"{config.broker.topic_root}/{config.device.id}"
+        self.status = f"{self.base}/status"
+        self.metrics = f"{self.base}/metrics"
+        self._commands = f"{self.base}/cmd/"
+        self._groups: dict[str, str] = {}
+        self._inputs: dict[str, Target] = {}
+        for pipeline in config.pipeline:
+            self._add(f"{self.base}/{pipeline.name}", pipeline.name)
+            for group in config.device.groups:
+                base = f"{config.broker.topic_root}/groups/{group}/{pipeline.name}"
+                self._groups[base] = group
+                self._add(base, pipeline.name)
+
+    def _add(self, base: str, pipeline: str) -> None:
+        self._inputs[f"{base}/in"] = Target(pipeline, f"{base}/out")
+
+    def state(self, pipeline: str) -> str:
+        """The retained state topic of a pipeline."""
+        return f"{self.base}/{pipeline}/state"
+
+    def out(self, pipeline: str) -> str:
+        """The out topic for samples of a local source."""
+        return f"{self.base}/{pipeline}/out"
+
+    def subscriptions(self) -> list[str]:
+        """Topic filters; a group's inputs are a shared subscription, so that one of its devices answers."""
+        filters = [f"{self._commands}+/+"]
+        for topic in self._inputs:
+            group = self._groups.get(topic.removesuffix("/in"))
+            filters.append(f"$share/{group}/{topic}/#" if group else f"{topic}/#")
+        return filters
+
+    def input(self, topic: str) -> Address | None:
+        """What an input topic addresses, or ``None`` if it is no input topic of this device."""
+        head, _, last = topic.rpartition("/")
+        if head in self._inputs:
+            target = self._inputs[head]
+            if 0 < len(last) <= MAX_ID and last.isprintable():
+                return Address(target, last)
+            return Address(target, bad_id=last)
+        if topic in self._inputs:
+            return Address(self._inputs[topic])
+        for known, target in self._inputs.items():
+            if topic.startswith(known + "/"):
+                return Address(target, bad_id=topic[len(known) + 1 :])
+        return None
+
+    def command(self, topic: str) -> Command | None:
+        """What a command topic names, or ``None`` if it is none of this device."""
+        name, separator, command_id = topic.removeprefix(self._commands).partition("/")
+        if not topic.startswith(self._commands) or not separator or not ID.match(command_id):
+            return None
+        return Command(name, command_id)

@@ -1,0 +1,207 @@
+"""When to look for bundles, and the puller process that does it."""
+
+import os
+import random
+import socket
+from collections.abc import Callable, Iterable
+from pathlib import Path
+
+from maas_agent.config import Config
+from maas_agent.errors import DataError
+from maas_agent.hub.loop import Loop, Timer
+from maas_agent.hub.pipeline import Pipeline
+from maas_agent.hub.workers import describe_exit, end_group, spawn
+from maas_agent.log import Log
+from maas_agent.update.protocol import (
+    MAX_LINE_BYTES,
+    Go,
+    Job,
+    Outcome,
+    Progress,
+    RepositoryAccess,
+    Wanted,
+    decode_event,
+    line_of,
+)
+
+OnChecked = Callable[[dict[str, Outcome]], None]
+_KILL_AFTER_S = 60.0
+_FIRST_RETRY_S = 5.0
+
+
+class Updates:
+    """Polls with jitter, and at once when asked. One puller at a time serves all pipelines."""
+
+    def __init__(self, loop: Loop, config: Config, pipelines: dict[str, Pipeline], log: Log) -> None:
+        self._loop, self._config, self._pipelines, self._log = loop, config, pipelines, log
+        self._puller: Puller | None = None
+        self._waiting: list[OnChecked] = []
+        self._next: Timer | None = None
+        self._retry_s = _FIRST_RETRY_S
+        self._stopped = False
+
+    def check(self, on_checked: OnChecked | None = None) -> None:
+        """Look for bundles now; ``on_checked`` gets each pipeline's outcome. One check at a time, others wait."""
+        if on_checked is not None:
+            self._waiting.append(on_checked)
+        if self._puller is not None or self._stopped:
+            return
+        wanted = [_wanted(pipeline) for pipeline in self._pipelines.values()]
+        if not wanted:
+            self._answer({})
+            return
+        if self._next is not None:
+            self._next.cancel()
+        answer_to, self._waiting = self._waiting, []
+        job = Job(store=self._config.store.path, wanted=wanted, repository=self._access())
+        self._puller = Puller(self._loop, job, self._on_event, lambda how: self._on_end(answer_to, how), self._log)
+
+    def stop(self) -> None:
+        """End the puller; what it had not finished starts over next time."""
+        self._stopped = True
+        if self._puller is not None:
+            self._puller.kill()
+
+    def _access(self) -> RepositoryAccess | None:
+        repository = self._config.repository
+        if repository is None:
+            return None
+        return RepositoryAccess(url=repository.url, root=repository.root, timeout_s=repository.timeout_s)
+
+    def _on_event(self, event: Progress | Outcome) -> None:
+        pipeline = self._pipelines[event.pipeline]
+        if isinstance(event, Progress):
+            pipeline.progress(event)
+        else:
+            pipeline.conclude(event)
+
+    def _on_end(self, answer_to: list[OnChecked], how: str) -> None:
+        puller, self._puller = self._puller, None
+        outcomes = puller.outcomes if puller else {}
+        for name in self._pipelines.keys() - outcomes.keys():
+            outcomes[name] = Outcome(
+                pipeline=name,
+                result="failed",
+                state=self._pipelines[name].slots.update.state,
+                reason=f"the puller {how}",
+            )
+            if not self._stopped:
+                self._pipelines[name].conclude(outcomes[name])
+        self._answer(outcomes, answer_to)
+        if self._stopped:
+            return
+        if self._waiting:
+            self.check()  # somebody asked while this one ran: what is new since then may matter to them
+        else:
+            self._schedule(outcomes.values())
+
+    def _answer(self, outcomes: dict[str, Outcome], answer_to: list[OnChecked] | None = None) -> None:
+        if answer_to is None:
+            answer_to, self._waiting = self._waiting, []
+        for on_checked in answer_to:
+            on_checked(outcomes)
+
+    def _schedule(self, outcomes: Iterable[Outcome]) -> None:
+        """The next poll: after ``poll_s``, sooner if something failed that may pass; never all devices at once."""
+        repository = self._config.repository
+        may_pass = any(outcome.result == "failed" and not outcome.set_aside for outcome in outcomes)
+        if repository is None and not may_pass:
+            return
+        poll_s = repository.poll_s if repository else 300.0
+        wait_s = min(poll_s, self._retry_s) if may_pass else poll_s
+        self._retry_s = self._retry_s * 2 if may_pass else _FIRST_RETRY_S
+        self._next = self._loop.after(random.uniform(0.5, 1.5) * wait_s, self.check)
+
+
+class Puller:
+    """The puller process of one check. ``outcomes`` fills as it goes; ``on_end`` is called when it has ended."""
+
+    def __init__(
+        self,
+        loop: Loop,
+        job: Job,
+        on_event: Callable[[Progress | Outcome], None],
+        on_end: Callable[[str], None],
+        log: Log,
+    ) -> None:
+        self.outcomes: dict[str, Outcome] = {}
+        self._loop, self._on_event, self._on_end, self._log = loop, on_event, on_end, log
+        self._received = b""
+        self._names = {wanted.pipeline for wanted in job.wanted}
+        self._socket, theirs = socket.socketpair()
+        self._pid = spawn("maas_agent.update", theirs)
+        theirs.close()
+        self._pidfd = os.pidfd_open(self._pid)
+        self._socket.sendall(line_of(job))
+        self._socket.setblocking(False)
+        loop.watch(self._socket, lambda *_: self._on_readable())
+        loop.watch(self._pidfd, lambda *_: self._exited())
+        access = job.repository
+        limit_s = (access.timeout_s if access else 300.0) * (1 + len(job.wanted)) + _KILL_AFTER_S
+        self._deadline = loop.after(limit_s, self.kill)
+
+    def kill(self) -> None:
+        """End it and what it started."""
+        end_group(self._pid)
+
+    def _on_readable(self) -> None:
+        self._receive()
+
+    def _receive(self) -> bool:
+        try:
+            chunk = self._socket.recv(MAX_LINE_BYTES)
+        except (BlockingIOError, ConnectionError):
+            return False
+        *lines, self._received = (self._received + chunk).split(b"\n")
+        for line in lines:
+            self._obey(line)
+        if len(self._received) > MAX_LINE_BYTES:
+            self.kill()
+        if not chunk:
+            self._loop.unwatch(self._socket)
+        return bool(chunk)
+
+    def _obey(self, line: bytes) -> None:
+        try:
+            event = decode_event(line)
+            if event.pipeline not in self._names:
+                raise DataError(f"the puller speaks of {event.pipeline!r}, which nobody asked for")
+            self._on_event(event)
+        except (DataError, OSError) as error:
+            # It handled untrusted bytes and is confused, or the disk is full: its pipelines have failed.
+            self._log.error("update ended", reason=error)
+            self.kill()
+            return
+        if isinstance(event, Outcome):
+            self.outcomes[event.pipeline] = event
+        else:
+            self._socket.send(line_of(Go()))
+
+    def _exited(self) -> None:
+        while self._receive():
+            pass
+        _, status = os.waitpid(self._pid, 0)
+        self._loop.unwatch(self._pidfd)
+        os.close(self._pidfd)
+        end_group(self._pid)
+        self._loop.unwatch(self._socket)
+        self._socket.close()
+        self._deadline.cancel()
+        self._on_end(describe_exit(status))
+
+
+def _wanted(pipeline: Pipeline) -> Wanted:
+    settings, state = pipeline.settings, pipeline.slots
+    bundle = str(Path(settings.bundle).absolute()) if settings.bundle else None
+    return Wanted(
+        pipeline=settings.name,
+        model=settings.model,
+        versions=settings.version,
+        channel=settings.channel,
+        bundle=bundle,
+        allow_unsigned=settings.allow_unsigned,
+        accelerator=settings.accelerator,
+        active_digest=state.active.digest if state.active else None,
+        active_version=state.active.version if state.active else None,
+        refused=state.refused,
+    )

@@ -1,0 +1,164 @@
+"""A worker process as the hub sees it: started, spoken to, watched, ended."""
+
+import contextlib
+import os
+import signal
+import socket
+import sys
+import time
+from collections.abc import Callable
+
+import msgspec
+
+from maas_agent.hub.loop import Loop
+from maas_agent.ipc import Channel, Ping, Pong, Start, ToHub, ToWorker
+from maas_agent.log import Log
+
+_KILL_AFTER_S = 5.0
+
+
+def spawn(module: str, end: socket.socket) -> int:
+    """Start ``python -m module FD`` with one end of a socketpair; returns its process id.
+
+    It leads a session of its own: Ctrl-C in a terminal does not reach it, and what it leaves behind can be ended
+    with it.
+    """
+    end.set_inheritable(True)
+    arguments = [sys.executable, "-m", module, str(end.fileno())]
+    actions = [(os.POSIX_SPAWN_OPEN, 0, os.devnull, os.O_RDONLY, 0)]
+    return os.posix_spawn(sys.executable, arguments, os.environ, file_actions=actions, setsid=True)
+
+
+def end_group(pid: int, sent: int = signal.SIGKILL) -> None:
+    """Signal everything in the session that `spawn` began."""
+    with contextlib.suppress(ProcessLookupError, PermissionError):
+        os.killpg(pid, sent)
+
+
+class WorkerProcess:
+    """One worker. ``on_message`` gets what it says, ``on_exit`` how it ended (a sentence), after its last message."""
+
+    def __init__(
+        self,
+        loop: Loop,
+        start: Start,
+        log: Log,
+        on_message: Callable[["WorkerProcess", ToHub], None],
+        on_exit: Callable[["WorkerProcess", str], None],
+    ) -> None:
+        self.manifest = start.manifest
+        self.ready = False
+        self.accelerator = start.accelerator
+        self.runtime = ""
+        self._loop, self._log = loop, log
+        self._on_message, self._on_exit = on_message, on_exit
+        self._pings_owed = 0
+        self.started_at = self.heard_at = self.asked_at = time.monotonic()
+        ours, theirs = socket.socketpair()
+        ours.setblocking(False)
+        self._channel: Channel[ToHub] = Channel(ours, ToHub)
+        self.pid = spawn("maas_agent.worker", theirs)
+        theirs.close()
+        self._pidfd = os.pidfd_open(self.pid)
+        loop.watch(self._channel, self._on_event)
+        loop.watch(self._pidfd, lambda *_: self._exited())
+        self._write_watched = False
+        self._open = True
+        self.send(start)
+        self.flush()
+
+    def send(self, message: ToWorker) -> None:
+        """Queue a message; `flush` sends it."""
+        self._channel.put(message)
+
+    def ping(self) -> None:
+        """Ask whether it is alive."""
+        self._pings_owed += 1
+        self.asked_at = time.monotonic()
+        self.send(Ping(self._pings_owed))
+
+    @property
+    def owes_a_pong(self) -> bool:
+        """Whether a ping has not been answered yet."""
+        return self._pings_owed > 0
+
+    def flush(self) -> None:
+        """Send what is queued, as far as the kernel takes it."""
+        if not self._open or not self._channel.pending:
+            return
+        try:
+            done = self._channel.flush()
+        except OSError:
+            return  # it is dead; the pidfd will say so
+        if done == self._write_watched:
+            self._write_watched = not done
+            self._loop.watch(self._channel, self._on_event, write=not done)
+
+    def kill(self, reason: str) -> None:
+        """End it at once: it hangs, or is not wanted any more."""
+        self._log.warning("killing a worker", pid=self.pid, reason=reason)
+        end_group(self.pid)
+
+    def close(self) -> None:
+        """Let it end by itself: it does so when its socket closes. If it does not, it is killed."""
+        if not self._open:
+            return
+        self._receive()
+        self._close_channel()
+        self._loop.after(_KILL_AFTER_S, lambda: self.kill("it did not end") if self._pidfd >= 0 else None)
+
+    @property
+    def running(self) -> bool:
+        """Whether the process has not ended yet."""
+        return self._pidfd >= 0
+
+    def _on_event(self, readable: bool, writable: bool) -> None:
+        if writable:
+            self.flush()
+        if readable and not self._receive():
+            self._loop.unwatch(self._channel)  # the pidfd says how it ended
+
+    def _receive(self) -> bool:
+        try:
+            messages = self._channel.receive()
+        except msgspec.DecodeError as error:
+            self.kill(f"it said something that is no message: {error}")
+            return False
+        if messages is None:
+            return False
+        if messages:
+            self.heard_at = time.monotonic()
+        for message in messages:
+            if isinstance(message, Pong):
+                self._pings_owed = 0
+            self._on_message(self, message)
+        return True
+
+    def _exited(self) -> None:
+        _, status = os.waitpid(self.pid, 0)
+        self._loop.unwatch(self._pidfd)
+        os.close(self._pidfd)
+        self._pidfd = -1
+        end_group(self.pid)  # what it may have left, such as the program of its source
+        if self._open:
+            while self._channel.fileno() >= 0 and self._last_words():
+                pass
+            self._close_channel()
+        self._on_exit(self, describe_exit(status))
+
+    def _last_words(self) -> bool:
+        """Read what it had sent before it died."""
+        before = self.heard_at
+        return self._receive() and self.heard_at != before
+
+    def _close_channel(self) -> None:
+        self._open = False
+        self._loop.unwatch(self._channel)
+        self._channel.close()
+
+
+def describe_exit(status: int) -> str:
+    """A wait status as a phrase: ``was killed by SIGSEGV``, ``exited with 1``."""
+    if os.WIFSIGNALED(status):
+        return f"was killed by {signal.Signals(os.WTERMSIG(status)).name}"
+    return f"exited with {os.WEXITSTATUS(status)}"

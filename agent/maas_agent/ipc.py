@@ -1,0 +1,180 @@
+"""What hub and worker say to each other, over a socketpair and nothing else.
+
+A frame is a 4-byte little-endian length and a MessagePack array whose first element is the message's number. Both
+ends gather frames and send many with one system call: at thousands of samples a second the calls are what costs.
+"""
+
+import socket
+import struct
+from typing import Generic, TypeVar
+
+import msgspec
+
+from maas_agent.config import Source
+from maas_agent.processing.content import Form
+
+MAX_FRAME_BYTES = 1 << 28
+_RECEIVE_BYTES = 1 << 18
+_LENGTH = struct.Struct("<I")
+
+
+class _Message(msgspec.Struct, frozen=True, array_like=True):
+    """Base of all messages; fields are positional on the wire."""
+
+
+class Start(_Message, frozen=True, tag=0):
+    """The first frame to a worker: everything it needs to know."""
+
+    device: str
+    pipeline: str
+    store: str
+    manifest: str
+    """Digest of the manifest in the store."""
+    accelerator: str
+    threads: int
+    form: Form | None
+    source: Source
+    max_payload_bytes: int
+
+
+class Request(_Message, frozen=True, tag=1):
+    """An input. ``arrived`` is its epoch time, ``arrived_at`` its monotonic time, both in seconds."""
+
+    sequence: int
+    id: str
+    payload: bytes
+    content_type: str | None
+    arrived: float
+    arrived_at: float
+
+
+class Serve(_Message, frozen=True, tag=2):
+    """This worker is the active one: its local source, if it has one, may start."""
+
+
+class Drain(_Message, frozen=True, tag=3):
+    """Stop the local source, finish what is there, answer `Drained`."""
+
+
+class Ping(_Message, frozen=True, tag=4):
+    """Answer with `Pong`: a worker that does not is hung."""
+
+    number: int
+
+
+class Ready(_Message, frozen=True, tag=10):
+    """The model is loaded and warm."""
+
+    runtime: str
+    accelerator: str
+    load_ms: float
+
+
+class Answer(_Message, frozen=True, tag=11):
+    """A finished document. ``sequence`` 0 is a sample of the worker's own source; ``code`` is set for an error."""
+
+    sequence: int
+    id: str
+    document: bytes
+    latency_ms: float
+    code: str | None
+    content_type: str = "application/json"
+
+
+class Drained(_Message, frozen=True, tag=12):
+    """Nothing is left in this worker and nothing more comes from its source."""
+
+
+class Pong(_Message, frozen=True, tag=13):
+    """The answer to `Ping`."""
+
+    number: int
+
+
+class Failed(_Message, frozen=True, tag=14):
+    """The model cannot be served here; the worker exits after this."""
+
+    reason: str
+
+
+ToWorker = Start | Request | Serve | Drain | Ping
+ToHub = Ready | Answer | Drained | Pong | Failed
+
+_encoder = msgspec.msgpack.Encoder()
+
+
+Incoming = TypeVar("Incoming")
+
+
+class Channel(Generic[Incoming]):
+    """One end of the socketpair: frames in, frames out, both buffered.
+
+    ``incoming`` is the union of messages this end accepts; anything else is a `msgspec.DecodeError`, on which the
+    owner gives the peer up.
+    """
+
+    def __init__(self, end: socket.socket, incoming: object) -> None:
+        self._socket = end
+        self._decoder: msgspec.msgpack.Decoder[Incoming] = msgspec.msgpack.Decoder(incoming)
+        self._received = bytearray()
+        self._outgoing = bytearray()
+
+    def fileno(self) -> int:
+        """The descriptor to select on; -1 once closed."""
+        return self._socket.fileno()
+
+    def put(self, message: ToWorker | ToHub) -> None:
+        """Add a message to what the next `flush` sends."""
+        body = _encoder.encode(message)
+        self._outgoing += _LENGTH.pack(len(body))
+        self._outgoing += body
+
+    @property
+    def pending(self) -> int:
+        """Bytes that `flush` has not handed to the kernel yet."""
+        return len(self._outgoing)
+
+    def flush(self) -> bool:
+        """Send what is there; ``False`` if the kernel's buffer is full and some of it remains.
+
+        On a blocking socket everything is sent. Raises ``OSError`` if the peer is gone.
+        """
+        while self._outgoing:
+            try:
+                sent = self._socket.send(self._outgoing, socket.MSG_NOSIGNAL)
+            except BlockingIOError:
+                return False
+            del self._outgoing[:sent]
+        return True
+
+    def receive(self) -> list[Incoming] | None:
+        """Read once and return the complete messages; ``None`` if the peer closed its end."""
+        try:
+            chunk = self._socket.recv(_RECEIVE_BYTES)
+        except BlockingIOError:
+            return []
+        except ConnectionError:
+            return None
+        if not chunk:
+            return None
+        self._received += chunk
+        return self._complete()
+
+    def close(self) -> None:
+        """Close this end."""
+        self._socket.close()
+
+    def _complete(self) -> list[Incoming]:
+        messages: list[Incoming] = []
+        start, received = 0, self._received
+        while len(received) - start >= _LENGTH.size:
+            (length,) = _LENGTH.unpack_from(received, start)
+            if length > MAX_FRAME_BYTES:
+                raise msgspec.DecodeError(f"a frame of {length} bytes")
+            end = start + _LENGTH.size + length
+            if len(received) < end:
+                break
+            messages.append(self._decoder.decode(memoryview(received)[start + _LENGTH.size : end]))
+            start = end
+        del received[:start]
+        return messages

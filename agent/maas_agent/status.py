@@ -1,0 +1,56 @@
+"""``maas-agent status``: what the running agent says of itself over its control socket."""
+
+import json
+import socket
+from pathlib import Path
+from typing import Any
+
+from maas_agent.config import load_config
+from maas_agent.errors import UnavailableError
+
+_WAIT_S = 5.0
+
+
+def show_status(config_path: Path, *, as_json: bool) -> int:
+    """Print the status; returns 0 if every pipeline serves and the broker is connected, else 1.
+
+    Raises `UnavailableError` if no agent runs with this configuration.
+    """
+    status = _ask(Path(load_config(config_path).store.path) / "control.sock")
+    print(json.dumps(status, indent=2) if as_json else _readable(status))
+    return 0 if status["connected"] and all(p["serving"] for p in status["pipelines"]) else 1
+
+
+def _ask(path: Path) -> dict[str, Any]:
+    try:
+        with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as door:
+            door.settimeout(_WAIT_S)
+            door.connect(str(path))
+            answer = b"".join(iter(lambda: door.recv(65536), b""))
+    except PermissionError:
+        raise UnavailableError(f"no permission to ask the agent at {path}: try sudo") from None
+    except (FileNotFoundError, ConnectionRefusedError):
+        raise UnavailableError(f"no agent runs here ({path}): start it with 'systemctl start maas-agent'") from None
+    except OSError as error:
+        raise UnavailableError(f"the agent at {path} does not answer: {error}") from None
+    status: dict[str, Any] = json.loads(answer)
+    return status
+
+
+def _readable(status: dict[str, Any]) -> str:
+    connected = "connected to" if status["connected"] else "NOT connected to"
+    outbox = status["outbox"]
+    lines = [
+        f"{status['device']}: {connected} {status['broker']}; "
+        f"{outbox['results']} results waiting ({outbox['bytes']} bytes), {outbox['dropped']} dropped"
+    ]
+    for pipeline in status["pipelines"]:
+        active, update, counters = pipeline["active"], pipeline["update"], pipeline["counters"]
+        state = "serving" if pipeline["serving"] else f"NOT serving ({pipeline['trouble']})"
+        version = f"{active['version']} ({active['digest'][:12]})" if active else "no bundle"
+        lines.append(f"  {pipeline['pipeline']}: {state}, {version}, {pipeline['accelerator'] or '-'}")
+        errors = sum(counters["errors"].values())
+        lines.append(f"    {counters['answered']} answered, {errors} errors, {counters['worker_restarts']} restarts")
+        reason = f": {update['reason']}" if update["reason"] else ""
+        lines.append(f"    update: {update['state']} {update['version'] or ''}{reason}")
+    return "\n".join(lines)

@@ -1,0 +1,22 @@
+"""``python -m maas_agent.worker FD``: the worker process, started by the hub with one end of a socketpair."""
+
+import os
+import signal
+import socket
+import sys
+
+# One thread each for what is not inference: pools of idle threads cost memory on a small device.
+os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+from maas_agent.worker.worker import serve
+
+
+def main() -> int:
+    """Serve until the hub closes the socket."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C in a terminal is the hub's to handle
+    return serve(socket.socket(fileno=int(sys.argv[1])))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

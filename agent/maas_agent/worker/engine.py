@@ -1,0 +1,95 @@
+"""One payload to one document: decode, preprocess, infer, postprocess. No I/O and no process."""
+
+import time
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from maas_agent import codes
+from maas_agent.documents import ErrorDetail, ErrorDocument, ResultDocument, encode, rfc3339
+from maas_agent.errors import DecodeError, RuntimeFailure
+from maas_agent.ipc import Answer, Request
+from maas_agent.processing.content import Form
+from maas_agent.processing.decode import Decoded, decode
+from maas_agent.processing.inference import Response, ResponseOutput
+from maas_agent.processing.postprocess import postprocessor
+from maas_agent.runtime.graph import Graph
+
+Values = dict[str, NDArray[np.float32]]
+
+
+class Engine:
+    """Answers requests with one loaded bundle. Whatever is wrong with an input becomes an error document."""
+
+    def __init__(self, graph: Graph, device: str, pipeline: str, form: Form | None) -> None:
+        manifest = graph.manifest
+        self._graph = graph
+        self._form = form
+        self._decode = manifest.inputs[0].decode
+        self._outputs = [(output.tensor, postprocessor(output)) for output in manifest.outputs]
+        self._names = {
+            "device": device,
+            "pipeline": pipeline,
+            "model": manifest.name,
+            "version": manifest.version,
+        }
+
+    def answer(self, request: Request) -> Answer:
+        """The document for one request; never raises for what an input or a model did."""
+        try:
+            decoded = decode(request.payload, self._decode, request.content_type, self._form)
+            values = [self._graph.run(sample) for sample in decoded.samples]
+            return self._result(request, decoded, values)
+        except DecodeError as error:
+            return self.error(request, error.code, str(error))
+        except RuntimeFailure as error:
+            return self.error(request, codes.INTERNAL, str(error))
+
+    def error(self, request: Request, code: str, message: str) -> Answer:
+        """The error document for a request."""
+        document = ErrorDocument(
+            id=request.id, time=rfc3339(request.arrived), error=ErrorDetail(code, message), **self._names
+        )
+        return Answer(request.sequence, request.id, encode(document), _elapsed_ms(request), code)
+
+    def _result(self, request: Request, decoded: Decoded, values: list[Values]) -> Answer:
+        answers = [self._answer_of(row) for row in values]
+        result: Any = answers if decoded.batched else answers[0]
+        latency_ms = _elapsed_ms(request)
+        if decoded.request is not None:
+            response = self._response(decoded.request.id or request.id, values, result)
+            return Answer(request.sequence, request.id, encode(response), latency_ms, None)
+        document = ResultDocument(
+            id=request.id, time=rfc3339(request.arrived), latency_ms=latency_ms, result=result, **self._names
+        )
+        return Answer(request.sequence, request.id, encode(document), latency_ms, None)
+
+    def _answer_of(self, values: Values) -> Any:
+        """One sample's answer; with several outputs, one answer for each by name."""
+        answers = {tensor.name: post(values[tensor.name]) for tensor, post in self._outputs}
+        return answers if len(answers) > 1 else next(iter(answers.values()))
+
+    def _response(self, request_id: str, values: list[Values], result: Any) -> Response:
+        # The model's own batch dimension of 1 is replaced by the number of samples.
+        outputs = tuple(
+            ResponseOutput(
+                name=tensor.name,
+                shape=(len(values), *(tensor.shape[1:] if tensor.shape[:1] == (1,) else tensor.shape)),
+                datatype="FP32",
+                data=[float(value) for row in values for value in row[tensor.name].reshape(-1)],
+            )
+            for tensor, _ in self._outputs
+        )
+        names = self._names
+        return Response(
+            model_name=names["model"],
+            model_version=names["version"],
+            id=request_id,
+            outputs=outputs,
+            parameters={"device": names["device"], "pipeline": names["pipeline"], "result": result},
+        )
+
+
+def _elapsed_ms(request: Request) -> float:
+    return round((time.monotonic() - request.arrived_at) * 1000, 3)

@@ -1,0 +1,15 @@
+"""Which source a pipeline's configuration means."""
+
+from maas_agent.config import CommandSource, MqttSource, Source
+from maas_agent.log import Log
+from maas_agent.worker.sources.command import CommandRunner
+from maas_agent.worker.sources.interface import LocalSource
+
+
+def local_source(config: Source, max_payload_bytes: int, log: Log) -> LocalSource | None:
+    """The source to run in this worker, or ``None`` if the samples come from the hub."""
+    match config:
+        case CommandSource():
+            return CommandRunner(config, max_payload_bytes, log)
+        case MqttSource():
+            return None

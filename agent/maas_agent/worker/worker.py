@@ -1,0 +1,181 @@
+"""The worker process: everything that can crash, hang or leak, behind one socket to the hub."""
+
+import contextlib
+import random
+import selectors
+import socket
+import string
+import time
+from pathlib import Path
+
+from maas_agent import codes
+from maas_agent.bundle.staged import blob_path, staged_manifest, verify_blobs
+from maas_agent.errors import BundleError, MaasError
+from maas_agent.ipc import (
+    Answer,
+    Channel,
+    Drain,
+    Drained,
+    Failed,
+    Ping,
+    Pong,
+    Ready,
+    Request,
+    Serve,
+    Start,
+    ToWorker,
+)
+from maas_agent.log import Log
+from maas_agent.runtime.graph import Graph
+from maas_agent.runtime.interface import Accelerator
+from maas_agent.runtime.selection import accelerator
+from maas_agent.worker.engine import Engine
+from maas_agent.worker.sources.interface import Reading
+from maas_agent.worker.sources.selection import local_source
+
+_FLUSH_S = 0.001
+"""Answers are gathered for so long while more requests wait: one system call and one wake-up of the hub for many."""
+
+
+class Worker:
+    """Serves one bundle. Single-threaded: requests, pings and the local source take turns."""
+
+    def __init__(self, channel: Channel[ToWorker], start: Start, engine: Engine, log: Log) -> None:
+        self._channel = channel
+        self._engine = engine
+        self._source = local_source(start.source, start.max_payload_bytes, log)
+        self._selector = selectors.DefaultSelector()
+        self._selector.register(channel, selectors.EVENT_READ)
+        self._watched: int | None = None
+        # Ids of a local source are unique over restarts: a random start, then a count.
+        self._run = "".join(random.choices(string.ascii_lowercase + string.digits, k=8))
+        self._count = 0
+        self._flushed_at = 0.0
+
+    def run(self) -> None:
+        """Work until the hub closes its end."""
+        while True:
+            self._watch_source()
+            for key, _ in self._selector.select(self._source.wake_in() if self._source else None):
+                if key.fileobj is not self._channel:
+                    readings = self._source.read() if self._source else []
+                    # At once: the next program may get the number of the descriptor that was just closed.
+                    self._watch_source()
+                    self._take(readings)
+                elif not self._obey():
+                    self._close_source()
+                    return
+            if self._source:
+                self._source.tick()
+
+    def _obey(self) -> bool:
+        messages = self._channel.receive()
+        if messages is None:
+            return False
+        for message in messages:
+            self._handle(message)
+            self._flush_if_due()
+        self._channel.flush()
+        return True
+
+    def _handle(self, message: ToWorker) -> None:
+        match message:
+            case Request():
+                self._channel.put(self._engine.answer(message))
+            case Ping(number=number):
+                self._channel.put(Pong(number))
+            case Serve():
+                if self._source:
+                    self._source.start()
+            case Drain():
+                self._take(self._close_source())
+                self._channel.put(Drained())
+            case Start():
+                raise BundleError("a worker is started once")
+
+    def _take(self, readings: list[Reading]) -> None:
+        for reading in readings:
+            self._channel.put(self._answer_reading(reading))
+            self._flush_if_due()
+        self._channel.flush()
+
+    def _answer_reading(self, reading: Reading) -> Answer:
+        self._count += 1
+        request = Request(
+            sequence=0,
+            id=f"{self._run}-{self._count}",
+            payload=reading.payload,
+            content_type=reading.content_type,
+            arrived=time.time(),
+            arrived_at=time.monotonic(),
+        )
+        if reading.error is not None:
+            return self._engine.error(request, codes.TOO_LARGE, reading.error)
+        return self._engine.answer(request)
+
+    def _flush_if_due(self) -> None:
+        now = time.monotonic()
+        if now - self._flushed_at >= _FLUSH_S:
+            self._channel.flush()
+            self._flushed_at = now
+
+    def _watch_source(self) -> None:
+        """Follow the source's descriptor, which changes when its program or device is opened again."""
+        descriptor = self._source.fileno() if self._source else None
+        if descriptor == self._watched:
+            return
+        if self._watched is not None:
+            self._selector.unregister(self._watched)
+        if descriptor is not None:
+            self._selector.register(descriptor, selectors.EVENT_READ)
+        self._watched = descriptor
+
+    def _close_source(self) -> list[Reading]:
+        if not self._source:
+            return []
+        if self._watched is not None:
+            self._selector.unregister(self._watched)
+            self._watched = None
+        readings, self._source = self._source.stop(), None
+        return readings
+
+
+def serve(end: socket.socket) -> int:
+    """Run a worker on its end of the socketpair; returns the exit status."""
+    channel: Channel[ToWorker] = Channel(end, ToWorker)
+    start = _first_message(channel)
+    if start is None:
+        return 0
+    log = Log(f"worker {start.pipeline}")
+    try:
+        began = time.monotonic()
+        chosen = accelerator(start.accelerator)
+        engine = Engine(_loaded(start, chosen), start.device, start.pipeline, start.form)
+    except (MaasError, OSError) as error:
+        log.error("cannot serve", reason=error)
+        channel.put(Failed(str(error)))
+        channel.flush()
+        return 1
+    channel.put(Ready(chosen.runtime(), chosen.name, round((time.monotonic() - began) * 1000, 1)))
+    channel.flush()
+    with contextlib.suppress(BrokenPipeError, ConnectionResetError):  # the hub is gone, and with it the reason to be
+        Worker(channel, start, engine, log).run()
+    return 0
+
+
+def _first_message(channel: Channel[ToWorker]) -> Start | None:
+    while (messages := channel.receive()) is not None:
+        if messages:
+            if len(messages) != 1 or not isinstance(messages[0], Start):
+                raise BundleError("the first message to a worker starts it, and nothing else comes before its answer")
+            return messages[0]
+    return None
+
+
+def _loaded(start: Start, chosen: Accelerator) -> Graph:
+    store = Path(start.store)
+    manifest = staged_manifest(store, start.manifest)
+    verify_blobs(store, manifest)
+    graph = Graph(manifest, lambda digest: blob_path(store, digest), chosen, start.threads)
+    graph.warm()
+    return graph
