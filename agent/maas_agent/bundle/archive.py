@@ -70,7 +70,7 @@ def open_bundle(path: Path) -> Iterator[Bundle]:
     except PermissionError as error:
         raise NoInputError(f"cannot read bundle {path}: {error.strerror}") from None
     except (zipfile.BadZipFile, zipfile.LargeZipFile, NotImplementedError, EOFError) as error:
-        raise BundleError(f"{path} is not a bundle, or is truncated: {error}") from None
+        raise BundleError(f"{path} is damaged, truncated or no bundle: {error}") from None
     except (RuntimeError, ValueError, OverflowError, KeyError) as error:
         # zipfile's own complaints about encrypted entries, odd headers and the like
         raise BundleError(f"{path} is not a readable bundle: {error}") from None

@@ -1,5 +1,6 @@
 """A paho-mqtt client as this device needs it: version, will, credentials, TLS; its socket opened elsewhere."""
 
+import socket
 import ssl
 from pathlib import Path
 from typing import Any, cast
@@ -38,7 +39,11 @@ class Client(paho.Client):
 
     def open_transport(self) -> Transport:
         """Resolve, connect, shake hands; blocks."""
-        return cast(Transport, super()._create_socket())
+        transport = super()._create_socket()
+        if isinstance(transport, socket.socket):
+            # Packets are gathered here already: Nagle's algorithm would only hold the last one back.
+            transport.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        return cast(Transport, transport)
 
     # paho has no public way to give it a socket; test_paho_takes_the_socket_it_is_given fails if that changes.
     def _create_socket(self) -> Any:

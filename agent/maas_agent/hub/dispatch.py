@@ -63,8 +63,9 @@ class Dispatcher:
         self._queue.append(job)
         if job.qos == 0:
             self._qos0_waiting += 1
-            if self._qos0_waiting > self._queue_bound:
-                self._drop_oldest()
+        self.pump()  # before anything is dropped: there may be room with the worker
+        if self._qos0_waiting > self._queue_bound:
+            self._drop_oldest()
 
     def feed(self, worker: WorkerProcess | None) -> None:
         """Send requests to ``worker`` from now on, or to nobody."""

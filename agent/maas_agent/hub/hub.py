@@ -43,6 +43,8 @@ class Hub:
         self._lock = _own(self._store)
         self._device = config.device.id
         self._loop = Loop()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, lambda *_: self._loop.call(self._stop))
         self._topics = Topics(config)
         self._stopping = self._ending = False
         # Ids for inputs that came without one: unique over restarts.
@@ -61,9 +63,6 @@ class Hub:
 
     def run(self) -> int:
         """Serve; returns the exit status."""
-        for number in (signal.SIGTERM, signal.SIGINT):
-            signal.signal(number, lambda *_: self._loop.call(self._stop))
-        signal.set_wakeup_fd(self._loop.wake_write, warn_on_full_buffer=False)
         self._log.info("starting", device=self._device, store=self._store, pipelines=len(self._pipelines))
         self._link.start()
         for pipeline in self._pipelines.values():

@@ -42,4 +42,4 @@ class ServiceManager:
             return
         address = "\0" + self._address[1:] if self._address.startswith("@") else self._address
         with contextlib.suppress(OSError), socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as end:
-            end.sendto(message.encode(), address)
+            end.sendto(message.encode(), socket.MSG_DONTWAIT, address)

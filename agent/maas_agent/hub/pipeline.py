@@ -83,6 +83,11 @@ class Pipeline:
         return all(_silent_s(worker, self._busy_since(worker)) < grace_s for worker in self._workers() if worker.ready)
 
     @property
+    def updating(self) -> bool:
+        """Whether a candidate is taking over: no other one may be looked for until it has."""
+        return self._candidate is not None
+
+    @property
     def dropped(self) -> int:
         """QoS 0 inputs that a full queue has cost."""
         return self._dispatcher.dropped
@@ -242,20 +247,26 @@ class Pipeline:
         now = time.time()
         match outcome.result:
             case "current":
-                self._become(slots.current(self.slots, outcome, now))
+                self._become(slots.current(self.slots, outcome, now), even_unsaved=True)
             case "failed":
                 self._log.error(
                     "update failed", pipeline=self.settings.name, version=outcome.version, reason=outcome.reason
                 )
-                self._become(slots.failed(self.slots, outcome, now))
+                self._become(slots.failed(self.slots, outcome, now), even_unsaved=True)
             case "tested":
                 self._become(slots.tested(self.slots, outcome, now))
                 self._start_candidate()
 
-    def _become(self, state: PipelineState) -> None:
+    def _become(self, state: PipelineState, *, even_unsaved: bool = False) -> None:
+        """Persist a state, then be in it. Raises ``OSError`` (disk full) and stays, unless ``even_unsaved``."""
         if state == self.slots:
             return
-        slots.save(self._store, self.settings.name, state)
+        try:
+            slots.save(self._store, self.settings.name, state)
+        except OSError as error:
+            self._log.error("cannot save the state", pipeline=self.settings.name, reason=error.strerror)
+            if not even_unsaved:
+                raise
         self.slots = state
         self._on_change(self)
 
@@ -270,7 +281,7 @@ class Pipeline:
         version = self.slots.candidate.version if self.slots.candidate else None
         digest = self.slots.candidate.digest if self.slots.candidate else None
         if self.slots.active is not None:
-            self._become(slots.rolled_back(self.slots, reason, time.time()))
+            self._become(slots.rolled_back(self.slots, reason, time.time()), even_unsaved=True)
         else:
             outcome = Outcome(
                 pipeline=self.settings.name,
@@ -281,7 +292,7 @@ class Pipeline:
                 reason=reason,
                 set_aside=True,
             )
-            self._become(slots.failed(self.slots, outcome, time.time()))
+            self._become(slots.failed(self.slots, outcome, time.time()), even_unsaved=True)
 
     def _begin_switch(self, old: WorkerProcess) -> None:
         """The candidate is warm: let the old worker finish what it holds, so that answers keep their order."""
@@ -302,16 +313,29 @@ class Pipeline:
             done()
 
     def _finish_switch(self) -> None:
-        old, self._worker, self._candidate = self._worker, self._candidate, None
+        old, new = self._worker, self._candidate
+        self._worker = self._candidate = None
         self._drained = False
         if old is not None:
             self._retire(old)
+        try:
+            self._become(slots.activated(self.slots, time.time()))
+        except OSError as error:
+            self._switch_back(new, f"its activation cannot be saved: {error.strerror}")
+            return
         self.meter.swaps += old is not None
-        self._become(slots.activated(self.slots, time.time()))
-        if self._worker is not None:
-            self._log.info("bundle active", pipeline=self.settings.name, version=self.slots.update.version)
-            self._restart_s = _FIRST_RESTART_S
-            self._serve(self._worker)
+        self._worker = new
+        self._restart_s = _FIRST_RESTART_S
+        self._log.info("bundle active", pipeline=self.settings.name, version=self.slots.update.version)
+        if new is not None:
+            self._serve(new)
+
+    def _switch_back(self, new: WorkerProcess | None, reason: str) -> None:
+        """What is not persisted must not serve: after a power cut the device would run something else."""
+        if new is not None:
+            self._retire(new)
+        self._candidate_failed(reason)
+        self._restart_now()
 
     def _retire(self, worker: WorkerProcess) -> None:
         self._retiring.add(worker)

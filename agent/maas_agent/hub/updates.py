@@ -27,6 +27,7 @@ from maas_agent.update.protocol import (
 OnChecked = Callable[[dict[str, Outcome]], None]
 _KILL_AFTER_S = 60.0
 _FIRST_RETRY_S = 5.0
+_SETTLE_S = 0.5
 
 
 class Updates:
@@ -46,12 +47,15 @@ class Updates:
             self._waiting.append(on_checked)
         if self._puller is not None or self._stopped:
             return
+        if self._next is not None:
+            self._next.cancel()
+        if any(pipeline.updating for pipeline in self._pipelines.values()):
+            self._next = self._loop.after(_SETTLE_S, self.check)  # what was found last is only just taking over
+            return
         wanted = [_wanted(pipeline) for pipeline in self._pipelines.values()]
         if not wanted:
             self._answer({})
             return
-        if self._next is not None:
-            self._next.cancel()
         answer_to, self._waiting = self._waiting, []
         job = Job(store=self._config.store.path, wanted=wanted, repository=self._access())
         self._puller = Puller(self._loop, job, self._on_event, lambda how: self._on_end(answer_to, how), self._log)

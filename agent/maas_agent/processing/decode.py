@@ -173,7 +173,5 @@ def _cast(samples: NDArray[np.generic], spec: Decode) -> NDArray[np.generic]:
 
 
 def _wrong_shape(shape: tuple[int, ...], spec: Decode) -> DecodeError:
-    return DecodeError(
-        codes.WRONG_SHAPE,
-        f"shape {list(shape)}: a sample is {list(spec.shape)}, a batch {['N', *spec.shape]}",
-    )
+    sample = ", ".join(map(str, spec.shape))
+    return DecodeError(codes.WRONG_SHAPE, f"shape {list(shape)}: a sample is [{sample}], a batch [N, {sample}]")

@@ -2,6 +2,9 @@
 
 import importlib
 import importlib.metadata
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -54,11 +57,32 @@ class CpuAccelerator:
         """Load ``path`` with ``threads`` threads and allocate its tensors."""
         _, module = _library()
         try:
-            interpreter = module.Interpreter(model_path=str(path), num_threads=threads)
-            interpreter.allocate_tensors()
+            with _without_greeting():
+                interpreter = module.Interpreter(model_path=str(path), num_threads=threads)
+                interpreter.allocate_tensors()
             return CpuModel(interpreter)
         except (ValueError, RuntimeError) as error:
             raise RuntimeFailure(f"{path.name} cannot be loaded: {error}") from None
+
+
+@contextmanager
+def _without_greeting() -> Iterator[None]:
+    """Keep what the native library writes to standard error while it succeeds: a log has one line an event.
+
+    It has no setting for that. What it said before a failure is printed.
+    """
+    kept = os.memfd_create("stderr", os.MFD_CLOEXEC)
+    stderr = os.dup(2)
+    os.dup2(kept, 2)
+    try:
+        yield
+    except BaseException:
+        os.write(stderr, os.pread(kept, 1 << 16, 0))
+        raise
+    finally:
+        os.dup2(stderr, 2)
+        os.close(stderr)
+        os.close(kept)
 
 
 def _library() -> tuple[str, Any]:

@@ -1,0 +1,1 @@
+"""The benchmark: the agent and its peers on the same model, one machine, one broker (see README.md)."""

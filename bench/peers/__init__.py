@@ -1,0 +1,1 @@
+"""What the agent is compared with; each module is one process."""

@@ -1,0 +1,56 @@
+"""Real brokers as fixtures: started on a free port of the loopback, ended with the test."""
+
+import shutil
+import socket
+import subprocess
+import time
+from pathlib import Path
+
+MOSQUITTO = shutil.which("mosquitto", path="/usr/sbin:/usr/bin:/usr/local/sbin:/usr/local/bin")
+
+
+def free_port() -> int:
+    """A TCP port that nobody listens on now."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+class Mosquitto:
+    """A Mosquitto with its own configuration; `stop` and `start` again keep the port, and with it its clients."""
+
+    def __init__(self, folder: Path, *, options: str = "") -> None:
+        self.port = free_port()
+        self._log = folder / "mosquitto.log"
+        self._config = folder / "mosquitto.conf"
+        self._config.write_text(
+            f"listener {self.port} 127.0.0.1\nallow_anonymous true\npersistence false\n"
+            f"max_packet_size 268435455\n{options}\n"
+        )
+        self._process: subprocess.Popen[bytes] | None = None
+
+    @property
+    def url(self) -> str:
+        return f"mqtt://127.0.0.1:{self.port}"
+
+    def start(self) -> None:
+        """Start it, and wait until it accepts connections."""
+        assert MOSQUITTO is not None
+        with self._log.open("ab") as log:
+            self._process = subprocess.Popen([MOSQUITTO, "-c", self._config], stdout=log, stderr=log)
+        deadline = time.monotonic() + 10
+        while True:
+            try:
+                socket.create_connection(("127.0.0.1", self.port), 1).close()
+                return
+            except OSError:
+                if self._process.poll() is not None or time.monotonic() > deadline:
+                    raise AssertionError(f"Mosquitto does not start: {self._log.read_text()}") from None
+                time.sleep(0.01)  # nothing to wait on: the port opens when it opens
+
+    def stop(self) -> None:
+        """Kill it as a crash would; nothing it knew survives."""
+        if self._process is not None:
+            self._process.kill()
+            self._process.wait()
+            self._process = None

@@ -1,0 +1,119 @@
+"""A device: a real ``maas-agent run`` in a process of its own, with its configuration, store and log in a folder."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+WAIT_S = 30.0
+
+
+def wait_until(condition: Callable[[], object], what: str, seconds: float = WAIT_S) -> None:
+    """Wait for a condition that only looking can tell; fail with ``what`` after ``seconds``."""
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline, f"waited {seconds} s in vain: {what}"
+        time.sleep(0.01)
+
+
+class Device:
+    """``pipelines`` is the TOML of the [[pipeline]] tables; ``extra`` goes before them."""
+
+    def __init__(
+        self, folder: Path, broker_url: str, pipelines: str, *, device_id: str = "dev", extra: str = ""
+    ) -> None:
+        folder.mkdir(exist_ok=True, parents=True)
+        self.id, self.folder, self.store = device_id, folder, folder / "store"
+        self.config, self.log_path = folder / "agent.toml", folder / "agent.log"
+        self.config.write_text(
+            f'metrics_s = 0.5\n[device]\nid = "{device_id}"\n[broker]\nurl = "{broker_url}"\nreconnect_max_s = 1.0\n'
+            f'[store]\npath = "{self.store}"\n{extra}\n{pipelines}\n'
+        )
+        self._process: subprocess.Popen[bytes] | None = None
+
+    def start(self, environment: dict[str, str] | None = None) -> None:
+        """Start the agent; returns at once."""
+        with self.log_path.open("ab") as log:
+            self._process = subprocess.Popen(
+                [sys.executable, "-m", "maas_agent", "run", "--config", str(self.config)],
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                env=os.environ | (environment or {}),
+            )
+
+    @property
+    def pid(self) -> int:
+        assert self._process is not None
+        return self._process.pid
+
+    def log(self) -> str:
+        """Everything it has logged so far."""
+        return self.log_path.read_text()
+
+    def workers(self) -> list[int]:
+        """Process ids of its workers."""
+        return [pid for pid in _children(self.pid) if "maas_agent.worker" in _command_line(pid)]
+
+    def stop(self) -> int:
+        """SIGTERM, and its exit status."""
+        assert self._process is not None
+        self._process.terminate()
+        status = self._process.wait(WAIT_S)
+        self._process = None
+        return status
+
+    def kill(self) -> None:
+        """SIGKILL: what a power cut looks like from here."""
+        assert self._process is not None
+        self._process.kill()
+        self._process.wait()
+        self._process = None
+
+    def wait(self) -> int:
+        """Wait for its end; its exit status."""
+        assert self._process is not None
+        return self._process.wait(WAIT_S)
+
+    def close(self) -> None:
+        """End whatever is left, at the end of a test."""
+        if self._process is not None:
+            for pid in _children(self._process.pid):
+                _signal(pid, signal.SIGCONT)
+            self._process.terminate()
+            try:
+                self._process.wait(WAIT_S)
+            except subprocess.TimeoutExpired:
+                self.kill()
+
+
+def alive(pid: int) -> bool:
+    """Whether a process runs (a zombie does not)."""
+    try:
+        return "\nState:\tZ" not in Path(f"/proc/{pid}/status").read_text()
+    except OSError:
+        return False
+
+
+def _children(pid: int) -> list[int]:
+    try:
+        return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+    except OSError:
+        return []
+
+
+def _command_line(pid: int) -> str:
+    try:
+        return Path(f"/proc/{pid}/cmdline").read_bytes().replace(b"\0", b" ").decode()
+    except OSError:
+        return ""
+
+
+def _signal(pid: int, number: int) -> None:
+    try:
+        os.kill(pid, number)
+    except ProcessLookupError:
+        return
