@@ -50,19 +50,6 @@ def schedule(contenders: list[str], qualities: list[int], rounds: int) -> Iterat
                     yield Measurement(round_, name, None)
 
 
-def _present(names: list[str], site: serving.Site) -> tuple[list[str], list[str]]:
-    """Return the contenders that this machine can run, and a line on each of the others."""
-    present, skipped = [], []
-    for name in names:
-        try:
-            serving.CONTENDERS[name].prepare(site)
-            present.append(name)
-        except serving.AbsentError as error:
-            skipped.append(f"{name}: {error}")
-            _NOTE.print(f"skipped {name}: {error}")
-    return present, skipped
-
-
 def _sample(entry: Measurement, site: serving.Site, seconds: float) -> serving.Sample:
     sample = serving.measure(entry.contender, site, entry.qos, entry.round, seconds)
     protocol = "HTTP " if entry.qos is None else f"QoS {entry.qos}"
@@ -105,18 +92,17 @@ def run(options: argparse.Namespace, folder: Path, port: int) -> report.Report:
     machine = _machine()
     _NOTE.print("building the model")
     site = serving.Site(folder, port, model.built((options.cache or folder).resolve()))
-    present, skipped = _present(options.only, site)
     samples: list[serving.Sample] = []
     failures: list[str] = []
     qualities = [0, 1] if options.qos is None else [options.qos]
-    for entry in schedule(present, qualities, options.rounds):
+    for entry in schedule(options.only, qualities, options.rounds):
         try:
             samples.append(_sample(entry, site, options.seconds))
         except (StartError, WireError, subprocess.TimeoutExpired) as error:
             failures.append(f"{entry.contender}, QoS {entry.qos}, round {entry.round + 1}: {error}")
     bare = _bare(site, options.rounds)
     machine["load average"] += f", {os.getloadavg()[0]:.2f} at the end"
-    return _summed_up(machine, options.seconds, samples, bare, failures, skipped)
+    return _summed_up(machine, options.seconds, samples, bare, failures)
 
 
 def _summed_up(
@@ -125,7 +111,6 @@ def _summed_up(
     samples: list[serving.Sample],
     bare: report.Bare,
     failures: list[str],
-    skipped: list[str],
 ) -> report.Report:
     for sample in samples:
         if wrong := report.inexact(sample):
@@ -134,7 +119,7 @@ def _summed_up(
     exact = [sample for sample in samples if not report.inexact(sample)]
     measured, paired = report.rows(exact), report.ratios(exact)
     bars = report.bars(measured, paired, bare)
-    return report.Report(machine, seconds, measured, paired, bare, bars, failures, skipped, samples)
+    return report.Report(machine, seconds, measured, paired, bare, bars, failures, samples)
 
 
 def _names(text: str) -> list[str]:

@@ -2,8 +2,8 @@
 
     python -m bench.model FOLDER
 
-writes ``cnn.keras`` (for Keras) and ``cnn.tflite`` (for everybody else). It is not trained: how fast it answers
-does not depend on what it has learnt, and its weights are seeded instead.
+writes ``cnn.keras`` and the images to calibrate it with; `built` makes the int8 bundle and ``.tflite`` of them. It is
+not trained: how fast it answers does not depend on what it has learnt, and its weights are seeded instead.
 """
 
 from __future__ import annotations
@@ -14,38 +14,67 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from bench.processes import output_of
+from maas_agent.bundle.archive import open_bundle
 
 _SEED = 1
 _CALIBRATION_IMAGES = 64
+_PREPROCESS = """
+[decode]
+shape = [28, 28, 1]
+dtype = "uint8"
+color = "gray"
+[[preprocess]]
+op = "scale"
+scale = 0.00392156862745098
+"""
 _BUILD_S = 300.0  # TensorFlow alone takes seconds to import
 
 
 class Model(NamedTuple):
-    """Where the built model lies."""
+    """Where the built model lies: for Keras, for an interpreter, and for the agent (which holds that very .tflite)."""
 
     keras: Path
     tflite: Path
+    bundle: Path
 
 
 def built(folder: Path) -> Model:
     """Return the model, building it in ``folder`` unless this very module has built it there before.
 
-    TensorFlow runs in a process of its own: its memory and threads stay out of what measures.
+    TensorFlow runs in processes of its own: its memory and threads stay out of what measures.
     """
     digest = hashlib.sha256(Path(__file__).read_bytes()).hexdigest()[:12]
-    target = folder / f"cnn-{digest}"
-    model = Model(target / "cnn.keras", target / "cnn.tflite")
+    target = folder.absolute() / f"cnn-{digest}"
+    model = Model(target / "cnn.keras", target / "cnn.tflite", target / "cnn.maas")
     if not model.tflite.exists():
         target.mkdir(parents=True, exist_ok=True)
         output_of([sys.executable, "-m", "bench.model", str(target)], _BUILD_S)
+        _convert(model, target)
     return model
 
 
-def pack_bundle(tflite: Path, out: Path) -> None:
-    """Pack the model as the bundle ``out`` (``.maas``), which the agent serves."""
-    # TODO: once maas_converter.pack exists. 784 raw uint8 scaled by 1/255, labels 0-9, the softmax is in the
-    # model, one golden sample; no signature (the configuration allows unsigned).
-    raise NotImplementedError(f"nothing packs {tflite} as {out} yet")
+def _convert(model: Model, target: Path) -> None:
+    """Make the bundle with the project's own converter, and take the model out of it for the peers."""
+    (target / "preprocess.toml").write_text(_PREPROCESS)
+    command = [
+        sys.executable,
+        "-m",
+        "maas_converter",
+        "convert",
+        str(model.keras),
+        "--name",
+        "cnn",
+        "--version",
+        "1.0.0",
+    ]
+    options = ["--calibration", str(target / "noise.npz"), "--preprocess", str(target / "preprocess.toml")]
+    output_of([*command, *options, "-o", str(model.bundle), "--json"], _BUILD_S)
+    with open_bundle(model.bundle) as bundle:
+        tflite = bundle.blob(bundle.manifest.stages[0].blob)
+    # Last, and by renaming: a folder that holds this file holds a whole model.
+    part = model.tflite.with_suffix(".part")
+    part.write_bytes(tflite)
+    part.rename(model.tflite)
 
 
 def _float_model() -> Any:
@@ -65,42 +94,21 @@ def _float_model() -> Any:
     )
 
 
-def _float_tflite(model: Any) -> bytes:
-    """Return the model converted to a float32 TFLite flatbuffer."""
-    import tensorflow as tf
-
-    converted: bytes = tf.lite.TFLiteConverter.from_keras_model(model).convert()
-    return converted
-
-
-def _int8_tflite(float_tflite: bytes) -> bytes:
-    """Return the flatbuffer quantized to int8, activations, input and output included.
-
-    Calibrated on noise over the whole range 0 to 1, so that the input scale is 1/255: one step a grey level.
-    """
+def _noise() -> Any:
+    """Calibration images (n, 28, 28, 1) uint8 over the whole range, so that the input scale is one grey level."""
     import numpy as np
-    from ai_edge_litert.interpreter import Interpreter
-    from litert_quantizer import quantizer, recipe
 
-    signature, tensors = next(iter(Interpreter(model_content=float_tflite).get_signature_list().items()))
-    images = np.random.default_rng(_SEED).integers(0, 256, (_CALIBRATION_IMAGES, 1, 28, 28, 1))
-    samples = [{tensors["inputs"][0]: image.astype(np.float32) / 255} for image in images]
-    quantization = quantizer.Quantizer(bytearray(float_tflite))
-    quantization.load_quantization_recipe(recipe.static_wi8_ai8())
-    calibrated = quantization.calibrate({signature: samples}, num_threads=1)
-    return bytes(quantization.quantize(calibrated, enable_progress_report=False).quantized_model)
+    return np.random.default_rng(_SEED).integers(0, 256, (_CALIBRATION_IMAGES, 28, 28, 1), dtype=np.uint8)
 
 
 def main() -> None:
-    """Build the model in the folder given as the only argument."""
+    """Make ``cnn.keras`` and its calibration images in the folder given as the only argument."""
+    import numpy as np
+
     folder = Path(sys.argv[1])
-    model = _float_model()
-    model.save(folder / "cnn.keras")
-    int8 = _int8_tflite(_float_tflite(model))
-    # Last, and by renaming: a folder that holds this file holds a whole model.
-    (folder / "cnn.tflite.part").write_bytes(int8)
-    (folder / "cnn.tflite.part").rename(folder / "cnn.tflite")
-    print(f"{len(int8)} bytes")
+    _float_model().save(folder / "cnn.keras")
+    np.savez(folder / "noise.npz", x=_noise())
+    print(folder)
 
 
 if __name__ == "__main__":

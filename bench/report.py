@@ -78,7 +78,6 @@ class Report(msgspec.Struct, frozen=True):
     bare: Bare
     bars: list[Bar]
     failures: list[str]  # contenders that did not start, answers lost or duplicated
-    skipped: list[str]
     samples: list[Sample]
 
 

@@ -7,7 +7,6 @@ Every MQTT contender takes its inputs from ``maas/bench/cnn/in/<id>`` of the one
 from __future__ import annotations
 
 import contextlib
-import importlib.util
 import secrets
 import shutil
 import sys
@@ -21,7 +20,7 @@ import msgspec
 from bench import wire
 from bench.ledger import PAYLOAD_SIZE, PROBE, Measured
 from bench.load import IN_PREFIX, OUT_PREFIX
-from bench.model import Model, pack_bundle
+from bench.model import Model
 from bench.processes import (
     StartError,
     await_ready,
@@ -66,10 +65,6 @@ allow_unsigned = true
 """
 
 
-class AbsentError(Exception):
-    """A contender that this machine cannot run, and why."""
-
-
 class Sample(msgspec.Struct, frozen=True):
     """One contender, freshly started, in one round."""
 
@@ -95,7 +90,6 @@ class Contender:
 
     title: str
     command: Callable[[Site, int, int], list[str]]  # of the site, the port and the QoS
-    prepare: Callable[[Site], None] = lambda _site: None
     http: bool = False
 
 
@@ -103,20 +97,10 @@ def _module(name: str, *arguments: object) -> list[str]:
     return [sys.executable, "-m", name, *map(str, arguments)]
 
 
-def _prepare_agent(site: Site) -> None:
-    """Pack the bundle, or raise ``AbsentError`` where there is no agent."""
-    if importlib.util.find_spec("maas_agent") is None:
-        raise AbsentError("maas_agent is not importable here")
-    try:
-        pack_bundle(site.model.tflite, site.folder / "cnn.maas")
-    except NotImplementedError as error:
-        raise AbsentError(str(error)) from error
-
-
 def _agent(site: Site, port: int, _qos: int) -> list[str]:
     """Configure an agent with an empty store of its own; it takes the QoS of its inputs as they come."""
     home = Path(tempfile.mkdtemp(prefix="agent-", dir=site.folder))
-    configuration = AGENT.format(port=port, store=home / "store", bundle=site.folder / "cnn.maas")
+    configuration = AGENT.format(port=port, store=home / "store", bundle=site.model.bundle)
     (home / "agent.toml").write_text(configuration)
     return _module("maas_agent", "run", "--config", home / "agent.toml")
 
@@ -134,7 +118,7 @@ def _echo(_site: Site, port: int, qos: int) -> list[str]:
 
 
 CONTENDERS: dict[str, Contender] = {
-    "agent": Contender("the agent, one worker", _agent, prepare=_prepare_agent),
+    "agent": Contender("the agent, one worker", _agent),
     "obvious": Contender("(a) paho, one process", _script("bench.peers.obvious")),
     "aiomqtt": Contender("(b) aiomqtt, one process", _script("bench.peers.obvious_aiomqtt")),
     "flask": Contender("(c) Flask + Keras predict", _flask, http=True),

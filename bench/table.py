@@ -20,8 +20,6 @@ def show(report: Report, console: Console) -> None:
         console.print(line, highlight=False)
     peak, invoke = _figure(report.bare.peak_mb), _figure(report.bare.invoke_us)
     console.print(f"bare interpreter: {peak} MB peak; one invoke takes {invoke} us", highlight=False)
-    for line in report.skipped:
-        console.print(f"[yellow]skipped[/] {line}", highlight=False)
     for line in report.failures:
         console.print(f"[red]failed[/] {line}", highlight=False)
 
