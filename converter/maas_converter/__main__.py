@@ -1,0 +1,5 @@
+"""``python -m maas_converter``, for where the command is not on the path."""
+
+from maas_converter.cli import main
+
+main()

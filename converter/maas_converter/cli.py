@@ -1,0 +1,75 @@
+"""The process's edge: arguments in, exit code out; one sentence for everything a user can do wrong.
+
+Exit codes are those of BSD ``sysexits.h``, see `maas_agent.errors`; 130 after Ctrl-C. This module needs nothing but the
+standard library, so that ``maas-converter --help`` answers where the ``converter`` extra is not installed.
+"""
+
+import os
+import sys
+import traceback
+from collections.abc import Sequence
+
+from maas_agent.errors import MaasError, UsageError
+from maas_converter.extras import INSTALL, require
+
+_EX_SOFTWARE, _INTERRUPTED = 70, 130
+
+COMMANDS = {
+    "convert": "turn a trained model into a bundle",
+    "inspect": "say what is in a bundle",
+    "evaluate": "measure a bundle on data",
+    "keys create": "make the publisher's keys",
+    "repo init": "make an empty repository",
+    "repo refresh": "keep a repository's signatures from expiring",
+    "publish": "put a bundle into a repository",
+}
+"""Every command, in one line each: its help, and all the help there is without the extra."""
+
+
+def main() -> None:
+    """Entry point of ``maas-converter``."""
+    sys.exit(run(sys.argv[1:]))
+
+
+def run(arguments: Sequence[str]) -> int:
+    """Run one command and return its exit code."""
+    try:
+        return _dispatch(arguments)
+    except MaasError as error:
+        return _fail(str(error), error.exit_code)
+    except KeyboardInterrupt:
+        return _fail("interrupted", _INTERRUPTED)
+    except BrokenPipeError:
+        # Whoever read our output has gone, as in "| head"; nobody is left to tell, not even by Python at exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return _EX_SOFTWARE
+    except Exception as error:
+        if os.environ.get("MAAS_TRACEBACK"):
+            traceback.print_exc()
+        kind = type(error).__name__
+        return _fail(f"a defect of maas-converter ({kind}: {error}); MAAS_TRACEBACK=1 shows where", _EX_SOFTWARE)
+
+
+def _dispatch(arguments: Sequence[str]) -> int:
+    try:
+        from maas_converter import commands
+    except ModuleNotFoundError as error:
+        if error.name not in ("typer", "rich"):
+            raise
+        return _without_extra(arguments)
+    return commands.dispatch(arguments)
+
+
+def _without_extra(arguments: Sequence[str]) -> int:
+    if not arguments:
+        raise UsageError("name a command: maas-converter --help lists them")
+    if "--help" not in arguments:
+        require(f"maas-converter {arguments[0]}", "typer", "rich")
+    lines = [f"  {name:<14}{what}" for name, what in COMMANDS.items()]
+    print("\n".join(["Usage: maas-converter COMMAND …", "", *lines, "", f"Needs: {INSTALL}"]))
+    return 0
+
+
+def _fail(sentence: str, code: int) -> int:
+    sys.stderr.write(f"maas-converter: error: {' '.join(sentence.split())}\n")
+    return code

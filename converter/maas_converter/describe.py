@@ -1,0 +1,124 @@
+"""What is in a bundle: for programs as one document, for people as lines of names and values."""
+
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from maas_agent.bundle.archive import Bundle
+from maas_agent.bundle.manifest import Accuracy, Input, Manifest, Output, Tensor
+from maas_agent.bundle.signature import decode_envelope
+from maas_converter.document import whole
+
+Facts = list[tuple[str, str]]
+
+
+class Contents(msgspec.Struct, frozen=True):
+    """A bundle that was opened and verified; ``signed_by`` are the key ids in its signature, which is not verified."""
+
+    path: str
+    bytes: int
+    digest: str
+    signed: bool
+    signed_by: tuple[str, ...]
+    manifest: Manifest
+
+
+def contents_of(path: Path, bundle: Bundle) -> Contents:
+    """Describe an open bundle; raises `BundleError` if its signature file is none."""
+    signature = bundle.signature()
+    keys = decode_envelope(signature).signatures if signature is not None else ()
+    return Contents(
+        path=str(path),
+        bytes=path.stat().st_size,
+        digest=bundle.digest,
+        signed=signature is not None,
+        signed_by=tuple(key.keyid for key in keys),
+        manifest=bundle.manifest,
+    )
+
+
+def document(contents: Contents) -> dict[str, Any]:
+    """The ``--json`` document: the manifest's own fields beside what is known of the file."""
+    described: dict[str, Any] = whole(contents)
+    manifest: dict[str, Any] = described.pop("manifest")
+    return described | manifest
+
+
+def facts(contents: Contents) -> Facts:
+    """The same as lines for a person."""
+    manifest = contents.manifest
+    signed = f"signed by {', '.join(key[:16] for key in contents.signed_by)}" if contents.signed else "unsigned"
+    return [
+        ("name", manifest.name),
+        ("version", manifest.version),
+        ("digest", contents.digest),
+        ("file", f"{contents.path}, {contents.bytes} bytes, {signed}"),
+        ("created", manifest.created),
+        *(line for spec in manifest.inputs for line in _input(spec)),
+        *(line for spec in manifest.outputs for line in _output(spec)),
+        *(("stage", f"{stage.name}, {stage.size} bytes, {stage.blob[:16]}…") for stage in manifest.stages),
+        ("golden", f"{manifest.golden.samples} samples, tolerance {manifest.golden.tolerance:.4g}"),
+        *_metrics(manifest),
+        *_origin(manifest),
+    ]
+
+
+def accuracy_text(accuracy: Accuracy) -> str:
+    """The drop with its interval, as people write it."""
+    low, high = accuracy.interval_points
+    return f"{accuracy.drop_points:+.2f} points ({low:+.2f} … {high:+.2f})"
+
+
+def _input(spec: Input) -> Facts:
+    decode = spec.decode
+    image = f", images: {decode.color}, {decode.resize}" if len(decode.shape) in (2, 3) else ""
+    steps = [_step(whole(step)) for step in spec.preprocess]
+    return [
+        ("input", _tensor(spec.tensor)),
+        ("  sample", f"{list(decode.shape)} {decode.dtype}, {decode.sample_bytes} bytes{image}"),
+        ("  preprocess", ", then ".join(steps) or "none"),
+    ]
+
+
+def _output(spec: Output) -> Facts:
+    labels = f"{len(spec.labels)}: {', '.join(spec.labels[:10])}" + (", …" if len(spec.labels) > 10 else "")
+    return [
+        ("output", _tensor(spec.tensor)),
+        ("  answer", _step(whole(spec.postprocess), "kind")),
+        ("  labels", labels if spec.labels else "none"),
+    ]
+
+
+def _tensor(tensor: Tensor) -> str:
+    stored = tensor.quantization
+    steps = f", real = (stored - {stored.zero_point}) * {stored.scale:.6g}" if stored is not None else ""
+    return f"{tensor.name}, {list(tensor.shape)} {tensor.dtype}{steps}"
+
+
+def _step(fields: dict[str, Any], tag: str = "op") -> str:
+    name = fields.pop(tag)
+    return " ".join([str(name), *(f"{key}={value}" for key, value in fields.items())])
+
+
+def _metrics(manifest: Manifest) -> Facts:
+    metrics = manifest.metrics
+    lines = [("size", f"float32 {metrics.float32_bytes} bytes, this bundle {metrics.bundle_bytes} bytes")]
+    for name, accuracy in metrics.accuracy.items():
+        figures = f"float32 {accuracy.float32:.2%}, this bundle {accuracy.bundle:.2%}, drop {accuracy_text(accuracy)}"
+        lines.append(("accuracy", f"{name}, {accuracy.samples} samples: {figures}"))
+    if metrics.latency is not None:
+        latency = metrics.latency
+        times = f"float32 {latency.float32_p50_ms} ms, this bundle {latency.bundle_p50_ms} ms"
+        lines.append(("latency", f"{times}, 99 % below {latency.bundle_p99_ms} ms, {latency.host}"))
+    return lines
+
+
+def _origin(manifest: Manifest) -> Facts:
+    lineage, requires = manifest.lineage, manifest.requires
+    calibration = f", calibrated on {lineage.calibration_sha256[:16]}…" if lineage.calibration_sha256 else ""
+    return [
+        ("requires", f"{requires.runtime or 'any runtime'}, known good on {', '.join(requires.accelerators)}"),
+        ("made from", f"{lineage.source}, {lineage.source_sha256[:16]}…"),
+        ("made by", f"maas-converter {lineage.converter}, recipe {lineage.recipe}{calibration}"),
+    ]

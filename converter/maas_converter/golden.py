@@ -1,0 +1,77 @@
+"""Golden samples: which ones go into a bundle, and how far from its answers on them a device may be."""
+
+import numpy as np
+from numpy.typing import NDArray
+
+from maas_agent.bundle.manifest import Decode, Output
+from maas_converter.measure import Answers
+
+GOLDEN_SAMPLES = 16
+
+_STEPS = 4
+_QUANTIZATION_NOISE = 2.0
+_FLOAT_SHARE = 0.01
+_LARGEST_SHARE = 0.5
+_RANDOM_SEED = 1
+
+
+def chosen_rows(count: int, y: NDArray[np.int64] | None) -> list[int]:
+    """Up to 16 of ``count`` samples: each class in turn if the classes ``y`` (N,) are known, else evenly spread."""
+    if y is None:
+        return sorted({int(row) for row in np.linspace(0, count - 1, min(count, GOLDEN_SAMPLES))})
+    rank = np.empty(count, dtype=np.int64)
+    for number in np.unique(y):
+        members = np.flatnonzero(y == number)
+        rank[members] = np.arange(len(members))
+    in_turn = np.lexsort((y, rank))
+    return sorted(int(row) for row in in_turn[:GOLDEN_SAMPLES])
+
+
+def random_samples(decode: Decode) -> NDArray[np.generic]:
+    """Seeded noise (16, …sample), for want of data: integers over their type's range, floats from 0 to 1."""
+    generator = np.random.default_rng(_RANDOM_SEED)
+    shape = (GOLDEN_SAMPLES, *decode.shape)
+    kind = np.dtype(decode.dtype)
+    if kind.kind == "f":
+        return generator.random(shape, dtype=np.float32).astype(kind)
+    if kind.kind == "b":
+        return generator.integers(0, 2, shape).astype(kind)
+    if kind.itemsize > 2:
+        return generator.integers(0, 128, shape).astype(kind)  # wide integers are indexes; these exist in any table
+    limits = np.iinfo(kind)
+    return generator.integers(limits.min, limits.max + 1, shape).astype(kind)
+
+
+def tolerance(outputs: tuple[Output, ...], bundle: Answers, float32: Answers, *, quantized: bool) -> float:
+    """How far (absolute, real units) a device's answers on the golden samples may be from the bundle's.
+
+    ``bundle`` and ``float32`` are what the bundle and its float model answered on those samples.
+
+    *float*: 1 % of the answers' range. Sums in another order change the sixth digit; GPUs that compute
+    in 16-bit floats change the third.
+
+    *quantized*: twice the largest distance between the bundle and its float model, at least four steps of the output.
+    Other integer kernels (reference ones, NPUs) may round each layer's result to the neighbouring step. A deep network
+    amplifies that just as it amplifies quantization itself, so the latter is the yardstick. Measured on ResNet8: the
+    reference kernels differ from XNNPACK's by up to 73 output steps; four steps would refuse nearly every device
+    that uses them, this rule refuses one draw of 16 samples in 200.
+
+    Never more than half of the range: a model that answers the same to everything must not pass.
+    """
+    return max(_of_one(spec, bundle, float32, quantized) for spec in outputs)
+
+
+def _of_one(spec: Output, bundle: Answers, float32: Answers, quantized: bool) -> float:
+    name, quantization = spec.tensor.name, spec.tensor.quantization
+    reach = _range(float32[name])
+    if not quantized:
+        return reach * _FLOAT_SHARE
+    step = quantization.scale if quantization is not None else reach / 255
+    noise = float(np.max(np.abs(bundle[name] - float32[name])))
+    return max(_STEPS * step, min(_QUANTIZATION_NOISE * noise, _LARGEST_SHARE * reach))
+
+
+def _range(values: NDArray[np.float32]) -> float:
+    # Answers that hardly differ leave no range: their own size stands in, so that rounding is still allowed.
+    reach = float(values.max() - values.min())
+    return max(reach, float(np.abs(values).max()) * 1e-3, 1e-6)

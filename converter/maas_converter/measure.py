@@ -1,0 +1,150 @@
+"""What a bundle answers on real samples, how often it is right, and how long it takes: measured, on what ships.
+
+Everything runs through `maas_agent.runtime.graph.Graph`, the class that serves on a device, one sample at a time.
+"""
+
+import platform
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+import msgspec
+import numpy as np
+from numpy.typing import NDArray
+
+from maas_agent.bundle.manifest import Accuracy, Manifest
+from maas_agent.errors import DataError
+from maas_agent.runtime.graph import Graph
+from maas_agent.runtime.selection import accelerator
+from maas_converter.blobs import Blobs
+from maas_converter.console import Progress
+from maas_converter.statistics import paired_drop_points, wilson_interval
+
+THREADS = 1
+"""Threads of every measurement: the figure that adds up when a device runs several pipelines."""
+
+_LATENCY_RUNS = 300
+_LATENCY_S = 3.0
+_TURN_RUNS = 20
+
+Answers = dict[str, NDArray[np.float32]]
+"""By output tensor: real values (N, …output)."""
+
+
+class Timing(msgspec.Struct, frozen=True):
+    """Time from a decoded sample to real output values, in milliseconds, one thread on this machine."""
+
+    p50_ms: float
+    p99_ms: float
+
+
+class ClassCount(msgspec.Struct, frozen=True):
+    """One class of a data set: how many samples it has, how many were recognised, how many answers named it."""
+
+    label: str
+    samples: int
+    correct: int
+    answered: int
+
+
+class Score(msgspec.Struct, frozen=True):
+    """How often a bundle is right on one data set; fractions, ``interval`` is the 95 % one of Wilson."""
+
+    samples: int
+    correct: int
+    accuracy: float
+    interval: tuple[float, float]
+    classes: tuple[ClassCount, ...]
+
+
+def load_graph(manifest: Manifest, blobs: Blobs) -> Graph:
+    """A bundle ready to run on this machine's processor; raises `RuntimeFailure`."""
+    return Graph(manifest, blobs.path, accelerator("cpu"), THREADS)
+
+
+def answers(graph: Graph, samples: NDArray[np.generic], progress: Progress, what: str) -> Answers:
+    """Run every sample (N, …sample).
+
+    Raises `DataError` if an answer is not finite: such a model is broken, whatever its file says.
+    """
+    rows = [graph.run(sample) for sample in progress.track(what, samples)]
+    gathered = {name: np.stack([row[name] for row in rows]) for name in rows[0]}
+    for name, values in gathered.items():
+        if not np.isfinite(values).all():
+            raise DataError(f"{what}: the model's output {name!r} is NaN or infinite on a sample")
+    return gathered
+
+
+def top_classes(values: NDArray[np.float32]) -> NDArray[np.int64]:
+    """The class (N,) with the highest value in each row of (N, …); among equals the lower one, as on a device."""
+    found: NDArray[np.int64] = np.argmax(values.reshape(len(values), -1), axis=1).astype(np.int64)
+    return found
+
+
+def score(found: NDArray[np.int64], y: NDArray[np.int64], labels: tuple[str, ...]) -> Score:
+    """Compare the classes found with the true ones, both (N,); ``labels`` has one name a class."""
+    right = found == y
+    classes = tuple(
+        ClassCount(
+            label=label,
+            samples=int(np.sum(y == number)),
+            correct=int(np.sum(right & (y == number))),
+            answered=int(np.sum(found == number)),
+        )
+        for number, label in enumerate(labels)
+    )
+    correct = int(right.sum())
+    return Score(len(y), correct, correct / len(y), wilson_interval(correct, len(y)), classes)
+
+
+def compare(float32: NDArray[np.int64], bundle: NDArray[np.int64], y: NDArray[np.int64]) -> Accuracy:
+    """Paired accuracy of the float model and the bundle: the classes each found (N,) and the true ones (N,)."""
+    drop, interval = paired_drop_points(float32 == y, bundle == y)
+    return Accuracy(
+        samples=len(y),
+        float32=float(np.mean(float32 == y)),
+        bundle=float(np.mean(bundle == y)),
+        drop_points=drop,
+        interval_points=interval,
+    )
+
+
+def times_of(graphs: Sequence[Graph], samples: NDArray[np.generic]) -> list[Timing]:
+    """Latency of single inferences of each graph, over up to 300 runs or 3 s each, cycling through ``samples``.
+
+    The graphs take turns, so that whatever else this machine does slows all of them alike; turns are of several
+    runs, so that each finds its own weights in the caches as it would alone.
+    """
+    taken: list[list[float]] = [[] for _ in graphs]
+    end = time.monotonic() + _LATENCY_S * len(graphs)
+    while len(taken[0]) < _LATENCY_RUNS and (not taken[0] or time.monotonic() < end):
+        for graph, times in zip(graphs, taken, strict=True):
+            times.extend(_turn(graph, samples, len(times)))
+    quantiles = [np.percentile(times, [50, 99]) for times in taken]
+    return [Timing(p50_ms=round(float(p50), 4), p99_ms=round(float(p99), 4)) for p50, p99 in quantiles]
+
+
+def _turn(graph: Graph, samples: NDArray[np.generic], first: int) -> list[float]:
+    """Milliseconds of a few runs; one before them, not counted, brings the graph back into the caches."""
+    graph.run(samples[first % len(samples)])
+    taken = []
+    for run in range(first, first + _TURN_RUNS):
+        sample = samples[run % len(samples)]
+        begin = time.perf_counter()
+        graph.run(sample)
+        taken.append((time.perf_counter() - begin) * 1000)
+    return taken
+
+
+def this_host() -> str:
+    """The processor latencies are measured on; no host name, for manifests are published."""
+    model = platform.processor() or "unknown processor"
+    try:
+        for line in Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace").splitlines():
+            key, _, value = line.partition(":")
+            if key.strip() in ("model name", "Model"):  # x86; Raspberry Pi
+                model = value.strip()
+                break
+    except OSError:
+        pass  # no Linux
+    return f"{model} ({platform.machine()})"

@@ -1,0 +1,113 @@
+"""How a sample becomes the model's input: what ``--preprocess FILE.toml`` says, or what follows from model and data.
+
+    [decode]
+    shape = [8, 8, 1]
+    dtype = "uint8"
+    color = "gray"
+
+    [[preprocess]]
+    op = "scale"
+    scale = 0.0625
+
+The tables are the manifest's own structs (`maas_agent.bundle.manifest`): what is written here is what a device does.
+"""
+
+import tomllib
+from math import prod
+from pathlib import Path
+from typing import Any, Literal, get_args, get_origin, get_type_hints
+
+import msgspec
+import numpy as np
+
+from maas_agent.bundle.manifest import Decode, DType, Input, Normalize, Preprocess, Scale, Tensor
+from maas_agent.errors import DataError, NoInputError
+from maas_converter.data import Dataset
+
+_STEPS: dict[str, type[msgspec.Struct]] = {"scale": Scale, "normalize": Normalize}
+
+
+class Processing(msgspec.Struct, frozen=True):
+    """What a preprocess file says; ``decode`` may be left out and then follows from model and data."""
+
+    decode: Decode | None = None
+    preprocess: tuple[Preprocess, ...] = ()
+
+
+def read_processing(path: Path) -> Processing:
+    """Read a preprocess file.
+
+    Raises `NoInputError`, or `DataError` that names the key or value at fault and what may stand there.
+    """
+    try:
+        document = tomllib.loads(path.read_text(encoding="utf-8"))
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise DataError(f"{path} is no TOML: {error}") from None
+    except OSError as error:
+        raise NoInputError(f"cannot read {path}: {error.strerror}") from None
+    _check_table(path, "the file", document, Processing)
+    if "decode" in document:
+        _check_table(path, "[decode]", document["decode"], Decode)
+    for step in _list(path, document.get("preprocess", [])):
+        _check_step(path, step)
+    try:
+        return msgspec.convert(document, Processing)
+    except msgspec.ValidationError as error:
+        raise DataError(f"{path}: {error}") from None
+
+
+def input_of(tensor: Tensor, processing: Processing, data: list[Dataset]) -> Input:
+    """The bundle's input: ``tensor`` is the model's, ``data`` what it is calibrated and evaluated with.
+
+    Without a decode table a sample has the model's shape without the batch, and the first data set's type: uint8 if
+    it is stored so, else float32; a model that takes integers gets samples of its own type. Raises `DataError` if
+    a sample does not fill the tensor.
+    """
+    decode = processing.decode or Decode(shape=tensor.shape[1:], dtype=_sample_dtype(tensor, data))
+    if prod(decode.shape) != prod(tensor.shape):
+        raise DataError(f"a sample {list(decode.shape)} does not fill the model's input {list(tensor.shape)}")
+    channels = decode.shape[-1] if decode.shape else 1
+    for step in processing.preprocess:
+        if isinstance(step, Normalize):
+            _check_normalize(step, channels)
+    return Input(tensor=tensor, decode=decode, preprocess=processing.preprocess)
+
+
+def _sample_dtype(tensor: Tensor, data: list[Dataset]) -> DType:
+    if not tensor.dtype.startswith("float"):
+        return tensor.dtype
+    return "uint8" if data and data[0].x.dtype == np.uint8 else "float32"
+
+
+def _check_normalize(step: Normalize, channels: int) -> None:
+    for name, values in (("mean", step.mean), ("std", step.std)):
+        if len(values) not in (1, channels):
+            raise DataError(f"normalize: {name} has {len(values)} values for {channels} channels")
+    if min(step.std) <= 0:
+        raise DataError(f"normalize: std holds {min(step.std)}, it has to be positive")
+
+
+def _check_step(path: Path, step: Any) -> None:
+    op = step.get("op") if isinstance(step, dict) else None
+    if not isinstance(op, str) or op not in _STEPS:
+        raise DataError(f"{path}: [[preprocess]] op = {op!r}: choose one of {', '.join(_STEPS)}")
+    _check_table(path, f"[[preprocess]] {op}", {key: step[key] for key in step if key != "op"}, _STEPS[op])
+
+
+def _check_table(path: Path, where: str, table: Any, kind: type[msgspec.Struct]) -> None:
+    """Refuse keys that ``kind`` does not have, and words it does not know, by name and with the choices."""
+    if not isinstance(table, dict):
+        raise DataError(f"{path}: {where} has to be a table")
+    hints = get_type_hints(kind, include_extras=True)
+    for key, value in table.items():
+        if key not in kind.__struct_fields__:
+            raise DataError(f"{path}: {where} has no key {key!r}: choose from {', '.join(kind.__struct_fields__)}")
+        choices = get_args(hints[key]) if get_origin(hints[key]) is Literal else ()
+        if choices and value not in choices:
+            raise DataError(f"{path}: {where} {key} = {value!r}: choose one of {', '.join(choices)}")
+
+
+def _list(path: Path, steps: Any) -> list[Any]:
+    if not isinstance(steps, list):
+        raise DataError(f"{path}: write [[preprocess]], one table a step")
+    return steps

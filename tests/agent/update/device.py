@@ -1,0 +1,64 @@
+"""A device whose hub is this test: it starts a real puller process and speaks the hub's side of the socketpair."""
+
+import socket
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from maas_agent.update.protocol import Go, Job, Outcome, Progress, RepositoryAccess, Wanted, decode_event, line_of
+
+
+class Device:
+    """A store on the device, and the repository it was given. ``progress`` holds the states of the last update."""
+
+    def __init__(self, store: Path, root: Path, url: str | None) -> None:
+        self.store = store
+        self.root = root
+        self.url = url
+        self.timeout_s = 20.0
+        self.progress: list[Progress] = []
+        self.before_start: Callable[[], None] | None = None
+
+    def update(self, **wanted: Any) -> Outcome:
+        """Let the puller bring pipeline ``p`` up to date; by default it wants the model ``digits``."""
+        return self.updates(Wanted(**({"pipeline": "p", "model": "digits"} | wanted)))[0]
+
+    def updates(self, *wanted: Wanted) -> list[Outcome]:
+        """One job for several pipelines."""
+        hub, puller = self.start(*wanted)
+        with hub, hub.makefile("rb") as stream:
+            outcomes = self._answer(hub, stream, len(wanted))
+        assert puller.wait(10) == 0
+        return outcomes
+
+    def start(self, *wanted: Wanted) -> tuple[socket.socket, subprocess.Popen[bytes]]:
+        """Start a puller with a job; the hub's end is the caller's to close."""
+        hub, other = socket.socketpair()
+        with other:
+            puller = subprocess.Popen(
+                [sys.executable, "-m", "maas_agent.update", str(other.fileno())],
+                pass_fds=[other.fileno()],
+                preexec_fn=self.before_start,
+            )
+        hub.settimeout(30)
+        hub.sendall(line_of(Job(store=str(self.store), repository=self._access(), wanted=list(wanted))))
+        return hub, puller
+
+    def _access(self) -> RepositoryAccess | None:
+        return RepositoryAccess(url=self.url, root=str(self.root), timeout_s=self.timeout_s) if self.url else None
+
+    def _answer(self, hub: socket.socket, stream: Any, expected: int) -> list[Outcome]:
+        self.progress = []
+        outcomes: list[Outcome] = []
+        while len(outcomes) < expected:
+            line = stream.readline()
+            assert line, "the puller ended without an outcome"
+            event = decode_event(line)
+            if isinstance(event, Outcome):
+                outcomes.append(event)
+            else:
+                self.progress.append(event)
+                hub.sendall(line_of(Go()))
+        return outcomes

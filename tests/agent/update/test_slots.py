@@ -1,0 +1,172 @@
+"""What a pipeline remembers of its bundles, and which transitions follow."""
+
+from pathlib import Path
+
+import pytest
+from maas_agent.errors import DataError
+from maas_agent.update import slots
+from maas_agent.update.protocol import Outcome, Progress, State, Step
+from maas_agent.update.slots import (
+    IllegalTransition,
+    PipelineState,
+    Slot,
+    UpdateState,
+    activated,
+    current,
+    failed,
+    load,
+    path_of,
+    progressed,
+    rolled_back,
+    save,
+)
+
+STEPS: tuple[Step, ...] = ("pulling", "verifying", "staged", "testing")
+ONE, TWO = Slot("1.0.0", "1" * 64), Slot("2.0.0", "2" * 64)
+RUNNING = PipelineState(active=ONE, update=UpdateState("active", "1.0.0", None, 1.0))
+
+
+def outcome(result: str, slot: Slot = TWO, **fields: object) -> Outcome:
+    return Outcome(pipeline="p", result=result, state="testing", version=slot.version, digest=slot.digest, **fields)  # type: ignore[arg-type]
+
+
+def after(state: PipelineState, *steps: Step, slot: Slot = TWO) -> PipelineState:
+    for number, step in enumerate(steps, 10):
+        state = progressed(state, Progress("p", step, slot.version, slot.digest), float(number))
+    return state
+
+
+def never(sentence: str) -> None:
+    raise AssertionError(sentence)
+
+
+def test_an_update_goes_its_way_and_the_active_bundle_becomes_the_previous() -> None:
+    """From the first byte to the last message switched."""
+    state = after(RUNNING, *STEPS)
+    assert (state.active, state.candidate, state.update) == (ONE, TWO, UpdateState("testing", "2.0.0", None, 13.0))
+    state = slots.tested(state, outcome("tested"), 20.0)
+    assert state.update == UpdateState("probation", "2.0.0", None, 20.0)
+    state = activated(state, 21.0)
+    assert (state.active, state.candidate, state.previous) == (TWO, None, ONE)
+    assert state.update == UpdateState("active", "2.0.0", None, 21.0)
+    assert state.digests() == {ONE.digest, TWO.digest}
+
+
+def test_the_first_bundle_of_all_has_no_previous() -> None:
+    """A fresh device."""
+    state = activated(slots.tested(after(PipelineState(), *STEPS), outcome("tested"), 20.0), 21.0)
+    assert (state.active, state.previous) == (TWO, None)
+
+
+@pytest.mark.parametrize("reached", range(len(STEPS) + 1))
+def test_a_failure_at_any_step_keeps_what_is_active(reached: int) -> None:
+    """And what is set aside is remembered with its reason."""
+    state = failed(after(RUNNING, *STEPS[:reached]), outcome("failed", reason="it deviates", set_aside=True), 30.0)
+    assert (state.active, state.candidate) == (ONE, None)
+    assert state.update == UpdateState("failed", "2.0.0", "it deviates", 30.0)
+    assert state.refused == {TWO.digest: "it deviates"}
+
+
+def test_a_network_failure_sets_nothing_aside_and_passes() -> None:
+    """The next poll finds the server again, and the state is what it was."""
+    state = failed(RUNNING, Outcome(pipeline="p", result="failed", state="init", reason="server down"), 30.0)
+    assert (state.update.state, state.refused) == ("failed", {})
+    state = current(state, outcome("current", ONE), 40.0)
+    assert state.update == UpdateState("active", "1.0.0", None, 40.0)
+
+
+def test_a_bundle_that_is_set_aside_stays_visible_as_the_failure_it_is() -> None:
+    """Every poll is told "current" with the reason; the state does not flap, and is not written again."""
+    state = failed(after(RUNNING, *STEPS), outcome("failed", reason="it deviates", set_aside=True), 30.0)
+    assert current(state, outcome("current", ONE, reason="2.0.0 is set aside: it deviates"), 40.0) == state
+
+
+def test_a_poll_without_news_changes_nothing() -> None:
+    """So nothing is written to flash either."""
+    assert current(RUNNING, outcome("current", ONE), 99.0) == RUNNING
+    down = Outcome(pipeline="p", result="failed", state="init", reason="server down")
+    assert failed(failed(RUNNING, down, 30.0), down, 99.0) == failed(RUNNING, down, 30.0)
+
+
+@pytest.mark.parametrize(
+    ("state", "step"),
+    [
+        (RUNNING, "testing"),
+        (RUNNING, "verifying"),
+        (after(RUNNING, "pulling"), "staged"),
+        (after(RUNNING, *STEPS), "pulling"),
+    ],
+)
+def test_a_step_that_does_not_follow_is_refused(state: PipelineState, step: Step) -> None:
+    """A puller that handled hostile bytes cannot talk the hub into anything."""
+    with pytest.raises(IllegalTransition):
+        after(state, step)
+
+
+def test_only_what_was_staged_and_tested_is_activated() -> None:
+    """Neither another digest nor nothing at all."""
+    with pytest.raises(IllegalTransition):
+        after(after(RUNNING, "pulling", "verifying", "staged"), "testing", slot=Slot("3.0.0", "3" * 64))
+    with pytest.raises(IllegalTransition):
+        slots.tested(after(RUNNING, *STEPS), outcome("tested", ONE), 20.0)
+    with pytest.raises(IllegalTransition):
+        activated(RUNNING, 20.0)
+    with pytest.raises(IllegalTransition):
+        current(after(RUNNING, "pulling"), outcome("current"), 20.0)
+
+
+def test_rolling_back_brings_the_previous_bundle_and_refuses_the_bad_one() -> None:
+    """From probation, and later from active."""
+    probation = slots.tested(after(RUNNING, *STEPS), outcome("tested"), 20.0)
+    for state in (
+        rolled_back(probation, "it crashes", 30.0),
+        rolled_back(activated(probation, 21.0), "it crashes", 30.0),
+    ):
+        assert (state.active, state.candidate, state.previous) == (ONE, None, None)
+        assert state.update == UpdateState("rolled_back", "2.0.0", "it crashes", 30.0)
+        assert state.refused == {TWO.digest: "it crashes"}
+    with pytest.raises(IllegalTransition, match="no bundle to roll back to"):
+        rolled_back(RUNNING, "it crashes", 30.0)
+
+
+def test_the_memory_of_refused_bundles_is_bounded() -> None:
+    """The oldest are forgotten; none of them is offered any more."""
+    state = RUNNING
+    for number in range(100):
+        slot = Slot(f"{number}.0.0", str(number))
+        state = failed(state, outcome("failed", slot, reason="no", set_aside=True), 30.0)
+    assert len(state.refused) == 64 and "99" in state.refused
+
+
+def test_what_is_saved_is_loaded(tmp_path: Path) -> None:
+    """And a pipeline nobody has heard of is fresh."""
+    assert load(tmp_path, "p", never) == PipelineState()
+    save(tmp_path, "p", RUNNING)
+    assert load(tmp_path, "p", never) == RUNNING
+
+
+@pytest.mark.parametrize("interrupted", ["pulling", "verifying", "staged", "testing", "probation"])
+def test_an_update_that_a_cut_interrupted_starts_over(tmp_path: Path, interrupted: State) -> None:
+    """What is active stays; what failed before is still refused."""
+    update = UpdateState(interrupted, "2.0.0", None, 5.0)
+    save(tmp_path, "p", PipelineState(active=ONE, candidate=TWO, update=update, refused={"9": "no"}))
+    state = load(tmp_path, "p", never)
+    assert state == PipelineState(active=ONE, update=UpdateState(since=5.0), refused={"9": "no"})
+
+
+@pytest.mark.parametrize("damage", [b"", b"{", b'{"active": 7}', b"\xff\xfe"])
+def test_a_damaged_state_is_set_aside_and_said(tmp_path: Path, damage: bytes) -> None:
+    """The pipeline starts afresh rather than not at all."""
+    save(tmp_path, "p", RUNNING)
+    path_of(tmp_path, "p").write_bytes(damage)
+    said: list[str] = []
+    assert load(tmp_path, "p", said.append) == PipelineState()
+    assert len(said) == 1 and "p.json.damaged" in said[0]
+    assert path_of(tmp_path, "p").with_name("p.json.damaged").read_bytes() == damage
+
+
+def test_a_state_that_cannot_be_read_is_an_error_and_not_a_fresh_start(tmp_path: Path) -> None:
+    """A folder in its place, a card that fails: forgetting what runs would be worse than stopping."""
+    path_of(tmp_path, "p").mkdir(parents=True)
+    with pytest.raises(DataError, match="cannot read the state of pipeline 'p'"):
+        load(tmp_path, "p", never)

@@ -1,0 +1,115 @@
+"""Complete, valid ``.maas`` files for tests: a tiny real model with golden samples that LiteRT really computed."""
+
+from collections.abc import Callable
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Literal
+
+import msgspec
+import numpy as np
+from maas_agent.bundle.archive import write_bundle
+from maas_agent.bundle.golden import GoldenSamples, encode_golden
+from maas_agent.bundle.manifest import (
+    SCHEMA,
+    Classification,
+    Decode,
+    Golden,
+    Input,
+    Lineage,
+    Manifest,
+    Metrics,
+    Output,
+    Requires,
+    Scale,
+    Stage,
+    Tensor,
+    digest_of,
+    encode_manifest,
+)
+from maas_agent.runtime.graph import Graph
+from maas_agent.runtime.selection import accelerator
+from numpy.typing import NDArray
+
+from tests.models import tiny_classifier_tflite
+
+SAMPLE_SHAPE = (8, 8, 1)
+SAMPLE_BYTES = 64
+"""One sample as raw bytes: 8 x 8 gray pixels of 8 bits, row-major."""
+
+
+def make_bundle(
+    path: Path,
+    name: str = "digits",
+    version: str = "1.0.0",
+    seed: int = 0,
+    *,
+    classes: int = 10,
+    dtype: Literal["float32", "int8"] = "float32",
+    off_by: float = 0.0,
+    swap: bytes | None = None,
+    sign: Callable[[bytes], bytes] | None = None,
+) -> Path:
+    """Write a bundle to ``path`` (a file that ends in ``.maas``) and return ``path``.
+
+    ``seed`` chooses the weights: two bundles of the same seed share their model blob. ``off_by`` is added to the golden
+    outputs, so that no device reproduces them. ``swap`` are the bytes of another model (see `tests.models`) that takes
+    the place of the measured one. ``sign`` makes ``signature.json`` of the manifest's bytes.
+    """
+    model = tiny_classifier_tflite(seed, classes, dtype)
+    manifest, golden = _measured(_draft(name, version, model, classes), model, off_by)
+    if swap is not None:
+        manifest, model = _swapped(manifest, swap), swap
+    manifest_bytes = encode_manifest(manifest)
+    signature = sign(manifest_bytes) if sign else None
+    write_bundle(path, manifest_bytes, {digest_of(model): model, digest_of(golden): golden}, signature)
+    return path
+
+
+def samples(count: int, seed: int = 0) -> NDArray[np.uint8]:
+    """``count`` samples (count, 8, 8, 1) uint8; ``samples(1)[0].tobytes()`` is a valid raw input."""
+    return np.random.default_rng(seed).integers(0, 256, (count, *SAMPLE_SHAPE), dtype=np.uint8)
+
+
+def _draft(name: str, version: str, model: bytes, classes: int) -> Manifest:
+    tensors = _tensors(model)
+    return Manifest(
+        schema=SCHEMA,
+        name=name,
+        version=version,
+        created="2026-01-01T00:00:00Z",
+        stages=(Stage("classify", digest_of(model), len(model), (tensors[0].name,), (tensors[1].name,)),),
+        inputs=(Input(tensors[0], Decode(SAMPLE_SHAPE, "uint8", color="gray"), (Scale(1 / 255),)),),
+        outputs=(Output(tensors[1], Classification(), tuple(f"class-{i}" for i in range(classes))),),
+        golden=Golden("0" * 64, 1, 4, 0.02),
+        metrics=Metrics(float32_bytes=len(model), bundle_bytes=len(model)),
+        requires=Requires(),
+        lineage=Lineage("tests/models.py", "0" * 64, "tests", "none"),
+    )
+
+
+def _measured(draft: Manifest, model: bytes, off_by: float) -> tuple[Manifest, bytes]:
+    inputs = samples(draft.golden.samples)
+    with TemporaryDirectory() as folder:
+        graph = Graph(draft, _written(Path(folder), model), accelerator("cpu"))
+        rows = [graph.run(sample) for sample in inputs]
+    outputs = {name: np.concatenate([row[name] for row in rows]) + np.float32(off_by) for name in rows[0]}
+    golden = encode_golden(GoldenSamples(inputs, outputs))
+    stated = msgspec.structs.replace(draft.golden, blob=digest_of(golden), size=len(golden))
+    return msgspec.structs.replace(draft, golden=stated), golden
+
+
+def _swapped(manifest: Manifest, model: bytes) -> Manifest:
+    stage = msgspec.structs.replace(manifest.stages[0], blob=digest_of(model), size=len(model))
+    return msgspec.structs.replace(manifest, stages=(stage,))
+
+
+def _tensors(model: bytes) -> tuple[Tensor, Tensor]:
+    with TemporaryDirectory() as folder:
+        loaded = accelerator("cpu").load(_written(Path(folder), model)(""), 1)
+        return loaded.inputs[0], loaded.outputs[0]
+
+
+def _written(folder: Path, model: bytes) -> Callable[[str], Path]:
+    path = folder / "model.tflite"
+    path.write_bytes(model)
+    return lambda _digest: path
