@@ -123,4 +123,3 @@ def _repository(url: str) -> Finding:
         reason = error.reason if isinstance(error, urllib.error.URLError) else error
         return Finding("repository", False, f"{address}: {reason}", mend)
     return Finding("repository", True, url)
-

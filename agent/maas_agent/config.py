@@ -17,7 +17,7 @@ from maas_agent.errors import ConfigError, DataError
 from maas_agent.processing.content import Form
 from maas_agent.toml_lines import line_of
 
-ID = re.compile(r"^[^/+#$\x00-\x1f\x7f][^/+#\x00-\x1f\x7f]{0,63}$")
+ID = re.compile(r"^[^/+#$\x00-\x1f\x7f][^/+#\x00-\x1f\x7f]{0,63}\Z")
 _NO_DEVICE_ID = {"groups"}
 _NO_PIPELINE_NAME = {"status", "metrics", "desired", "cmd"}
 
@@ -167,7 +167,7 @@ def _checked(path: Path, text: str, config: Config) -> Config:
             raise refuse("device.groups", f"{group!r} is no group name: use letters, digits, '-', '_' or '.'")
     if not all(ID.match(level) for level in config.broker.topic_root.split("/")):
         raise refuse("broker.topic_root", f"{config.broker.topic_root!r} is no topic")
-    if not re.match(r"^mqtts?://[^/@\s]+/?$", config.broker.url):
+    if not re.match(r"^mqtts?://[^/@\s]+/?\Z", config.broker.url):
         raise refuse("broker.url", f"{config.broker.url!r}: write mqtt://HOST:PORT or mqtts://HOST:PORT")
     if bool(config.broker.certificate) != bool(config.broker.key):
         raise refuse("broker", "certificate and key belong together: set both or none")

@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any
 
 from maas_converter import keys, repository
-
 from tests.bundles import make_bundle
 
 

@@ -98,8 +98,7 @@ def test_status_is_online_while_it_runs_offline_after_a_crash_and_stopped_after_
     console.wait("maas/dev/status", lambda status: status["status"] == "stopped")
 
 
-def test_state_tells_version_digest_and_accelerator(shared: tuple[Device, Console]) -> None:
-    _, console = shared
+def test_state_tells_version_digest_and_accelerator(serving: Device, console: Console) -> None:
     state = console.wait("maas/dev/digits/state", lambda state: state["serving"]).document
     assert state["active"]["version"] == "1.0.0"
     assert len(state["active"]["digest"]) == 64

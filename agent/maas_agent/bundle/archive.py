@@ -10,7 +10,7 @@ import re
 import stat
 import zipfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import IO
 
@@ -20,7 +20,7 @@ from maas_agent.errors import BundleError, NoInputError
 MAX_BUNDLE_BYTES = 1 << 31
 MAX_SIGNATURE_BYTES = 1 << 14
 _MAX_ENTRIES = 256
-_ENTRY = re.compile(r"^(manifest\.json|signature\.json|blobs/[0-9a-f]{64})$")
+_ENTRY = re.compile(r"^(manifest\.json|signature\.json|blobs/[0-9a-f]{64})\Z")
 _EPOCH = (1980, 1, 1, 0, 0, 0)
 
 
@@ -62,9 +62,25 @@ def open_bundle(path: Path) -> Iterator[Bundle]:
         raise NoInputError(f"cannot read bundle {path}: {error.strerror}") from None
     if size > MAX_BUNDLE_BYTES:
         raise BundleError(f"{path} has {size} bytes, at most {MAX_BUNDLE_BYTES} are read")
+    with closing(_opened(path)) as archive:
+        yield _read(archive, path)
+
+
+def _opened(path: Path) -> zipfile.ZipFile:
+    with _as_bundle_errors(path):
+        return zipfile.ZipFile(path)
+
+
+def _read(archive: zipfile.ZipFile, path: Path) -> Bundle:
+    with _as_bundle_errors(path):
+        return _verified(archive, path)
+
+
+@contextmanager
+def _as_bundle_errors(path: Path) -> Iterator[None]:
+    """Turn what ``zipfile`` raises for a damaged or hostile file into sentences."""
     try:
-        with zipfile.ZipFile(path) as archive:
-            yield _verified(archive, path)
+        yield
     except IsADirectoryError:
         raise NoInputError(f"{path} is a folder, not a bundle: name the .maas file") from None
     except PermissionError as error:

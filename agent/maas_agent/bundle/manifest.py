@@ -21,11 +21,11 @@ SCHEMA = 1
 MAX_MANIFEST_BYTES = 1 << 20
 MAX_TENSOR_BYTES = 1 << 28
 
-NAME = re.compile(r"^[a-z0-9][a-z0-9._-]{0,63}$")
+NAME = re.compile(r"^[a-z0-9][a-z0-9._-]{0,63}\Z")
 """Names of models and stages: they become parts of topics, paths and URLs."""
 
 DType = Literal["float32", "float16", "int8", "uint8", "int16", "int32", "int64", "bool"]
-Sha256 = Annotated[str, msgspec.Meta(pattern="^[0-9a-f]{64}$")]
+Sha256 = Annotated[str, msgspec.Meta(pattern=r"^[0-9a-f]{64}\Z")]
 Name = Annotated[str, msgspec.Meta(pattern=NAME.pattern)]
 Dimension = Annotated[int, msgspec.Meta(ge=1, le=1 << 24)]
 Shape = Annotated[tuple[Dimension, ...], msgspec.Meta(max_length=8)]

@@ -49,11 +49,6 @@ class Client(paho.Client):
     def _create_socket(self) -> Any:
         return self.prepared
 
-    def send(self, message: Outbound) -> int:
-        """Queue a message; returns its number."""
-        info = self.publish(message.topic, message.payload, message.qos, message.retain, _properties(self, message))
-        return info.mid
-
 
 def new_client(broker: Broker, protocol: MQTTProtocolVersion, client_id: str, will: Outbound | None) -> Client:
     """A client that is ready to connect; raises `ConfigError` if a secret or a certificate cannot be read."""
@@ -65,10 +60,8 @@ def new_client(broker: Broker, protocol: MQTTProtocolVersion, client_id: str, wi
         clean_session=None if protocol == V5 else False,
         protocol=protocol,
         reconnect_on_failure=False,
-        manual_ack=True,
     )
     client.connect_timeout = _CONNECT_S
-    client.max_inflight_messages_set(0)  # the outbox keeps the window
     if will is not None:
         client.will_set(will.topic, will.payload, will.qos, will.retain)
     if broker.username:
@@ -88,17 +81,6 @@ def _session(broker: Broker) -> Properties:
     properties = Properties(PacketTypes.CONNECT)  # type: ignore[no-untyped-call]
     properties.SessionExpiryInterval = broker.session_expiry_s
     properties.ReceiveMaximum = _RECEIVE_MAXIMUM
-    return properties
-
-
-def _properties(client: Client, message: Outbound) -> Properties | None:
-    if client.protocol != V5 or not (message.content_type or message.correlation):
-        return None
-    properties = Properties(PacketTypes.PUBLISH)  # type: ignore[no-untyped-call]
-    if message.content_type:
-        properties.ContentType = message.content_type
-    if message.correlation:
-        properties.CorrelationData = message.correlation
     return properties
 
 

@@ -18,12 +18,22 @@ from maas_agent.config import Broker
 from maas_agent.hub.client import V5, V311, Client, Outbound, new_client
 from maas_agent.hub.loop import Loop, Timer
 from maas_agent.hub.packets import PacketSocket, Transport
+from maas_agent.hub.wire import (
+    Malformed,
+    Puback,
+    Publish,
+    encode_puback,
+    encode_publish,
+    packed_properties,
+    unpacked_properties,
+)
 from maas_agent.log import Log
 
 _HANDSHAKE_S = 15.0
 _FIRST_DELAY_S = 0.5
 _STABLE_S = 30.0
 _PACKETS_A_TURN = 256
+_FIRST_NUMBER = 0x100
 _PUBLISH_OVERHEAD = 1 << 16
 """Room for topic and properties beside the largest payload."""
 
@@ -86,6 +96,7 @@ class Link:
         self._timers: list[Timer] = []
         self._stopping = False
         self._write_wanted = False
+        self._number = _FIRST_NUMBER
         self.connected = False
         self.send_quota = 65535
         """QoS 1 messages the broker takes before it has acknowledged any (Receive Maximum)."""
@@ -93,39 +104,50 @@ class Link:
     @property
     def version(self) -> str:
         """The MQTT version in use."""
-        return "5" if self._protocol == V5 else "3.1.1"
+        return "5" if self._is_v5 else "3.1.1"
+
+    @property
+    def _is_v5(self) -> bool:
+        return self._protocol == V5
 
     def start(self) -> None:
         """Begin to connect; returns at once. Raises `ConfigError` if a secret or a certificate cannot be read."""
         client = new_client(self._broker, self._protocol, self._client_id, self._will)
         client.on_connect = self._on_connect
         client.on_disconnect = self._on_disconnect
-        client.on_message = self._on_message
-        client.on_publish = self._on_publish
         client.on_subscribe = self._on_subscribe
         self._client = client
         threading.Thread(target=self._open, args=(client,), name="connect", daemon=True).start()
 
     def publish(self, message: Outbound) -> int:
-        """Send a message; returns the number that `Listener.acknowledged` will name for QoS 1."""
+        """Send a message at the end of this turn; returns the number `Listener.acknowledged` will name for QoS 1."""
         client = self._client
         if client is None:
             raise ConnectionError("not connected")
-        return client.send(message)
+        number = self._next_number() if message.qos else 0
+        properties = packed_properties(message.content_type, message.correlation) if self._is_v5 else None
+        topic = message.topic.encode()
+        client.prepared.write(encode_publish(topic, message.payload, message.qos, message.retain, number, properties))
+        return number
+
+    def _next_number(self) -> int:
+        """Packet identifiers (section 2.2.1) above those that paho uses for its few SUBSCRIBE packets."""
+        self._number = self._number + 1 if self._number < 0xFFFF else _FIRST_NUMBER
+        return self._number
 
     def stop(self, farewell: Outbound | None) -> None:
         """Say farewell, disconnect cleanly and do not come back."""
         self._stopping = True
-        client, self._client = self._client, None
-        if client is None or not self.connected:
-            return
-        self.connected = False
-        if farewell:
-            client.send(farewell)
-        client.disconnect()
-        self._loop.unwatch(client.prepared)
-        client.prepared.setblocking(True)
-        client.loop_write()
+        client, was_connected = self._client, self.connected
+        if client is not None and was_connected:
+            if farewell:
+                self.publish(farewell)
+            self._loop.unwatch(client.prepared)
+            client.prepared.setblocking(True)
+        self._client, self.connected = None, False
+        if client is not None and was_connected:
+            client.disconnect()
+            client.loop_write()
 
     # ------------------------------------------------------------- connecting
 
@@ -143,8 +165,7 @@ class Link:
         if client is not self._client or self._stopping:
             transport.close()
             return
-        is_v5 = self._protocol == V5
-        client.prepared = PacketSocket(transport, self._max_packet, is_v5)
+        client.prepared = PacketSocket(transport, self._max_packet, has_properties=self._is_v5)
         client.reconnect()
         self._loop.watch(client.prepared, self._on_event)
         self._timers = [
@@ -171,9 +192,6 @@ class Link:
             client.subscribe([(topic, 1) for topic in self._subscriptions])
         self._listener.link_up()
 
-    def _on_publish(self, _client: Any, _data: Any, number: int, _reason: Any, _properties: Any) -> None:
-        self._listener.acknowledged(number)
-
     def _on_subscribe(self, _client: Any, _data: Any, _number: int, reasons: Any, _properties: Any) -> None:
         for topic, reason in zip(self._subscriptions, reasons, strict=False):
             if reason.is_failure:
@@ -189,45 +207,59 @@ class Link:
             self._write_wanted = False
             self._loop.watch(client.prepared, self._on_event)
         more = readable and client.prepared.fill()
-        for _ in range(_PACKETS_A_TURN):
-            if not client.prepared.readable:
-                break
-            code = client.loop_read()
-            if client is not self._client:
-                return
-            if code != paho.MQTT_ERR_SUCCESS:
-                self._lost(client, paho.error_string(code))
-                return
-        if more or client.prepared.readable:
+        try:
+            emptied = self._read_packets(client)
+        except Malformed as error:
+            self._lost(client, f"the broker sent {error}")
+            return
+        if client is self._client and (more or not emptied):
             # Others get their turn first; select does not know of bytes that were read already.
             self._loop.call(lambda: self._on_event(more, False) if client is self._client else None)
 
-    def _on_message(self, client: Any, _data: Any, message: paho.MQTTMessage) -> None:
-        acknowledge = partial(self._acknowledge, client, message.mid) if message.qos else _nothing
+    def _read_packets(self, client: Client) -> bool:
+        """Handle what has arrived; ``False`` if there may be more for the next turn."""
+        for _ in range(_PACKETS_A_TURN):
+            packet = client.prepared.next_packet()
+            if packet is None:
+                return True
+            if isinstance(packet, Publish):
+                self._received(client, packet)
+            elif isinstance(packet, Puback):
+                self._acknowledged(packet)
+            elif (code := client.loop_read()) != paho.MQTT_ERR_SUCCESS:
+                self._lost(client, paho.error_string(code))
+            if client is not self._client:
+                return True
+        return False
+
+    def _received(self, client: Client, packet: Publish) -> None:
         try:
-            topic = message.topic
+            topic = packet.topic.decode()
         except UnicodeDecodeError:
-            self._log.warning("topic is not UTF-8, message ignored")
-            acknowledge()
-            return
-        properties: Any = message.properties
+            raise Malformed("a topic that is not UTF-8") from None
+        properties = unpacked_properties(packet.properties) if packet.properties else None
         self._listener.inbound(
             Inbound(
                 topic,
-                bytes(message.payload),
-                message.qos,
-                message.retain,
-                client.prepared.cut_bytes,
+                packet.payload,
+                packet.qos,
+                packet.retain,
+                packet.cut_bytes,
                 getattr(properties, "ContentType", None),
                 getattr(properties, "ResponseTopic", None),
                 getattr(properties, "CorrelationData", None),
-                acknowledge,
+                partial(self._acknowledge, client, packet.number) if packet.qos else _nothing,
             )
         )
 
+    def _acknowledged(self, packet: Puback) -> None:
+        if packet.reason >= 0x80:
+            self._log.error("broker refused a message", reason=f"0x{packet.reason:02x} (MQTT 5.0 section 3.4.2.1)")
+        self._listener.acknowledged(packet.number)
+
     def _acknowledge(self, client: Client, number: int) -> None:
         if client is self._client:
-            client.ack(number, 1)
+            client.prepared.write(encode_puback(number))
 
     def flush(self) -> None:
         """At the end of every turn: everything paho has queued goes out in as few calls as possible."""
@@ -235,7 +267,8 @@ class Link:
         if client is None or client.socket() is None or self._write_wanted:
             return
         try:
-            client.loop_write()
+            if client.want_write():
+                client.loop_write()
             if client is self._client and not client.prepared.flush():
                 self._write_wanted = True
                 self._loop.watch(client.prepared, self._on_event, write=True)

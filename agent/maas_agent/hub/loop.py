@@ -4,7 +4,7 @@ import contextlib
 import heapq
 import itertools
 import os
-import selectors
+import select
 import time
 from collections import deque
 from collections.abc import Callable
@@ -40,29 +40,31 @@ class Loop:
     """Runs until `stop`. Only `call` may be used from another thread."""
 
     def __init__(self) -> None:
-        self._selector = selectors.DefaultSelector()
+        self._epoll = select.epoll()
+        self._handlers: dict[int, OnEvent] = {}
         self._timers: list[tuple[float, int, Timer]] = []
         self._order = itertools.count()
         self._turn_end: list[Action] = []
         self._calls: deque[Action] = deque()
         self._running = False
         self._wake_read, self.wake_write = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
-        self._selector.register(self._wake_read, selectors.EVENT_READ, self._woken)
+        self.watch(self._wake_read, self._woken)
 
     def watch(self, what: HasFileno | int, on_event: OnEvent, *, write: bool = False) -> None:
         """Call ``on_event`` when ``what`` is readable, or writable too if ``write``; replaces an earlier watch."""
-        events = selectors.EVENT_READ | (selectors.EVENT_WRITE if write else 0)
-        try:
-            self._selector.modify(what, events, on_event)
-        except KeyError:
-            self._selector.register(what, events, on_event)
+        descriptor = what if isinstance(what, int) else what.fileno()
+        events = select.EPOLLIN | (select.EPOLLOUT if write else 0)
+        if descriptor in self._handlers:
+            self._epoll.modify(descriptor, events)
+        else:
+            self._epoll.register(descriptor, events)
+        self._handlers[descriptor] = on_event
 
     def unwatch(self, what: HasFileno | int) -> None:
         """Forget ``what``; before it is closed."""
-        try:
-            self._selector.unregister(what)
-        except (KeyError, ValueError):
-            return
+        descriptor = what if isinstance(what, int) else what.fileno()
+        if self._handlers.pop(descriptor, None) is not None:
+            self._epoll.unregister(descriptor)
 
     def after(self, seconds: float, action: Action) -> Timer:
         """Do ``action`` once, ``seconds`` from now on the monotonic clock."""
@@ -84,10 +86,11 @@ class Loop:
         """Turn until stopped."""
         self._running = True
         while self._running:
-            for key, mask in self._selector.select(self._wait_s()):
+            for descriptor, events in self._epoll.poll(self._wait_s()):
                 # An earlier event of this turn may have taken this descriptor away.
-                if self._selector.get_map().get(key.fd) is key:
-                    key.data(bool(mask & selectors.EVENT_READ), bool(mask & selectors.EVENT_WRITE))
+                handler = self._handlers.get(descriptor)
+                if handler is not None:
+                    handler(bool(events & ~select.EPOLLOUT), bool(events & select.EPOLLOUT))
             self._run_calls()
             self._run_timers()
             for action in self._turn_end:
@@ -99,7 +102,7 @@ class Loop:
 
     def close(self) -> None:
         """Free the loop's own descriptors."""
-        self._selector.close()
+        self._epoll.close()
         os.close(self._wake_read)
         os.close(self.wake_write)
 

@@ -1,17 +1,27 @@
-"""A socket for paho that reads and writes in large pieces, and cuts packets that are too large to keep.
+"""The socket between the broker and paho: it reads and writes in large pieces, and takes the data packets out.
 
-paho reads a packet's header byte by byte and sends each packet by itself; here both become memory copies, and the
-kernel is asked once a turn. And paho would gather a PUBLISH of 256 MB in memory before anyone could refuse it: here its
-payload is discarded as it arrives and paho gets the packet with an empty one, so that the sender can be answered.
-
-Packet layout: MQTT 5.0 sections 2.1 (fixed header) and 3.3 (PUBLISH); 3.1.1 differs only in having no properties.
+`next_packet` yields PUBLISH and PUBACK decoded, and leaves every other packet for paho to `recv`. A PUBLISH that is too
+large is never gathered in memory: its payload is discarded as it arrives, and it is yielded without one, so that its
+sender can be answered. What is sent waits for `flush`: one system call a turn.
 """
 
 import contextlib
+import socket
 import ssl
 from typing import Protocol
 
-_PUBLISH = 0x30
+from maas_agent.hub.wire import (
+    PUBACK,
+    PUBLISH,
+    Malformed,
+    Puback,
+    Publish,
+    decode_puback,
+    decode_publish,
+    head_length,
+    variable_integer,
+)
+
 _READ_BYTES = 1 << 17
 _READS_A_TURN = 8
 _MAX_OUTGOING = 8 << 20
@@ -43,31 +53,35 @@ class Transport(Protocol):
         ...
 
 
+class ForPaho:
+    """A packet that is left for paho to read."""
+
+
+FOR_PAHO = ForPaho()
+Packet = Publish | Puback | ForPaho
+
+
 class PacketSocket:
     """Wraps a connected `Transport`; implements what paho asks of a socket."""
 
-    def __init__(self, transport: Transport, max_packet_bytes: int, properties: bool) -> None:
+    def __init__(self, transport: Transport, max_packet_bytes: int, *, has_properties: bool) -> None:
         self._transport = transport
+        self._is_plain = type(transport) is socket.socket
         self._max = max_packet_bytes
-        self._has_properties = properties
+        self._has_properties = has_properties
         self._received = bytearray()
         self._position = 0
-        self._packet_left = 0
         self._discard = 0
-        self._ready = b""
+        self._paho_end = 0
         self._closed_by_peer = False
-        self._starved = True
         self._outgoing = bytearray()
-        self.cut_bytes = 0
-        """Size of the packet that paho is reading now if its payload was cut, else 0."""
 
     # ------------------------------------------------------------- towards the kernel
 
     def fill(self) -> bool:
         """Read what has arrived; ``True`` if there may be more, as with bytes decrypted but not delivered."""
         del self._received[: self._position]
-        self._position = 0
-        self._starved = False
+        self._position = self._paho_end = 0
         for _ in range(_READS_A_TURN):
             try:
                 chunk = self._transport.recv(_READ_BYTES)
@@ -81,10 +95,12 @@ class PacketSocket:
             self._received += chunk
             if self._discard:
                 self._drop()
+            if len(chunk) < _READ_BYTES and self._is_plain:
+                return False  # the kernel has no more: spare the call that would say so
         return True
 
     def flush(self) -> bool:
-        """Send what paho wrote; ``False`` if some of it remains. Raises ``OSError`` if the peer is gone."""
+        """Send what was written; ``False`` if some of it remains. Raises ``OSError`` if the peer is gone."""
         while self._outgoing:
             try:
                 sent = self._transport.send(self._outgoing)
@@ -93,29 +109,50 @@ class PacketSocket:
             del self._outgoing[:sent]
         return True
 
-    @property
-    def readable(self) -> bool:
-        """Whether paho may get something from `recv`: until it has asked in vain."""
-        return not self._starved
+    # ------------------------------------------------------------- towards the link
+
+    def next_packet(self) -> Packet | None:
+        """The next whole packet, or ``None`` until more has arrived; raises `Malformed`.
+
+        After `FOR_PAHO` paho must read, before this is called again.
+        """
+        if self._closed_by_peer and self._position >= len(self._received):
+            return FOR_PAHO  # paho reads the end of the stream, and says so
+        received, start = self._received, self._position
+        remaining = variable_integer(received, start + 1)
+        if remaining is None:
+            return FOR_PAHO if self._closed_by_peer else None
+        first, body = received[start], start + 1 + remaining[1]
+        if remaining[0] > self._max:
+            return self._cut(first, body, remaining[0])
+        end = body + remaining[0]
+        if len(received) < end:
+            return FOR_PAHO if self._closed_by_peer else None
+        if first & 0xF0 == PUBLISH:
+            self._position = end
+            return decode_publish(received, body, end, first & 0x0F, has_properties=self._has_properties)
+        if first & 0xF0 == PUBACK:
+            self._position = end
+            return decode_puback(received, body, end)
+        self._paho_end = end
+        return FOR_PAHO
+
+    def write(self, packet: bytes) -> None:
+        """Queue a packet behind what paho has written."""
+        self._outgoing += packet
 
     # ------------------------------------------------------------- towards paho
 
     def recv(self, size: int) -> bytes:
-        """At most ``size`` bytes of the current packet; raises ``BlockingIOError`` if none are there."""
-        if self._ready:
-            piece, self._ready = self._ready[:size], self._ready[size:]
+        """At most ``size`` bytes of the packet that is left for paho; raises ``BlockingIOError`` if there is none."""
+        end = min(self._position + size, self._paho_end)
+        if end > self._position:
+            piece = bytes(self._received[self._position : end])
+            self._position = end
             return piece
-        if not self._packet_left:
-            self._next_packet()
-            if self._ready:
-                return self.recv(size)
-        end = min(self._position + min(size, self._packet_left), len(self._received))
-        if end == self._position:
-            return self._nothing()
-        piece = bytes(self._received[self._position : end])
-        self._packet_left -= end - self._position
-        self._position = end
-        return piece
+        if self._closed_by_peer:
+            return b""
+        raise BlockingIOError
 
     def send(self, data: bytes | bytearray) -> int:
         """Take ``data``; it goes out with the next `flush`. Raises ``BlockingIOError`` while too much waits."""
@@ -138,84 +175,25 @@ class PacketSocket:
         """Switch waiting on or off."""
         self._transport.setblocking(flag)
 
-    # ------------------------------------------------------------- packets
+    # ------------------------------------------------------------- packets that are too large
 
-    def _next_packet(self) -> None:
-        """Begin the next packet: find its length, and cut it if it is too large."""
-        self.cut_bytes = 0
-        header = self._header()
-        if header is None:
-            return
-        header_bytes, remaining = header
-        if remaining <= self._max:
-            self._packet_left = header_bytes + remaining
-            return
-        if self._received[self._position] & 0xF0 != _PUBLISH:
-            raise ConnectionAbortedError(f"the broker sent a packet of {remaining} bytes that is no PUBLISH")
-        self._cut(header_bytes, remaining)
-
-    def _header(self) -> tuple[int, int] | None:
-        """Bytes of the fixed header and the remaining length after it; ``None`` while it is incomplete."""
-        remaining = _variable_integer(self._received, self._position + 1)
-        return None if remaining is None else (1 + remaining[1], remaining[0])
-
-    def _cut(self, header_bytes: int, remaining: int) -> None:
-        start = self._position + header_bytes
-        head = self._head_bytes(start)
-        if head is None or len(self._received) < start + head:
-            if len(self._received) - start > _MAX_HEAD:
-                raise ConnectionAbortedError("the broker sent a PUBLISH whose topic and properties have no end")
-            return
-        first = bytes(self._received[self._position : self._position + 1])
-        self._ready = first + _as_variable_integer(head) + bytes(self._received[start : start + head])
-        self.cut_bytes = remaining
-        self._position = start + head
+    def _cut(self, first: int, body: int, remaining: int) -> Publish | None:
+        if first & 0xF0 != PUBLISH:
+            raise Malformed(f"a packet of {remaining} bytes that is no PUBLISH")
+        head = head_length(self._received, body, first & 0x0F, has_properties=self._has_properties)
+        if head is None or len(self._received) < body + head:
+            if len(self._received) - body > _MAX_HEAD:
+                raise Malformed("a PUBLISH whose topic and properties have no end")
+            return None
+        packet = decode_publish(
+            self._received, body, body + head, first & 0x0F, has_properties=self._has_properties, cut_bytes=remaining
+        )
+        self._position = body + head
         self._discard = remaining - head
         self._drop()
-
-    def _head_bytes(self, start: int) -> int | None:
-        """Length of topic, packet identifier and properties of the PUBLISH that begins at ``start``."""
-        if len(self._received) < start + 2:
-            return None
-        head = 2 + int.from_bytes(self._received[start : start + 2], "big")
-        if self._received[self._position] & 0x06:
-            head += 2
-        if self._has_properties:
-            properties = _variable_integer(self._received, start + head)
-            if properties is None:
-                return None
-            head += properties[1] + properties[0]
-        return head
+        return packet
 
     def _drop(self) -> None:
         dropped = min(self._discard, len(self._received) - self._position)
         del self._received[self._position : self._position + dropped]
         self._discard -= dropped
-
-    def _nothing(self) -> bytes:
-        if self._closed_by_peer:
-            return b""
-        self._starved = True
-        raise BlockingIOError
-
-
-def _variable_integer(data: bytearray, start: int) -> tuple[int, int] | None:
-    """Value and length of a Variable Byte Integer (MQTT 5.0 section 1.5.5); ``None`` while it is incomplete."""
-    value = 0
-    for index in range(4):
-        if start + index >= len(data):
-            return None
-        byte = data[start + index]
-        value |= (byte & 0x7F) << (7 * index)
-        if not byte & 0x80:
-            return value, index + 1
-    raise ConnectionAbortedError("the broker sent a malformed packet length")
-
-
-def _as_variable_integer(value: int) -> bytes:
-    encoded = bytearray()
-    while True:
-        value, low = value >> 7, value & 0x7F
-        encoded.append(low | (0x80 if value else 0))
-        if not value:
-            return bytes(encoded)

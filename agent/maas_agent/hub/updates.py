@@ -22,10 +22,10 @@ from maas_agent.update.protocol import (
     Wanted,
     decode_event,
     line_of,
+    longest_s,
 )
 
 OnChecked = Callable[[dict[str, Outcome]], None]
-_KILL_AFTER_S = 60.0
 _FIRST_RETRY_S = 5.0
 _SETTLE_S = 0.5
 
@@ -140,9 +140,7 @@ class Puller:
         self._socket.setblocking(False)
         loop.watch(self._socket, lambda *_: self._on_readable())
         loop.watch(self._pidfd, lambda *_: self._exited())
-        access = job.repository
-        limit_s = (access.timeout_s if access else 300.0) * (1 + len(job.wanted)) + _KILL_AFTER_S
-        self._deadline = loop.after(limit_s, self.kill)
+        self._deadline = loop.after(longest_s(job), self.kill)
 
     def kill(self) -> None:
         """End it and what it started."""

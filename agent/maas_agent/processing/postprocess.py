@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from maas_agent.bundle.manifest import Classification, Output, Quantization, Raw
+from maas_agent.bundle.manifest import Classification, Output, Quantization, Raw, Tensor
 
 Answer = dict[str, Any]
 
@@ -17,6 +17,15 @@ def dequantize(values: NDArray[np.generic], quantization: Quantization | None) -
         return values.astype(np.float32, copy=False)
     shifted = values.astype(np.float32) - np.float32(quantization.zero_point)
     return shifted * np.float32(quantization.scale)
+
+
+def dequantizer(tensor: Tensor) -> Callable[[NDArray[np.generic]], NDArray[np.float32]]:
+    """Build the function that does `dequantize` for one tensor; for 8-bit values from a table, to the same bits."""
+    if tensor.quantization is None or tensor.dtype not in ("int8", "uint8"):
+        return lambda values: dequantize(values, tensor.quantization)
+    stored = np.arange(256, dtype=np.uint8).view(tensor.dtype)
+    table = dequantize(stored, tensor.quantization)
+    return lambda values: table.take(values.view(np.uint8))
 
 
 def postprocessor(spec: Output) -> Callable[[NDArray[np.float32]], Answer]:
@@ -42,8 +51,9 @@ def _classifier(spec: Classification, labels: tuple[str, ...]) -> Callable[[NDAr
     def classify(values: NDArray[np.float32]) -> Answer:
         scores = activate(values.reshape(-1), spec.activation)
         # A stable sort: among equal scores the lower class wins, on every machine.
-        best = np.argsort(-scores, kind="stable")[: spec.top].tolist()
-        top = [[labels[i] if labels else str(i), round(float(scores[i]), 6)] for i in best]
+        best = (-scores).argsort(kind="stable")[: spec.top].tolist()
+        numbers = scores.tolist()
+        top = [[labels[i] if labels else str(i), round(numbers[i], 6)] for i in best]
         return {"label": top[0][0], "score": top[0][1], "top": top}
 
     return classify

@@ -21,7 +21,7 @@ def preprocessor(spec: Input) -> Step:
     shape = spec.tensor.shape
     if spec.decode.dtype == "uint8" and all(_elementwise(step) for step in spec.preprocess):
         table = _apply(np.arange(256, dtype=np.uint8), spec)
-        return lambda sample: table[sample].reshape(shape)
+        return lambda sample: table.take(sample).reshape(shape)
     return lambda sample: _apply(sample, spec).reshape(shape)
 
 

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from maas_agent.bundle.manifest import Manifest, Stage, Tensor
 from maas_agent.errors import RuntimeFailure
-from maas_agent.processing.postprocess import dequantize
+from maas_agent.processing.postprocess import dequantizer
 from maas_agent.processing.preprocess import preprocessor
 from maas_agent.runtime.interface import Accelerator, Array, Model
 
@@ -27,6 +27,7 @@ class Graph:
         self._input = manifest.inputs[0]
         self._preprocess = preprocessor(self._input)
         self._stages = [(stage, accelerator.load(blob_path(stage.blob), threads)) for stage in manifest.stages]
+        self._outputs = [(output.tensor.name, dequantizer(output.tensor)) for output in manifest.outputs]
         self._check_interface()
 
     def run(self, sample: NDArray[np.generic]) -> dict[str, NDArray[np.float32]]:
@@ -34,10 +35,7 @@ class Graph:
         edges: dict[str, Array] = {self._input.tensor.name: self._preprocess(sample)}
         for stage, model in self._stages:
             edges.update(zip(stage.outputs, model.run([edges[name] for name in stage.inputs]), strict=True))
-        return {
-            output.tensor.name: dequantize(edges[output.tensor.name], output.tensor.quantization)
-            for output in self.manifest.outputs
-        }
+        return {name: dequantized(edges[name]) for name, dequantized in self._outputs}
 
     def warm(self) -> None:
         """Run once on zeros, so that the first real sample does not pay for lazy initialization."""

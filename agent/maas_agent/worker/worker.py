@@ -54,6 +54,10 @@ class Worker:
 
     def run(self) -> None:
         """Work until the hub closes its end."""
+        if self._source is None:
+            while self._obey():  # nothing else to wait for: one system call less for each request
+                pass
+            return
         while True:
             self._watch_source()
             for key, _ in self._selector.select(self._source.wake_in() if self._source else None):

@@ -1,0 +1,140 @@
+"""What the hub and the puller say to each other: one JSON document a line, over a socketpair.
+
+    hub ──▶ puller   Job                             once, the first line
+    hub ◀── puller   Progress                        a pipeline is about to enter a state
+    hub ──▶ puller   Go                              the hub has persisted that state: act on it
+    hub ◀── puller   Outcome                         one for each wanted pipeline, the last word on it
+
+The puller acts on a state only after `Go`; so every transition is persisted before it is acted on, and the hub is
+the only one who writes the state of a pipeline. End of file on either side means that the other one is gone: the
+puller exits at once, and the hub takes a pipeline without an `Outcome` as failed.
+
+The hub imports this: it needs neither ``tuf`` nor NumPy.
+"""
+
+from typing import Literal
+
+import msgspec
+
+from maas_agent.bundle.manifest import Sha256
+from maas_agent.errors import DataError
+
+State = Literal[
+    "init", "pulling", "verifying", "staged", "testing", "shadow", "probation", "active", "failed", "rolled_back"
+]
+"""Every state of an update, in order; the last two carry a reason."""
+
+Step = Literal["pulling", "verifying", "staged", "testing"]
+"""The states that the puller goes through; the others belong to the hub."""
+
+MAX_LINE_BYTES = 1 << 20
+
+SELF_TEST_S = 120.0
+"""How long the self-test of one bundle may take, loading included, in seconds."""
+
+
+class Wanted(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What one pipeline should run, and what it runs now.
+
+    ``model`` is a name in the repository; with ``bundle``, the path of a local ``.maas``, it is only compared.
+    ``refused`` maps the digests of manifests that failed here before to the reasons.
+    """
+
+    pipeline: str
+    model: str | None = None
+    versions: str = "*"
+    channel: str = "stable"
+    bundle: str | None = None
+    allow_unsigned: bool = False
+    accelerator: str = "auto"
+    active_digest: str | None = None
+    active_version: str | None = None
+    refused: dict[str, str] = {}
+
+
+class RepositoryAccess(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Where the repository is, and the file whose root metadata is trusted to begin with.
+
+    ``timeout_s`` bounds the refresh, and then the download for each pipeline, from name resolution to last byte.
+    """
+
+    url: str
+    root: str
+    timeout_s: float = 300.0
+
+
+class Job(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """All that a puller is to do. ``store`` is a folder; ``repository`` may be missing if every bundle is local."""
+
+    store: str
+    wanted: list[Wanted]
+    repository: RepositoryAccess | None = None
+
+
+class Go(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """The hub's answer to a `Progress`."""
+
+    go: Literal[True] = True
+
+
+class Progress(msgspec.Struct, frozen=True, tag_field="event", tag="progress", forbid_unknown_fields=True):
+    """``pipeline`` is about to enter ``state`` with the bundle of this version and manifest digest."""
+
+    pipeline: str
+    state: Step
+    version: str
+    digest: Sha256
+
+
+class Outcome(msgspec.Struct, frozen=True, kw_only=True, tag_field="event", tag="outcome", forbid_unknown_fields=True):
+    """How it ended for ``pipeline``.
+
+    ``tested``: the bundle is in the store and reproduced its golden samples; activate it.
+    ``current``: there is nothing newer to run; a ``reason`` says what was passed over.
+    ``failed``: ``reason`` is a sentence, ``state`` where it happened; with ``set_aside`` this digest belongs into
+    `Wanted.refused`, so that it is not tried again until another one is offered.
+    """
+
+    pipeline: str
+    result: Literal["tested", "current", "failed"]
+    state: State
+    version: str | None = None
+    digest: Sha256 | None = None
+    reason: str | None = None
+    set_aside: bool = False
+    latency_ms: float | None = None
+    """Median time of one inference in the self-test, in milliseconds."""
+
+
+Event = Progress | Outcome
+
+
+def longest_s(job: Job) -> float:
+    """When the hub should kill the puller, in seconds after its start: never needed, unless the system hangs.
+
+    A minute is added because a call into the C resolver cannot be interrupted and has time-outs of its own.
+    """
+    network_s = job.repository.timeout_s if job.repository else 0.0
+    return network_s + len(job.wanted) * (network_s + SELF_TEST_S) + 60.0
+
+
+def line_of(message: Job | Go | Event) -> bytes:
+    """One message as the line that is sent."""
+    return msgspec.json.encode(message) + b"\n"
+
+
+def decode_event(line: bytes) -> Event:
+    """Read a line from the puller, which handles untrusted bytes; raise `DataError` if it is no event."""
+    try:
+        event: Event = msgspec.json.decode(line, type=Event)
+        return event
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        raise DataError(f"the puller said something that is no event: {error}") from None
+
+
+def decode_job(line: bytes) -> Job:
+    """Read the first line from the hub; raise `DataError` if it is no job."""
+    try:
+        return msgspec.json.decode(line, type=Job)
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        raise DataError(f"this is no job: {error}") from None

@@ -1,0 +1,192 @@
+"""What a pipeline runs, ran before and tries next, and how far an update has come: kept by the hub, one file each.
+
+The transitions are pure: a state in, a state out, `IllegalTransition` if it does not follow. The hub saves the new
+state, and only then acts on it. It imports this: neither ``tuf`` nor NumPy is needed.
+
+    init ─▶ pulling ─▶ verifying ─▶ staged ─▶ testing ─▶ shadow? ─▶ probation ─▶ active
+      any of them ─▶ failed(reason)           probation, active ─▶ rolled_back(reason)
+"""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import msgspec
+
+from maas_agent.errors import DataError
+from maas_agent.files import write_durably
+from maas_agent.update.protocol import Outcome, Progress, State
+
+_BEFORE: dict[State, tuple[State, ...]] = {
+    "pulling": ("init", "active", "failed", "rolled_back"),
+    "verifying": ("pulling",),
+    "staged": ("verifying",),
+    "testing": ("staged",),
+    "probation": ("testing", "shadow"),
+    "active": ("testing", "shadow", "probation"),
+    "rolled_back": ("probation", "active", "failed", "rolled_back"),
+}
+"""From which states each one is entered; ``failed`` from every one."""
+
+_UNFINISHED: tuple[State, ...] = ("pulling", "verifying", "staged", "testing", "shadow", "probation")
+_MAX_REFUSED = 64
+
+
+class IllegalTransition(DataError):  # noqa: N818 - it reads as what it is
+    """A transition that does not follow from the present state: the puller, or the hub, is confused."""
+
+
+class Slot(msgspec.Struct, frozen=True):
+    """A staged bundle: its version, and the digest of its manifest in the store."""
+
+    version: str
+    digest: str
+
+
+class UpdateState(msgspec.Struct, frozen=True):
+    """How far the newest update has come. ``since`` is Unix time in seconds."""
+
+    state: State = "init"
+    version: str | None = None
+    reason: str | None = None
+    since: float = 0.0
+
+
+class PipelineState(msgspec.Struct, frozen=True):
+    """All that is remembered of a pipeline's bundles; ``refused`` maps manifest digests to reasons."""
+
+    active: Slot | None = None
+    candidate: Slot | None = None
+    previous: Slot | None = None
+    update: UpdateState = UpdateState()
+    refused: dict[str, str] = {}
+
+    def digests(self) -> set[str]:
+        """The manifests that must stay in the store."""
+        return {slot.digest for slot in (self.active, self.candidate, self.previous) if slot}
+
+
+def progressed(state: PipelineState, event: Progress, now: float) -> PipelineState:
+    """The puller is about to enter ``event.state``; from ``staged`` on, its bundle is the candidate."""
+    _refuse_unless_next(state, event.state)
+    offered = Slot(event.version, event.digest)
+    if event.state == "testing" and state.candidate != offered:
+        raise IllegalTransition(f"testing {event.version}, but staged is another bundle")
+    candidate = offered if event.state in ("staged", "testing") else None
+    return msgspec.structs.replace(state, candidate=candidate, update=_at(state, event.state, event.version, None, now))
+
+
+def tested(state: PipelineState, outcome: Outcome, now: float) -> PipelineState:
+    """The candidate reproduced its golden samples: it may serve, on probation."""
+    candidate = _candidate_after(state, "probation")
+    if candidate.digest != outcome.digest:
+        raise IllegalTransition(f"tested {outcome.version}, but the candidate is another bundle")
+    return msgspec.structs.replace(state, update=_at(state, "probation", candidate.version, None, now))
+
+
+def activated(state: PipelineState, now: float) -> PipelineState:
+    """The candidate has taken over; what was active is the previous one."""
+    candidate = _candidate_after(state, "active")
+    update = _at(state, "active", candidate.version, None, now)
+    return msgspec.structs.replace(state, active=candidate, candidate=None, previous=state.active, update=update)
+
+
+def current(state: PipelineState, outcome: Outcome, now: float) -> PipelineState:
+    """There is nothing newer to run. A failure stays visible for as long as its bundle is what is offered."""
+    if state.update.state in _UNFINISHED:
+        raise IllegalTransition(f"an update that is {state.update.state} cannot turn out to be current")
+    if outcome.reason is not None and state.update.state in ("failed", "rolled_back"):
+        return state
+    settled: State = "active" if state.active else "init"
+    version = state.active.version if state.active else None
+    return msgspec.structs.replace(state, update=_at(state, settled, version, outcome.reason, now))
+
+
+def failed(state: PipelineState, outcome: Outcome, now: float) -> PipelineState:
+    """The update ended with a reason; what was active stays so, and a digest that is set aside is remembered."""
+    reason = outcome.reason or "no reason was given"
+    refused = state.refused
+    if outcome.set_aside and outcome.digest is not None:
+        refused = _with_refused(refused, outcome.digest, reason)
+    update = _at(state, "failed", outcome.version, reason, now)
+    return msgspec.structs.replace(state, candidate=None, update=update, refused=refused)
+
+
+def rolled_back(state: PipelineState, reason: str, now: float) -> PipelineState:
+    """The newest bundle misbehaved and goes: the candidate on probation, else the active one for the previous."""
+    _refuse_unless_next(state, "rolled_back")
+    bad = state.candidate or state.active
+    back = state.active if state.candidate else state.previous
+    if bad is None or back is None:
+        raise IllegalTransition("there is no bundle to roll back to")
+    return msgspec.structs.replace(
+        state,
+        active=back,
+        candidate=None,
+        previous=state.previous if state.candidate else None,
+        update=_at(state, "rolled_back", bad.version, reason, now),
+        refused=_with_refused(state.refused, bad.digest, reason),
+    )
+
+
+def load(store: Path, pipeline: str, warn: Callable[[str], None]) -> PipelineState:
+    """The state of ``pipeline`` at start-up; a missing file is a fresh start.
+
+    An update that a cut interrupted starts over. A damaged file is set aside as ``.damaged`` and ``warn`` gets a
+    sentence. Raises `DataError` if the file is there and cannot be read.
+    """
+    path = path_of(store, pipeline)
+    try:
+        return _started_over(msgspec.json.decode(path.read_bytes(), type=PipelineState))
+    except FileNotFoundError:
+        return PipelineState()
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        aside = path.with_name(f"{path.name}.damaged")
+        path.replace(aside)
+        warn(f"the state of pipeline {pipeline!r} was damaged ({error}): it starts afresh, the file is now {aside}")
+        return PipelineState()
+    except OSError as error:
+        raise DataError(f"cannot read the state of pipeline {pipeline!r}, {path}: {error.strerror}") from None
+
+
+def save(store: Path, pipeline: str, state: PipelineState) -> None:
+    """Persist ``state``; raises ``OSError`` (disk full) with the old state untouched."""
+    path = path_of(store, pipeline)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write_durably(path, msgspec.json.format(msgspec.json.encode(state), indent=2) + b"\n")
+
+
+def path_of(store: Path, pipeline: str) -> Path:
+    """The file that holds the state of ``pipeline``."""
+    return store / "pipelines" / f"{pipeline}.json"
+
+
+def _started_over(state: PipelineState) -> PipelineState:
+    # Blobs that arrived are still in the store: starting over costs a self-test, not a download.
+    if state.update.state not in _UNFINISHED:
+        return state
+    return msgspec.structs.replace(state, candidate=None, update=UpdateState(since=state.update.since))
+
+
+def _refuse_unless_next(state: PipelineState, entered: State) -> None:
+    if state.update.state not in _BEFORE[entered]:
+        raise IllegalTransition(f"an update that is {state.update.state} cannot become {entered}")
+
+
+def _candidate_after(state: PipelineState, entered: State) -> Slot:
+    _refuse_unless_next(state, entered)
+    if state.candidate is None:
+        raise IllegalTransition(f"there is no candidate to become {entered}")
+    return state.candidate
+
+
+def _at(state: PipelineState, entered: State, version: str | None, reason: str | None, now: float) -> UpdateState:
+    # The same news again keeps its time, so that a poll which changes nothing writes nothing.
+    known = state.update
+    if (known.state, known.version, known.reason) == (entered, version, reason):
+        return known
+    return UpdateState(entered, version, reason, now)
+
+
+def _with_refused(refused: dict[str, str], digest: str, reason: str) -> dict[str, str]:
+    others = [(known, why) for known, why in refused.items() if known != digest]
+    return dict([*others, (digest, reason)][-_MAX_REFUSED:])
