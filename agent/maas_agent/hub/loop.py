@@ -61,10 +61,11 @@ class Loop:
         self._handlers[descriptor] = on_event
 
     def unwatch(self, what: HasFileno | int) -> None:
-        """Forget ``what``; before it is closed."""
+        """Forget ``what``; it may be closed already, which the kernel has noticed by itself."""
         descriptor = what if isinstance(what, int) else what.fileno()
         if self._handlers.pop(descriptor, None) is not None:
-            self._epoll.unregister(descriptor)
+            with contextlib.suppress(OSError):
+                self._epoll.unregister(descriptor)
 
     def after(self, seconds: float, action: Action) -> Timer:
         """Do ``action`` once, ``seconds`` from now on the monotonic clock."""

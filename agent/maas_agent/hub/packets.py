@@ -66,6 +66,7 @@ class PacketSocket:
 
     def __init__(self, transport: Transport, max_packet_bytes: int, *, has_properties: bool) -> None:
         self._transport = transport
+        self._descriptor = transport.fileno()
         self._is_plain = type(transport) is socket.socket
         self._max = max_packet_bytes
         self._has_properties = has_properties
@@ -168,8 +169,8 @@ class PacketSocket:
         self._transport.close()
 
     def fileno(self) -> int:
-        """The transport's descriptor."""
-        return self._transport.fileno()
+        """The transport's descriptor; the same after paho has closed it, so that it can be forgotten."""
+        return self._descriptor
 
     def setblocking(self, flag: bool) -> None:
         """Switch waiting on or off."""
