@@ -9,6 +9,7 @@ import socket
 import tomllib
 from pathlib import Path
 from typing import Annotated, Any, Literal
+from urllib.parse import urlsplit
 
 import msgspec
 
@@ -167,12 +168,20 @@ def _checked(path: Path, text: str, config: Config) -> Config:
             raise refuse("device.groups", f"{group!r} is no group name: use letters, digits, '-', '_' or '.'")
     if not all(ID.match(level) for level in config.broker.topic_root.split("/")):
         raise refuse("broker.topic_root", f"{config.broker.topic_root!r} is no topic")
-    if not re.match(r"^mqtts?://[^/@\s]+/?\Z", config.broker.url):
+    if not _is_broker_url(config.broker.url):
         raise refuse("broker.url", f"{config.broker.url!r}: write mqtt://HOST:PORT or mqtts://HOST:PORT")
     if bool(config.broker.certificate) != bool(config.broker.key):
         raise refuse("broker", "certificate and key belong together: set both or none")
     _check_pipelines(config, refuse)
     return msgspec.structs.replace(config, device=msgspec.structs.replace(config.device, id=device_id))
+
+
+def _is_broker_url(url: str) -> bool:
+    try:
+        parts = urlsplit(url)
+        return bool(re.match(r"^mqtts?://[^/?#@\s]+/?\Z", url) and parts.hostname) and parts.port != 0
+    except ValueError:  # a port that is none, a bracket that is not closed
+        return False
 
 
 def _check_pipelines(config: Config, refuse: Any) -> None:

@@ -46,8 +46,8 @@ class Log:
         try:
             sys.stderr.write(f"{head}{self._component}: {event}{details}\n")
             sys.stderr.flush()
-        except OSError:
-            pass  # a full or closed log must not stop the device
+        except (OSError, AttributeError):
+            pass  # a full log, or none at all (then stderr is None), must not stop the device
 
 
 def _quoted(value: Any) -> str:

@@ -201,3 +201,18 @@ def test_a_worker_that_dies_while_it_takes_over_leaves_the_old_one_serving(
     # It may have taken over a moment before it was killed: then it is restarted. Either way something serves.
     version = {"rolled_back": "1.0.0", "active": "1.1.0"}[str(state["update"]["state"])]
     assert console.ask("dev", "digits", SAMPLE, "on")["version"] == version
+
+
+def test_blobs_that_no_slot_needs_are_removed(device: Device, repository: Repository, console: Console) -> None:
+    for minor in range(1, 4):
+        repository.publish("digits", f"1.{minor}.0", seed=minor + 1)
+        check_for_updates(console, str(minor))
+        version = f"1.{minor}.0"
+        console.wait("maas/dev/digits/state", lambda s, v=version: s["serving"] and s["active"]["version"] == v)
+    check_for_updates(console, "last")
+    # Active and previous: a manifest, a model and the golden samples of each.
+    wait_until(lambda: len(list((device.store / "blobs").iterdir())) == 6, "blobs are left")
+    assert device.stop() == 0
+    console.forget()
+    device.start()
+    console.wait("maas/dev/digits/state", lambda s: s["serving"] and s["active"]["version"] == "1.3.0")

@@ -30,21 +30,23 @@ class Bundle:
     ``manifest_bytes`` are the exact bytes that a signature covers; ``digest`` is their SHA-256.
     """
 
-    def __init__(self, archive: zipfile.ZipFile, manifest_bytes: bytes, manifest: Manifest) -> None:
+    def __init__(
+        self, archive: zipfile.ZipFile, manifest_bytes: bytes, manifest: Manifest, signature: bytes | None
+    ) -> None:
         self._archive = archive
+        self._signature = signature
         self.manifest = manifest
         self.manifest_bytes = manifest_bytes
         self.digest = digest_of(manifest_bytes)
 
     def signature(self) -> bytes | None:
         """The content of ``signature.json``, unverified, or ``None`` if the bundle is unsigned."""
-        if "signature.json" not in self._archive.namelist():
-            return None
-        return _read_small(self._archive, "signature.json", MAX_SIGNATURE_BYTES)
+        return self._signature
 
     def blob(self, digest: str) -> bytes:
         """The verified content of a blob; raises `BundleError` if it does not match its name."""
-        data = self._archive.read(f"blobs/{digest}")
+        with _as_bundle_errors(Path(self._archive.filename or "")):
+            data = self._archive.read(f"blobs/{digest}")
         if digest_of(data) != digest:
             raise BundleError(f"blob {digest[:12]}… is damaged")
         return data
@@ -85,6 +87,8 @@ def _as_bundle_errors(path: Path) -> Iterator[None]:
         raise NoInputError(f"{path} is a folder, not a bundle: name the .maas file") from None
     except PermissionError as error:
         raise NoInputError(f"cannot read bundle {path}: {error.strerror}") from None
+    except OSError as error:  # a card that fails, or an offset before the file's beginning
+        raise BundleError(f"{path} is damaged or cannot be read: {error.strerror}") from None
     except (zipfile.BadZipFile, zipfile.LargeZipFile, NotImplementedError, EOFError) as error:
         raise BundleError(f"{path} is damaged, truncated or no bundle: {error}") from None
     except (RuntimeError, ValueError, OverflowError, KeyError) as error:
@@ -116,6 +120,7 @@ def _verified(archive: zipfile.ZipFile, path: Path) -> Bundle:
     # (2) the manifest, bounded
     manifest_bytes = _read_small(archive, "manifest.json", MAX_MANIFEST_BYTES)
     manifest = decode_manifest(manifest_bytes)
+    signature = _read_small(archive, "signature.json", MAX_SIGNATURE_BYTES) if "signature.json" in entries else None
     # (3) exactly the blobs it names, each of the size and digest it states
     stated = {f"blobs/{digest}": size for digest, size in manifest.blobs().items()}
     present = {name: entry.file_size for name, entry in entries.items() if name.startswith("blobs/")}
@@ -124,7 +129,7 @@ def _verified(archive: zipfile.ZipFile, path: Path) -> Bundle:
     for name in stated:
         with archive.open(name) as blob:
             _check_digest(blob, name.removeprefix("blobs/"), path)
-    return Bundle(archive, manifest_bytes, manifest)
+    return Bundle(archive, manifest_bytes, manifest, signature)
 
 
 def _checked_entries(archive: zipfile.ZipFile, path: Path) -> dict[str, zipfile.ZipInfo]:

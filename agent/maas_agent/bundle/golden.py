@@ -5,17 +5,19 @@ are views of bytes whose length is checked before they are used.
 """
 
 from math import prod
+from typing import cast
 
 import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
+from maas_agent.bundle.manifest import DType
 from maas_agent.errors import BundleError
 
 
 class _Array(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     shape: tuple[int, ...]
-    dtype: str
+    dtype: DType
     data: bytes
 
 
@@ -52,16 +54,15 @@ def decode_golden(data: bytes) -> GoldenSamples:
 
 
 def _packed(array: NDArray[np.generic]) -> _Array:
-    return _Array(shape=array.shape, dtype=array.dtype.name, data=np.ascontiguousarray(array).tobytes())
+    dtype = cast(DType, array.dtype.name)
+    return _Array(shape=array.shape, dtype=dtype, data=np.ascontiguousarray(array).tobytes())
 
 
 def _unpacked(array: _Array) -> NDArray[np.generic]:
-    try:
-        dtype = np.dtype(array.dtype)
-    except TypeError:
-        raise BundleError(f"golden samples have the unknown dtype {array.dtype!r}") from None
-    if dtype.hasobject or dtype.itemsize == 0 or any(size < 0 for size in array.shape):
-        raise BundleError("golden samples have an unusable dtype or shape")
-    if prod(array.shape) * dtype.itemsize != len(array.data):
+    dtype = np.dtype(array.dtype)
+    if any(size < 0 for size in array.shape) or prod(array.shape) * dtype.itemsize != len(array.data):
         raise BundleError(f"golden samples: {len(array.data)} bytes are not {array.shape} of {dtype}")
-    return np.frombuffer(array.data, dtype=dtype).reshape(array.shape)
+    try:
+        return np.frombuffer(array.data, dtype=dtype).reshape(array.shape)
+    except (ValueError, OverflowError) as error:  # more dimensions, or a larger one, than NumPy has
+        raise BundleError(f"golden samples have an unusable shape: {error}") from None

@@ -220,7 +220,7 @@ def decode_manifest(data: bytes) -> Manifest:
     _check_schema(data)
     try:
         manifest = msgspec.json.decode(data, type=Manifest)
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise BundleError(f"manifest is not valid: {error}") from None
     _check_consistency(manifest)
     return manifest
@@ -238,7 +238,7 @@ class _SchemaOnly(msgspec.Struct):
 def _check_schema(data: bytes) -> None:
     try:
         found = msgspec.json.decode(data, type=_SchemaOnly).schema
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise BundleError(f"manifest is not valid: {error}") from None
     if found != SCHEMA:
         raise BundleError(f"manifest has schema {found}, this program reads {SCHEMA}: update maas-edge on this machine")

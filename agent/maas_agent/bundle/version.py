@@ -45,16 +45,26 @@ def _bounds(part: str, text: str) -> list[tuple[str, semver.Version]]:
         raise DataError(f"{text!r} is no version range: write for example '1.2', '^1.2' or '>=1.0, <2'")
     operator, written = match.groups()
     numbers = re.split(r"[-+]", written, maxsplit=1)[0].count(".") + 1
-    low = semver.Version.parse(written, optional_minor_and_patch=True)
+    try:
+        low = semver.Version.parse(written, optional_minor_and_patch=True)
+    except ValueError:
+        raise DataError(f"{text!r} is no version range: {written[:40]!r} is no version (semver.org)") from None
+    # Of 1.2, all that begins so ends before 1.3.0.
+    above = low.bump_major() if numbers == 1 else low.bump_minor()
     if operator == "^":
         return [(">=", low), ("<", _after_caret(low, numbers))]
     if operator == "~":
-        return [(">=", low), ("<", low.bump_major() if numbers == 1 else low.bump_minor())]
-    if operator in ("", "=="):
-        if numbers == 3:
-            return [("==", low)]
-        return [(">=", low), ("<", low.bump_major() if numbers == 1 else low.bump_minor())]
-    return [(operator, low)]
+        return [(">=", low), ("<", above)]
+    if numbers == 3:
+        return [(operator or "==", low)]
+    if operator == "!=":
+        raise DataError(f"{text!r} is no version range: after != write three numbers")
+    return {
+        "": [(">=", low), ("<", above)],
+        "==": [(">=", low), ("<", above)],
+        ">": [(">=", above)],
+        "<=": [("<", above)],
+    }.get(operator, [(operator, low)])
 
 
 def _after_caret(low: semver.Version, numbers: int) -> semver.Version:

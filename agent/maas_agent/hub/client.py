@@ -91,6 +91,8 @@ def _secret(path: str | None) -> str | None:
         return Path(path).read_text(encoding="utf-8").rstrip("\r\n")
     except OSError as error:
         raise ConfigError(f"broker.password_file: cannot read {path}: {error.strerror}") from None
+    except UnicodeDecodeError:
+        raise ConfigError(f"broker.password_file: {path} is not UTF-8 text") from None
 
 
 def _tls_context(broker: Broker) -> ssl.SSLContext:

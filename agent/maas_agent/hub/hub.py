@@ -143,19 +143,23 @@ class Hub:
 
     # ------------------------------------------------------------- what is told
 
-    def _publish(self, topic: str, document: dict[str, Any], *, retain: bool = False, qos: int = 1) -> None:
-        """Tell the present state of something: not queued, because a newer one will follow a reconnect."""
+    def _publish(self, topic: str, document: dict[str, Any], *, retain: bool = False) -> None:
+        """Tell the present state of something: not queued, because a newer one will follow a reconnect.
+
+        With QoS 0, so that it takes nothing from the window in which the broker accepts results.
+        """
         if self._link.connected:
-            self._link.publish(Outbound(topic, msgspec.json.encode(document), qos, retain))
+            self._link.publish(Outbound(topic, msgspec.json.encode(document), 0, retain))
 
     def _publish_state(self, pipeline: Pipeline) -> None:
         self._publish(self._topics.state(pipeline.settings.name), pipeline.state(), retain=True)
 
     def _publish_metrics(self) -> None:
-        self._publish(self._topics.metrics, self._health.metrics(), qos=0)
+        self._publish(self._topics.metrics, self._health.metrics())
 
     def _publish_command(self, command: Command, document: dict[str, Any]) -> None:
-        self._publish(f"{self._topics.base}/cmd/{command.name}/{command.id}", document, retain=True)
+        topic = f"{self._topics.base}/cmd/{command.name}/{command.id}"
+        self._outbox.put(Outbound(topic, msgspec.json.encode(document), 1, True))
 
     def _on_change(self, pipeline: Pipeline) -> None:
         self._publish_state(pipeline)
@@ -232,7 +236,7 @@ class Hub:
         self._ending = True
         if len(self._outbox):
             self._log.error("results were not delivered", count=len(self._outbox))
-        self._link.stop(Outbound(self._topics.status, msgspec.json.encode(health.stopped(self._device)), 1, True))
+        self._link.stop(Outbound(self._topics.status, msgspec.json.encode(health.stopped(self._device)), 0, True))
         for pipeline in self._pipelines.values():
             pipeline.stop()
         self._loop.at_turn_end(self._leave)

@@ -15,6 +15,7 @@ import msgspec
 import paho.mqtt.client as paho
 
 from maas_agent.config import Broker
+from maas_agent.errors import ConfigError
 from maas_agent.hub.client import V5, V311, Client, Outbound, new_client
 from maas_agent.hub.loop import Loop, Timer
 from maas_agent.hub.packets import PacketSocket, Transport
@@ -30,8 +31,11 @@ from maas_agent.hub.wire import (
 from maas_agent.log import Log
 
 _HANDSHAKE_S = 15.0
+_GUESS_S = 5.0
+"""The same while it is only guessed which MQTT version the broker speaks: amqtt is silent to a version 5 CONNECT."""
 _FIRST_DELAY_S = 0.5
 _STABLE_S = 30.0
+_MAX_SILENCES = 5
 _PACKETS_A_TURN = 256
 _FIRST_NUMBER = 0x100
 _PUBLISH_OVERHEAD = 1 << 16
@@ -95,6 +99,8 @@ class Link:
         self._delay_s = _FIRST_DELAY_S
         self._timers: list[Timer] = []
         self._stopping = False
+        self._version_known = self._understood = False
+        self._silences = 0
         self._write_wanted = False
         self._number = _FIRST_NUMBER
         self.connected = False
@@ -165,21 +171,23 @@ class Link:
         if client is not self._client or self._stopping:
             transport.close()
             return
+        self._understood = False
         client.prepared = PacketSocket(transport, self._max_packet, has_properties=self._is_v5)
         client.reconnect()
+        patience_s = _GUESS_S if self._broker.protocol == "auto" and not self._version_known else _HANDSHAKE_S
         self._loop.watch(client.prepared, self._on_event)
         self._timers = [
-            self._loop.after(_HANDSHAKE_S, lambda: None if self.connected else self._lost(client, "no CONNACK")),
+            self._loop.after(patience_s, lambda: None if self.connected else self._lost(client, "no CONNACK")),
         ]
         self._tick(client)
 
     def _on_connect(self, client: Any, _data: Any, flags: Any, reason: Any, properties: Any) -> None:
         if reason.is_failure:
             self._log.warning("broker refused the connection", reason=reason)
-            if reason.getName() == "Unsupported protocol version":
-                self._fall_back()
+            self._understood = reason.getName() != "Unsupported protocol version"
             return  # the broker closes, or paho does
-        self.connected = True
+        self.connected = self._version_known = True
+        self._silences = 0
         self.send_quota = int(getattr(properties, "ReceiveMaximum", 65535))
         self._timers.append(self._loop.after(_STABLE_S, self._stable))
         self._log.info(
@@ -305,7 +313,7 @@ class Link:
         if prepared is not None:
             self._loop.unwatch(prepared)
             prepared.close()
-            if not was_connected:
+            if not was_connected and not self._understood:
                 self._fall_back()
         self._come_back(reason)
         if was_connected:
@@ -318,13 +326,26 @@ class Link:
         wait_s = random.uniform(0.0, self._delay_s)
         self._log.warning("no connection to the broker", url=self._broker.url, reason=reason, retry_s=f"{wait_s:.1f}")
         self._delay_s = min(self._delay_s * 2, self._broker.reconnect_max_s)
-        self._loop.after(wait_s, lambda: None if self._stopping else self.start())
+        self._loop.after(wait_s, self._start_again)
+
+    def _start_again(self) -> None:
+        if self._stopping:
+            return
+        try:
+            self.start()
+        except ConfigError as error:
+            # A secret or a certificate that is just being replaced: what served must not end over it.
+            self._come_back(str(error))
 
     def _fall_back(self) -> None:
-        """The broker ended the talk before it began: with ``auto``, speak the other version next."""
-        if self._broker.protocol != "auto":
-            return
-        self._protocol = V311 if self._protocol == V5 else V5
+        """The broker ended the talk before it began: with ``auto``, speak the other version next.
+
+        A version that has worked is given up only when it has failed for a while: a broker that is just starting
+        breaks connections too.
+        """
+        self._silences += 1
+        if self._broker.protocol == "auto" and (not self._version_known or self._silences > _MAX_SILENCES):
+            self._protocol = V311 if self._protocol == V5 else V5
 
 
 def _nothing() -> None:

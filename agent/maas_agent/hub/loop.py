@@ -87,10 +87,10 @@ class Loop:
         """Turn until stopped."""
         self._running = True
         while self._running:
-            for descriptor, events in self._epoll.poll(self._wait_s()):
-                # An earlier event of this turn may have taken this descriptor away.
-                handler = self._handlers.get(descriptor)
-                if handler is not None:
+            ready = [(fd, self._handlers.get(fd), events) for fd, events in self._epoll.poll(self._wait_s())]
+            for descriptor, handler, events in ready:
+                # An earlier event of this turn may have taken this descriptor away, or given its number to another.
+                if handler is not None and self._handlers.get(descriptor) == handler:
                     handler(bool(events & ~select.EPOLLOUT), bool(events & select.EPOLLOUT))
             self._run_calls()
             self._run_timers()
@@ -121,7 +121,8 @@ class Loop:
     def _run_timers(self) -> None:
         now = time.monotonic()
         while self._timers and self._timers[0][0] <= now:
-            action = heapq.heappop(self._timers)[2].action
+            timer = heapq.heappop(self._timers)[2]
+            action, timer.action = timer.action, None
             if action is not None:
                 action()
 

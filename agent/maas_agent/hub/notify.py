@@ -33,6 +33,7 @@ class ServiceManager:
 
     def status(self, text: str) -> None:
         """One line for ``systemctl status``; sent when it changes."""
+        text = " ".join(text.split())  # a line break would begin another assignment
         if text != self._last_status:
             self._last_status = text
             self._send(f"STATUS={text}")

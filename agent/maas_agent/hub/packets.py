@@ -182,6 +182,8 @@ class PacketSocket:
         if first & 0xF0 != PUBLISH:
             raise Malformed(f"a packet of {remaining} bytes that is no PUBLISH")
         head = head_length(self._received, body, first & 0x0F, has_properties=self._has_properties)
+        if head is not None and head > remaining:
+            raise Malformed("a PUBLISH contradicts itself")
         if head is None or len(self._received) < body + head:
             if len(self._received) - body > _MAX_HEAD:
                 raise Malformed("a PUBLISH whose topic and properties have no end")

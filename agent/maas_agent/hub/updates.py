@@ -24,6 +24,7 @@ from maas_agent.update.protocol import (
     line_of,
     longest_s,
 )
+from maas_agent.update.store import Store
 
 OnChecked = Callable[[dict[str, Outcome]], None]
 _FIRST_RETRY_S = 5.0
@@ -94,10 +95,18 @@ class Updates:
         self._answer(outcomes, answer_to)
         if self._stopped:
             return
+        self._collect_garbage()
         if self._waiting:
             self.check()  # somebody asked while this one ran: what is new since then may matter to them
         else:
             self._schedule(outcomes.values())
+
+    def _collect_garbage(self) -> None:
+        """Remove blobs that no pipeline needs any more; only here, where no puller is adding to them."""
+        keep = {digest for pipeline in self._pipelines.values() for digest in pipeline.slots.digests()}
+        freed = Store(Path(self._config.store.path)).collect_garbage(keep)
+        if freed:
+            self._log.info("removed bundles that are not needed any more", bytes=freed)
 
     def _answer(self, outcomes: dict[str, Outcome], answer_to: list[OnChecked] | None = None) -> None:
         if answer_to is None:

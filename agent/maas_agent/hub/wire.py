@@ -73,6 +73,8 @@ def decode_publish(
     data: bytearray, start: int, end: int, flags: int, *, has_properties: bool, cut_bytes: int = 0
 ) -> Publish:
     """The PUBLISH whose variable header begins at ``start`` and whose payload ends at ``end``; raises `Malformed`."""
+    if end < start + 2:
+        raise Malformed("a PUBLISH has no topic")
     qos = (flags >> 1) & 3
     position = start + 2 + (data[start] << 8 | data[start + 1])
     topic = bytes(data[start + 2 : position])

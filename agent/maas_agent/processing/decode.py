@@ -6,6 +6,7 @@ Untrusted bytes end here: every bound is checked before memory is taken, and wha
 
 import io
 import re
+import warnings
 from math import prod
 from typing import Any
 
@@ -17,7 +18,7 @@ from maas_agent import codes
 from maas_agent.bundle.manifest import Decode
 from maas_agent.errors import DecodeError
 from maas_agent.processing.content import Form, form_of
-from maas_agent.processing.inference import Request, request_tensor
+from maas_agent.processing.inference import Request, numbers, request_tensor
 
 MAX_BATCH = 1024
 MAX_PIXELS = 1 << 26
@@ -72,8 +73,10 @@ def as_samples(values: NDArray[np.generic], spec: Decode) -> Decoded:
     if batched and values.shape[1:] != spec.shape:
         raise _wrong_shape(values.shape, spec)
     samples = values if batched else values[np.newaxis]
-    if not 1 <= len(samples) <= MAX_BATCH:
-        raise DecodeError(codes.TOO_LARGE, f"a batch has 1 to {MAX_BATCH} samples, this one has {len(samples)}")
+    if not len(samples):
+        raise _wrong_shape(values.shape, spec)
+    if len(samples) > MAX_BATCH:
+        raise DecodeError(codes.TOO_LARGE, f"a batch has at most {MAX_BATCH} samples, this one has {len(samples)}")
     return Decoded(samples=_cast(samples, spec), batched=batched)
 
 
@@ -117,37 +120,38 @@ def _request(document: dict[str, Any]) -> Request:
 def _array(document: Any) -> NDArray[np.generic]:
     if not isinstance(document, list):
         raise DecodeError(codes.BAD_JSON, "send an array or an Open Inference Protocol request")
-    try:
-        values = np.asarray(document)
-    except (ValueError, OverflowError):
-        raise DecodeError(codes.WRONG_SHAPE, "the rows of the array differ in length") from None
-    if values.dtype.kind not in "biuf":
-        raise DecodeError(codes.WRONG_DTYPE, "the array holds values that are not numbers")
-    return values
+    return numbers(document)
 
 
 def _image(data: bytes, spec: Decode) -> NDArray[np.generic]:
     # Imported late: a pipeline that never sees an image does not pay for Pillow.
     from PIL import Image, UnidentifiedImageError
 
+    def eight_bits(image: Image.Image) -> Image.Image:
+        # The high byte, as Pillow itself does with 16-bit color; 16-bit gray it would clip at 255, to white.
+        return Image.fromarray((np.asarray(image) >> 8).astype(np.uint8)) if image.mode.startswith("I") else image
+
     if len(spec.shape) not in (2, 3):
         raise DecodeError(codes.UNSUPPORTED, f"a sample {list(spec.shape)} is no image: send raw bytes or JSON")
     height, width = spec.shape[:2]
     resampling = {"nearest": Image.Resampling.NEAREST, "bilinear": Image.Resampling.BILINEAR}
     try:
-        with Image.open(io.BytesIO(data), formats=("PNG", "JPEG")) as image:
+        # Pillow warns of many pixels (here they are counted) and of odd metadata (here they are not used).
+        with warnings.catch_warnings(action="ignore"), Image.open(io.BytesIO(data), formats=("PNG", "JPEG")) as image:
             if image.width * image.height > MAX_PIXELS:
                 raise DecodeError(
                     codes.TOO_LARGE, f"{image.width} x {image.height} pixels, at most {MAX_PIXELS} are read"
                 )
             image.draft("L" if _channels(spec) == 1 else "RGB", (width, height))
-            picture = image.convert("L" if _channels(spec) == 1 else "RGB")
-    except (UnidentifiedImageError, OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+            picture = eight_bits(image).convert("L" if _channels(spec) == 1 else "RGB")
+    except DecodeError:
+        raise
+    except Exception as error:  # Pillow raises what its parsers stumble over: OSError, SyntaxError, AssertionError, …
         reason = "cannot identify PNG or JPEG" if isinstance(error, UnidentifiedImageError) else str(error)
         raise DecodeError(codes.BAD_IMAGE, f"damaged or truncated image: {reason}") from None
     if picture.size != (width, height):
         picture = picture.resize((width, height), resampling.get(spec.resize, Image.Resampling.BICUBIC))
-    return np.asarray(picture).reshape(spec.shape).astype(spec.dtype)
+    return _cast(np.asarray(picture).reshape(spec.shape), spec)
 
 
 def _channels(spec: Decode) -> int:

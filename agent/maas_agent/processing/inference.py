@@ -4,6 +4,7 @@ Source: the Open Inference Protocol specification (KServe), "Inference Request J
 Object". Binary tensor extensions are not part of it and not read.
 """
 
+from itertools import chain
 from typing import Any
 
 import msgspec
@@ -68,12 +69,30 @@ def request_tensor(request: Request) -> NDArray[np.generic]:
     tensor = request.inputs[0]
     if tensor.datatype not in DATATYPES:
         raise DecodeError(codes.WRONG_DTYPE, f"datatype {tensor.datatype!r}: send one of {', '.join(DATATYPES)}")
+    values = numbers(tensor.data)
     try:
-        values = np.asarray(tensor.data)
-        if values.dtype.kind not in "biuf":
-            raise DecodeError(codes.WRONG_DTYPE, "the data of the request are not numbers")
+        if min(tensor.shape, default=0) < 0:
+            raise ValueError  # to NumPy it would mean "whatever is left"
         return values.reshape(tensor.shape)
     except (ValueError, OverflowError):
         raise DecodeError(
             codes.WRONG_SHAPE, f"the data of the request do not have the shape {list(tensor.shape)}"
         ) from None
+
+
+def numbers(rows: list[Any]) -> NDArray[np.generic]:
+    """A JSON array of numbers, nested or not, as an array of its own shape; raises `DecodeError`."""
+    # Types first: of strings NumPy would make an array whose every element is as wide as the longest of them.
+    leaves, kinds = rows, set(map(type, rows))
+    while kinds == {list}:
+        leaves = list(chain.from_iterable(leaves))
+        kinds = set(map(type, leaves))
+    if not kinds <= {int, float, bool, list}:
+        raise DecodeError(codes.WRONG_DTYPE, "the array holds values that are not numbers")
+    try:
+        values = np.asarray(rows)
+    except (ValueError, OverflowError):
+        raise DecodeError(codes.WRONG_SHAPE, "the rows of the array differ in length") from None
+    if values.dtype.kind not in "biuf":
+        raise DecodeError(codes.WRONG_DTYPE, "the array holds integers of more than 64 bits")
+    return values

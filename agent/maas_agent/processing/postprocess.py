@@ -39,11 +39,12 @@ def postprocessor(spec: Output) -> Callable[[NDArray[np.float32]], Answer]:
 
 def activate(values: NDArray[np.float32], activation: str) -> NDArray[np.float32]:
     """Apply ``softmax`` or ``sigmoid`` along the last axis; ``none`` returns the values."""
-    if activation == "softmax":
-        exponentials = np.exp(values - values.max(axis=-1, keepdims=True))
-        return np.asarray(exponentials / exponentials.sum(axis=-1, keepdims=True), dtype=np.float32)
-    if activation == "sigmoid":
-        return np.asarray(1 / (1 + np.exp(-values)), dtype=np.float32)
+    with np.errstate(over="ignore"):  # infinity on the way to 0 or 1 is right, and no line in the log
+        if activation == "softmax":
+            exponentials = np.exp(values - values.max(axis=-1, keepdims=True))
+            return np.asarray(exponentials / exponentials.sum(axis=-1, keepdims=True), dtype=np.float32)
+        if activation == "sigmoid":
+            return np.asarray(1 / (1 + np.exp(-values)), dtype=np.float32)
     return values
 
 

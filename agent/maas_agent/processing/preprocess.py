@@ -32,6 +32,9 @@ def quantize(values: Array, quantization: Quantization | None, dtype: str) -> Ar
     if quantization is not None:
         values = values.astype(np.float32) / np.float32(quantization.scale) + np.float32(quantization.zero_point)
     limits = np.iinfo(dtype)
+    if limits.bits > 16:
+        # float32 has no 2**31 - 1: it would round up to 2**31, and that wraps to the other end of the range.
+        values = np.minimum(values.astype(np.float64), np.nextafter(2.0 ** (limits.bits - 1), 0))
     stored: Array = np.clip(np.rint(values), limits.min, limits.max).astype(dtype)
     return stored
 
