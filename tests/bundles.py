@@ -7,6 +7,8 @@ from typing import Literal
 
 import msgspec
 import numpy as np
+from numpy.typing import NDArray
+
 from maas_agent.bundle.archive import write_bundle
 from maas_agent.bundle.golden import GoldenSamples, encode_golden
 from maas_agent.bundle.manifest import (
@@ -28,8 +30,6 @@ from maas_agent.bundle.manifest import (
 )
 from maas_agent.runtime.graph import Graph
 from maas_agent.runtime.selection import accelerator
-from numpy.typing import NDArray
-
 from tests.models import tiny_classifier_tflite
 
 SAMPLE_SHAPE = (8, 8, 1)

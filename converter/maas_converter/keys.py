@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import msgspec
+
 from maas_agent.bundle.signature import Envelope, KeySignature, signed_bytes
 from maas_agent.errors import DataError, NoInputError, UnavailableError
 from maas_agent.files import write_durably

@@ -18,10 +18,6 @@ from pathlib import Path
 from typing import Any
 
 import msgspec
-from maas_agent.bundle.archive import Bundle, open_bundle
-from maas_agent.bundle.manifest import NAME, digest_of
-from maas_agent.errors import DataError, NoInputError
-from maas_agent.files import write_durably
 from securesystemslib.signer import CryptoSigner  # type: ignore[attr-defined]  # these packages have no __all__
 from tuf.api.exceptions import RepositoryError
 from tuf.api.metadata import (  # type: ignore[attr-defined]
@@ -34,6 +30,10 @@ from tuf.api.metadata import (  # type: ignore[attr-defined]
     Timestamp,
 )
 
+from maas_agent.bundle.archive import Bundle, open_bundle
+from maas_agent.bundle.manifest import NAME, digest_of
+from maas_agent.errors import DataError, NoInputError
+from maas_agent.files import write_durably
 from maas_converter.keys import ROLES, load_signer
 
 LIFETIME_DAYS = {"root": 365, "targets": 90, "snapshot": 30, "timestamp": 7}

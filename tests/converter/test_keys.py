@@ -4,6 +4,7 @@ import os
 from pathlib import Path
 
 import pytest
+
 from maas_agent.bundle.signature import decode_envelope, signed_bytes
 from maas_agent.errors import DataError, NoInputError
 from maas_converter.keys import ROLES, create_keys, load_signer, sign_manifest

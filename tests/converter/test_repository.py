@@ -10,13 +10,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+
 from maas_agent.errors import BundleError, DataError, NoInputError
 from maas_agent.update.client import Catalogue, Repository
 from maas_agent.update.protocol import RepositoryAccess
 from maas_converter import repository as publisher
 from maas_converter.keys import ROLES, create_keys
 from maas_converter.repository import init_repository, publish, refresh_repository
-
 from tests.bundles import make_bundle
 
 

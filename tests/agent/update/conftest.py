@@ -5,9 +5,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+
 from maas_converter.keys import create_keys
 from maas_converter.repository import Published, init_repository, publish
-
 from tests.agent.update.device import Device
 from tests.agent.update.site import Site, serving
 from tests.bundles import make_bundle

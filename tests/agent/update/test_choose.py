@@ -1,6 +1,7 @@
 """Which offered version is chosen: rules on values."""
 
 import pytest
+
 from maas_agent.errors import PullError, VerifyError
 from maas_agent.update.choose import Offer, choose, refuse_downgrade, why_nothing
 from maas_agent.update.protocol import Wanted

@@ -4,8 +4,8 @@ from functools import partial
 from pathlib import Path
 
 import pytest
-from maas_converter.keys import create_keys, sign_manifest
 
+from maas_converter.keys import create_keys, sign_manifest
 from tests.agent.update.device import Device
 from tests.bundles import make_bundle
 

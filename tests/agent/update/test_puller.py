@@ -5,8 +5,8 @@ import time
 from pathlib import Path
 
 import pytest
-from maas_agent.update.protocol import Go, Progress, Wanted, decode_event, line_of
 
+from maas_agent.update.protocol import Go, Progress, Wanted, decode_event, line_of
 from tests.agent.update.conftest import Publish
 from tests.agent.update.device import Device
 from tests.agent.update.site import Site, body, cut_short, endless, trickle

@@ -7,13 +7,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from tuf.api.metadata import TargetFile  # type: ignore[attr-defined]
+
 from maas_agent.bundle.archive import open_bundle
 from maas_agent.bundle.manifest import digest_of
 from maas_converter import repository as publisher
 from maas_converter.keys import create_keys
 from maas_converter.repository import init_repository, refresh_repository
-from tuf.api.metadata import TargetFile  # type: ignore[attr-defined]
-
 from tests.agent.update.conftest import Publish
 from tests.agent.update.device import Device
 from tests.bundles import make_bundle

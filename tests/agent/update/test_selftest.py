@@ -6,11 +6,11 @@ import sys
 from pathlib import Path
 
 import pytest
+
 from maas_agent.bundle.archive import open_bundle
 from maas_agent.errors import SelfTestError, UnavailableError
 from maas_agent.update.selftest import judged, run
 from maas_agent.update.store import Store
-
 from tests.bundles import make_bundle
 from tests.models import endless_tflite
 

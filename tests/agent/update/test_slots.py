@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import pytest
+
 from maas_agent.errors import DataError
 from maas_agent.update import slots
 from maas_agent.update.protocol import Outcome, Progress, State, Step

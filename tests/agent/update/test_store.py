@@ -4,11 +4,11 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+
 from maas_agent.bundle.archive import open_bundle
 from maas_agent.bundle.manifest import digest_of
 from maas_agent.errors import PullError
 from maas_agent.update.store import Store
-
 from tests.bundles import make_bundle
 
 

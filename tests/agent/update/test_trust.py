@@ -6,11 +6,12 @@ from pathlib import Path
 
 import msgspec
 import pytest
+from tuf.api.metadata import Metadata, Root  # type: ignore[attr-defined]
+
 from maas_agent.bundle.signature import Envelope, decode_envelope
 from maas_agent.errors import ConfigError, VerifyError
 from maas_agent.update.trust import verify_signature
 from maas_converter.keys import create_keys, load_signer, sign_manifest
-from tuf.api.metadata import Metadata, Root  # type: ignore[attr-defined]
 
 MANIFEST = b'{"any": "bytes"}'
 

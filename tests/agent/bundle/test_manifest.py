@@ -1,0 +1,162 @@
+"""The manifest: what is written is read, and what contradicts itself is refused."""
+
+from typing import Any
+
+import msgspec
+import pytest
+
+from maas_agent.bundle.archive import open_bundle
+from maas_agent.bundle.manifest import (
+    MAX_MANIFEST_BYTES,
+    SCHEMA,
+    Manifest,
+    decode_manifest,
+    digest_of,
+    encode_manifest,
+)
+from maas_agent.errors import BundleError
+from tests.bundles import make_bundle
+
+
+@pytest.fixture(scope="module")
+def written(tmp_path_factory: pytest.TempPathFactory) -> bytes:
+    """A whole manifest as its bytes."""
+    with open_bundle(make_bundle(tmp_path_factory.mktemp("bundle") / "a.maas", dtype="int8")) as bundle:
+        return bundle.manifest_bytes
+
+
+def changed(written: bytes, path: str, value: Any) -> bytes:
+    """The manifest with another value at ``path``, such as ``inputs.0.tensor.shape``; ``...`` removes it."""
+    document = msgspec.json.decode(written)
+    *way, last = path.split(".")
+    part = document
+    for step in way:
+        part = part[int(step) if isinstance(part, list) else step]
+    key: Any = int(last) if isinstance(part, list) else last
+    if value is ...:
+        del part[key]
+    else:
+        part[key] = value
+    return msgspec.json.encode(document)
+
+
+def test_what_is_encoded_is_decoded_and_its_digest_is_stable(written: bytes) -> None:
+    manifest = decode_manifest(written)
+    assert encode_manifest(manifest) == written
+    assert decode_manifest(encode_manifest(manifest)) == manifest
+    assert digest_of(encode_manifest(decode_manifest(written))) == digest_of(written)
+
+
+def test_a_field_that_is_missing_and_has_a_default_gets_it(written: bytes) -> None:
+    """Defaults are left out when writing, so that an older digest stays what it was."""
+    assert b'"resize"' not in written
+    assert decode_manifest(written).inputs[0].decode.resize == "bilinear"
+
+
+@pytest.mark.parametrize("schema", [0, 2, 99, -1])
+def test_an_unknown_schema_is_refused_before_anything_else_is_read(schema: int) -> None:
+    """A newer manifest may look quite different: the sentence says what to do, not what is odd about it."""
+    with pytest.raises(BundleError, match=f"schema {schema}, this program reads {SCHEMA}: update maas-edge"):
+        decode_manifest(msgspec.json.encode({"schema": schema, "something": "new"}))
+
+
+@pytest.mark.parametrize(
+    "path", ["extra", "stages.0.extra", "inputs.0.decode.extra", "outputs.0.postprocess.extra", "golden.extra"]
+)
+def test_an_unknown_field_is_refused(written: bytes, path: str) -> None:
+    """A device that skipped a step it does not know would answer wrongly without a word."""
+    with pytest.raises(BundleError, match="unknown field"):
+        decode_manifest(changed(written, path, 1))
+
+
+REFUSED = [
+    # path, value, words of the sentence
+    ("name", "../etc", "not valid"),
+    ("name", "Digits", "not valid"),
+    ("name", "a\n", "not valid"),
+    ("version", "1.2", "is no version"),
+    ("version", "1.2.0\n", "is no version"),
+    ("stages", [], "not valid"),
+    ("stages.0.inputs", ["nothing"], "which nothing before it makes"),
+    ("stages.0.inputs", [], "not valid"),
+    ("stages.0.outputs", ["other"], "are made by no stage"),
+    ("stages.0.blob", "A" * 64, "not valid"),
+    ("stages.0.blob", "a" * 64 + "\n", "not valid"),
+    ("stages.0.size", 0, "not valid"),
+    ("inputs", [], "not valid"),
+    ("inputs.0.tensor.shape", [1, 8, 9, 1], "does not fill"),
+    ("inputs.0.tensor.shape", [1, 8, 0, 1], "not valid"),
+    ("inputs.0.tensor.shape", [1 << 24, 1 << 24], "has more than"),
+    ("inputs.0.tensor.dtype", "float64", "not valid"),
+    ("inputs.0.tensor.quantization.scale", 0.0, "quantization scale"),
+    ("inputs.0.tensor.quantization.scale", -1.0, "quantization scale"),
+    ("inputs.0.decode.shape", [4], "does not fill"),
+    ("inputs.0.preprocess", [{"op": "sharpen"}], "not valid"),
+    ("inputs.0.preprocess", [{"op": "normalize", "mean": [], "std": [1]}], "not valid"),
+    ("inputs.0.preprocess", [{"op": "normalize", "mean": [0, 0, 0], "std": [1]}], "3 means and 1 deviations"),
+    ("inputs.0.preprocess", [{"op": "normalize", "mean": [0], "std": [1, 1]}], "1 means and 2 deviations"),
+    ("inputs.0.preprocess", [{"op": "normalize", "mean": [0], "std": [0]}], "not positive"),
+    ("outputs", [], "not valid"),
+    ("outputs.0.labels", ["one"], "10 classes and 1 labels"),
+    ("outputs.0.postprocess", {"kind": "dream"}, "not valid"),
+    ("outputs.0.postprocess", {"kind": "classification", "top": 0}, "not valid"),
+    ("golden.samples", 0, "not valid"),
+    ("golden.tolerance", -0.1, "not valid"),
+    ("golden", ..., "not valid"),
+]
+
+
+@pytest.mark.parametrize(("path", "value", "words"), REFUSED)
+def test_a_manifest_that_contradicts_itself_is_refused(written: bytes, path: str, value: Any, words: str) -> None:
+    with pytest.raises(BundleError, match=words):
+        decode_manifest(changed(written, path, value))
+
+
+def test_a_stage_may_only_use_what_comes_before_it(written: bytes) -> None:
+    """Two stages in the right order are a bundle; the same two the other way round are none."""
+    document = msgspec.json.decode(written)
+    first = document["stages"][0]
+    document["stages"] = [first | {"outputs": ["middle"]}, first | {"name": "last", "inputs": ["middle"]}]
+    assert len(decode_manifest(msgspec.json.encode(document)).stages) == 2
+    document["stages"].reverse()
+    with pytest.raises(BundleError, match=r"stage 'last' needs \['middle'\]"):
+        decode_manifest(msgspec.json.encode(document))
+
+
+def test_one_blob_with_two_sizes_is_refused_and_with_one_size_shared(written: bytes) -> None:
+    manifest = decode_manifest(written)
+    shared = changed(changed(written, "golden.blob", manifest.stages[0].blob), "golden.size", manifest.stages[0].size)
+    assert decode_manifest(shared).blobs() == {manifest.stages[0].blob: manifest.stages[0].size}
+    with pytest.raises(BundleError, match="one blob two sizes"):
+        decode_manifest(changed(shared, "golden.size", manifest.stages[0].size + 1))
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        b"",
+        b"{",
+        b"[]",
+        b"null",
+        b"\xff\xfe",
+        b'{"schema": "1"}',
+        b'{"schema": 1}',
+        b'{"schema":1,"x":' + b"[" * 100_000,
+    ],
+)
+def test_what_is_no_manifest_is_refused(data: bytes) -> None:
+    with pytest.raises(BundleError, match="not valid"):
+        decode_manifest(data)
+
+
+def test_a_manifest_that_is_too_large_is_refused_unread() -> None:
+    with pytest.raises(BundleError, match="at most"):
+        decode_manifest(b" " * (MAX_MANIFEST_BYTES + 1))
+
+
+def test_blobs_are_those_of_stages_and_golden_samples(written: bytes) -> None:
+    manifest: Manifest = decode_manifest(written)
+    assert manifest.blobs() == {
+        manifest.stages[0].blob: manifest.stages[0].size,
+        manifest.golden.blob: manifest.golden.size,
+    }

@@ -1,0 +1,65 @@
+"""Which form a payload has."""
+
+import pytest
+
+from maas_agent.errors import DecodeError
+from maas_agent.processing.content import Form, form_of
+
+PNG, JPEG = b"\x89PNG\r\n\x1a\n....", b"\xff\xd8\xff\xe0...."
+
+
+@pytest.mark.parametrize(
+    ("payload", "form"),
+    [
+        (PNG, "image"),
+        (JPEG, "image"),
+        (b"[1]", "json"),
+        (b'{"inputs": []}', "json"),
+        (b" \r\n\t [1]", "json"),
+        (b"anything", "raw"),
+        (b"\x89PNG", "raw"),
+        (b" " * 64 + b"[1]", "raw"),
+        (b"", "raw"),
+    ],
+)
+def test_without_any_word_the_bytes_tell(payload: bytes, form: Form) -> None:
+    assert form_of(payload, None, None, sample_bytes=64) == form
+
+
+@pytest.mark.parametrize("payload", [PNG, JPEG, b"[1]", b"{}"])
+def test_bytes_of_the_size_of_a_sample_are_raw_whatever_they_look_like(payload: bytes) -> None:
+    assert form_of(payload, None, None, sample_bytes=len(payload)) == "raw"
+
+
+@pytest.mark.parametrize("configured", ["raw", "json", "image"])
+@pytest.mark.parametrize("payload", [PNG, b"[1]", b"raw!"])
+def test_the_configuration_goes_before_the_bytes(payload: bytes, configured: Form) -> None:
+    assert form_of(payload, None, configured, sample_bytes=4) == configured
+
+
+@pytest.mark.parametrize(
+    ("content_type", "form"),
+    [
+        ("application/octet-stream", "raw"),
+        ("application/json", "json"),
+        ("text/json", "json"),
+        ("image/png", "image"),
+        ("image/jpeg", "image"),
+        ("Application/JSON; charset=utf-8", "json"),
+        (" image/png ;q=1", "image"),
+    ],
+)
+@pytest.mark.parametrize("configured", [None, "raw", "image"])
+def test_the_content_type_goes_before_everything(content_type: str, form: Form, configured: Form | None) -> None:
+    assert form_of(b"[1]", content_type, configured, sample_bytes=3) == form
+
+
+def test_an_empty_content_type_says_nothing() -> None:
+    assert form_of(b"[1]", "", None, sample_bytes=64) == "json"
+
+
+@pytest.mark.parametrize("content_type", ["text/plain", "image/gif", ";", "json", "image/*"])
+def test_a_content_type_that_nobody_reads_is_refused_with_those_that_are(content_type: str) -> None:
+    with pytest.raises(DecodeError, match=r"application/json.*image/png") as refused:
+        form_of(b"[1]", content_type, "raw", sample_bytes=3)
+    assert refused.value.code == "unsupported"

@@ -1,0 +1,233 @@
+"""A program as a source: lines in any pieces, and programs that do as they like."""
+
+import os
+import select
+import signal
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from maas_agent.config import CommandSource
+from maas_agent.log import Log
+from maas_agent.worker.sources.command import CommandRunner, LineSplitter
+from maas_agent.worker.sources.interface import Reading
+from maas_agent.worker.sources.selection import local_source
+
+TOO_LONG = "more than 10 bytes"
+
+
+def read_in(chunks: list[bytes], bound: int = 10) -> list[bytes | str]:
+    """Payloads, and a word for each error."""
+    splitter = LineSplitter(bound)
+    readings = [reading for chunk in chunks for reading in splitter.feed(chunk)] + splitter.end()
+    assert all(reading.error or reading.content_type == "application/json" for reading in readings)
+    return ["error" if reading.error else reading.payload for reading in readings]
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        (b"", []),
+        (b"\n", []),
+        (b"one\n", [b"one"]),
+        (b"one\ntwo\n", [b"one", b"two"]),
+        (b"one\ntwo", [b"one", b"two"]),
+        (b"one\n\n  \n\r\ntwo\n", [b"one", b"two"]),
+        (b"one\r\ntwo\n", [b"one\r", b"two"]),
+        (b"0123456789\n", [b"0123456789"]),
+        (b"0123456789a\nb\n", ["error", b"b"]),
+        (b"x" * 1000 + b"\nb\n", ["error", b"b"]),
+        (b"x" * 1000, ["error"]),
+        (b"x" * 50 + b"\n" + b"y" * 50 + b"\nb", ["error", "error", b"b"]),
+        (b"a\n" + b"x" * 50, [b"a", "error"]),
+    ],
+)
+def test_lines_are_the_same_in_whatever_pieces_they_come(text: bytes, expected: list[bytes | str]) -> None:
+    assert read_in([text]) == expected
+    for size in range(1, len(text) + 1):
+        assert read_in([text[start : start + size] for start in range(0, len(text), size)]) == expected
+
+
+@given(st.lists(st.text("ab\n", max_size=30).map(str.encode), max_size=8))
+def test_pieces_of_any_size_give_what_the_whole_gives(chunks: list[bytes]) -> None:
+    assert read_in(chunks) == read_in([b"".join(chunks)])
+
+
+def test_a_line_that_is_too_long_is_not_kept_in_memory() -> None:
+    splitter = LineSplitter(1000)
+    readings = [reading for _ in range(1000) for reading in splitter.feed(b"x" * 1000)]
+    assert [bool(reading.error) for reading in readings] == [True]
+    assert len(splitter._partial) <= 2000
+    assert splitter.feed(b"\nnext\n") == [Reading(b"next", "application/json")]
+
+
+# ----------------------------------------------------------------- programs
+
+Run = Callable[..., CommandRunner]
+
+
+class Quiet(Log):
+    """Keeps the events."""
+
+    def __init__(self) -> None:
+        super().__init__("test")
+        self.events: list[tuple[str, dict[str, Any]]] = []
+
+    def _write(self, level: str, event: str, fields: dict[str, Any]) -> None:
+        self.events.append((event, fields))
+
+
+@pytest.fixture
+def log() -> Quiet:
+    return Quiet()
+
+
+@pytest.fixture
+def run(log: Quiet) -> Iterator[Run]:
+    """Runs a piece of Python as the program."""
+    runners: list[CommandRunner] = []
+
+    def start(script: str, **options: Any) -> CommandRunner:
+        options = {"restart_s": 0.01, "restart_max_s": 0.08} | options
+        command = CommandSource((sys.executable, "-S", "-c", script), **options)
+        runners.append(CommandRunner(command, 10_000, log))
+        runners[-1].start()
+        return runners[-1]
+
+    yield start
+    for runner in runners:
+        runner.stop()
+
+
+def readable(descriptor: int) -> bool:
+    return bool(select.select([descriptor], [], [], 10)[0])
+
+
+def take(runner: CommandRunner, count: int) -> list[bytes]:
+    """Turn as the worker's loop does until so many lines have come."""
+    lines: list[bytes] = []
+    deadline = time.monotonic() + 20
+    while len(lines) < count:
+        assert time.monotonic() < deadline
+        descriptor, wake_in = runner.fileno(), runner.wake_in()
+        select.select([descriptor] if descriptor is not None else [], [], [], wake_in)
+        lines += [reading.payload for reading in runner.read()]
+        runner.tick()
+    return lines
+
+
+def test_lines_of_a_program_are_readings(run: Run) -> None:
+    assert take(run("print('[1]'); print('[2]')"), 2) == [b"[1]", b"[2]"]
+
+
+def test_a_last_line_without_a_break_counts(run: Run) -> None:
+    assert take(run("print('[1]', end='')"), 1) == [b"[1]"]
+
+
+def test_a_program_that_ends_is_started_again_and_the_delay_grows_to_its_bound(run: Run, log: Quiet) -> None:
+    runner = run("print('[1]')")
+    delays: list[float] = []
+    for _ in range(6):
+        take(runner, 1)
+        while runner.wake_in() is None:  # the line may come before the end
+            assert readable(runner.fileno() or 0)
+            runner.read()
+        delays.append(runner.wake_in() or 0.0)
+        take(runner, 0)
+    assert [fields["status"] for event, fields in log.events if event == "source ended"] == [0] * 6
+    # A delay is between a half and the whole of 0.01, 0.02, 0.04, 0.08, 0.08, …
+    assert delays[0] <= 0.01 and delays[3] > 0.02
+    assert max(delays) <= 0.08
+
+
+def test_a_program_that_fails_is_logged_with_its_status(run: Run, log: Quiet) -> None:
+    take(run("print('[1]', flush=True); import sys; sys.exit(3)"), 2)
+    assert ("source ended", {"command": sys.executable, "status": 3}) in log.events
+
+
+def test_a_program_that_cannot_be_started_is_tried_again(log: Quiet, tmp_path: Path) -> None:
+    program = tmp_path / "program"
+    runner = CommandRunner(CommandSource((str(program),), restart_s=0.001), 100, log)
+    runner.start()
+    assert runner.fileno() is None and runner.read() == []
+    assert [event for event, _ in log.events] == ["cannot start the source"]
+    program.write_text("#!/bin/sh\necho '[1]'\n")
+    program.chmod(0o755)
+    assert take(runner, 1) == [b"[1]"]
+    runner.stop()
+
+
+def test_stop_terminates_and_returns_what_was_printed(run: Run) -> None:
+    runner = run("print('[1]'); print('[2]', flush=True)\nwhile True: pass")
+    assert readable(runner.fileno() or 0)
+    assert [reading.payload for reading in runner.stop()] == [b"[1]", b"[2]"]
+    assert runner.fileno() is None and runner.wake_in() is None
+    assert runner.stop() == [] == runner.read()
+
+
+def test_what_a_program_says_when_it_is_told_to_end_is_returned(run: Run) -> None:
+    script = (
+        "import signal, sys, time\n"
+        "signal.signal(signal.SIGTERM, lambda *_: (print('[9]', flush=True), sys.exit(0)))\n"
+        "print('[1]', flush=True)\n"
+        "while True: time.sleep(60)"
+    )
+    runner = run(script)
+    assert take(runner, 1) == [b"[1]"]
+    assert [reading.payload for reading in runner.stop()] == [b"[9]"]
+
+
+def test_a_program_that_does_not_listen_is_killed(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("maas_agent.worker.sources.command._TERMINATE_S", 0.1)
+    script = (
+        "import os, signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN)\n"
+        "print(os.getpid(), flush=True)\n"
+        "while True: time.sleep(60)"
+    )
+    runner = run(script)
+    (pid,) = take(runner, 1)
+    runner.stop()
+    with pytest.raises(ProcessLookupError):
+        os.kill(int(pid), 0)
+
+
+def test_a_grandchild_that_holds_the_pipe_does_not_hold_up_the_stop(run: Run) -> None:
+    script = (
+        "import subprocess, sys\n"
+        "child = subprocess.Popen([sys.executable, '-S', '-c', 'import time; time.sleep(600)'])\n"
+        "print(child.pid, flush=True)\n"
+        "child.wait()"
+    )
+    runner = run(script)
+    assert readable(runner.fileno() or 0)
+    (reading,) = runner.stop()
+    assert runner.fileno() is None
+    os.kill(int(reading.payload), signal.SIGKILL)  # it was there all the time, with its end of the pipe
+
+
+def test_a_program_that_closes_its_output_and_goes_on_is_ended(run: Run, log: Quiet) -> None:
+    """It is no source any more."""
+    runner = run("import os, time\nprint('[1]', flush=True)\nos.close(1)\nwhile True: time.sleep(60)")
+    take(runner, 2)
+    assert ("source ended", {"command": sys.executable, "status": -signal.SIGTERM}) in log.events
+
+
+def test_a_program_inherits_no_descriptor_and_reads_nothing(run: Run) -> None:
+    """Above all not the socket to the hub."""
+    with open(os.devnull, "rb") as other:  # noqa: PTH123 - a descriptor is what this is about
+        os.set_inheritable(other.fileno(), True)
+        lines = take(run("import os, sys; print(sys.stdin.read() == '', os.listdir('/proc/self/fd'))"), 1)
+    assert lines == [b"True ['0', '1', '2', '3']"]  # 3 is that of listdir itself
+
+
+def test_the_configuration_says_which_source_runs_in_the_worker(log: Quiet) -> None:
+    from maas_agent.config import MqttSource
+
+    assert local_source(MqttSource(), 100, log) is None
+    assert isinstance(local_source(CommandSource(("true",)), 100, log), CommandRunner)
