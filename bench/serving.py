@@ -56,6 +56,7 @@ AGENT = """\
 id = "bench"
 [broker]
 url = "mqtt://127.0.0.1:{port}"
+session_expiry_s = 0  # else the broker keeps for it what the other contenders are asked at QoS 1 meanwhile
 [store]
 path = "{store}"
 [[pipeline]]

@@ -80,7 +80,7 @@ class Loop:
     def call(self, action: Action) -> None:
         """Do ``action`` in the next turn; safe from other threads and signal handlers."""
         self._calls.append(action)
-        with contextlib.suppress(BlockingIOError):  # it is full of wake-ups already
+        with contextlib.suppress(OSError):  # it is full of wake-ups already, or closed
             os.write(self.wake_write, b"\0")
 
     def run(self) -> None:
@@ -105,7 +105,9 @@ class Loop:
         """Free the loop's own descriptors."""
         self._epoll.close()
         os.close(self._wake_read)
-        os.close(self.wake_write)
+        # A thread may still `call`: it must not write to whatever gets this number next.
+        wake_write, self.wake_write = self.wake_write, -1
+        os.close(wake_write)
 
     def _wait_s(self) -> float | None:
         if self._calls:

@@ -22,7 +22,7 @@ from maas_agent.hub.wire import (
     variable_integer,
 )
 
-_READ_BYTES = 1 << 17
+_READ_BYTES = 1 << 16
 _READS_A_TURN = 8
 _MAX_OUTGOING = 8 << 20
 _MAX_HEAD = 1 << 17
