@@ -1,6 +1,7 @@
 """``maas-agent check``: is everything there that this device needs? One line each, with what to type if not."""
 
 import contextlib
+import http.client
 import importlib.metadata
 import json
 import os
@@ -119,7 +120,7 @@ def _repository(url: str) -> Finding:
     try:
         with urllib.request.urlopen(address, timeout=_WAIT_S) as response:  # noqa: S310 - the user's own URL
             response.read(1)
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, http.client.HTTPException) as error:
         reason = error.reason if isinstance(error, urllib.error.URLError) else error
         return Finding("repository", False, f"{address}: {reason}", mend)
     return Finding("repository", True, url)

@@ -8,7 +8,7 @@ import re
 import socket
 import tomllib
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, get_args
 from urllib.parse import urlsplit
 
 import msgspec
@@ -92,6 +92,7 @@ class CommandSource(_Section, frozen=True, tag_field="type", tag="command"):
 
 
 Source = MqttSource | CommandSource
+_SOURCES = get_args(Source)
 
 
 class Report(_Section, frozen=True):
@@ -172,6 +173,8 @@ def _checked(path: Path, text: str, config: Config) -> Config:
         raise refuse("broker.url", f"{config.broker.url!r}: write mqtt://HOST:PORT or mqtts://HOST:PORT")
     if bool(config.broker.certificate) != bool(config.broker.key):
         raise refuse("broker", "certificate and key belong together: set both or none")
+    if config.broker.password_file and not config.broker.username:
+        raise refuse("broker.password_file", "a password needs a username: set broker.username too")
     _check_pipelines(config, refuse)
     return msgspec.structs.replace(config, device=msgspec.structs.replace(config.device, id=device_id))
 
@@ -243,18 +246,16 @@ def _keys_at(where: str, text: str) -> list[str]:
         if index:
             kind, value = Pipeline, value[int(index)]
         if kind == Source:
-            kind = next(
-                option for option in (MqttSource, CommandSource) if option.__struct_config__.tag == value["type"]
-            )
+            kind = next(option for option in _SOURCES if option.__struct_config__.tag == value["type"])
         if kind == Repository | None:
             kind = Repository
     names = [field.name for field in msgspec.structs.fields(kind)]
-    return sorted([*names, "type"] if kind in (MqttSource, CommandSource) else names)
+    return sorted([*names, "type"] if kind in _SOURCES else names)
 
 
 def _choices(where: str) -> str:
     if where.endswith("source.type"):
-        return "; choose one of " + ", ".join(str(kind.__struct_config__.tag) for kind in (MqttSource, CommandSource))
+        return "; choose one of " + ", ".join(str(kind.__struct_config__.tag) for kind in _SOURCES)
     if where.endswith("accelerator"):
         return "; choose one of auto, cpu"
     return ""

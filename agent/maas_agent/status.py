@@ -33,7 +33,10 @@ def _ask(path: Path) -> dict[str, Any]:
         raise UnavailableError(f"no agent runs here ({path}): start it with 'systemctl start maas-agent'") from None
     except OSError as error:
         raise UnavailableError(f"the agent at {path} does not answer: {error}") from None
-    status: dict[str, Any] = json.loads(answer)
+    try:
+        status: dict[str, Any] = json.loads(answer)
+    except ValueError:
+        raise UnavailableError(f"the agent at {path} ended while it answered, or is asked too often") from None
     return status
 
 

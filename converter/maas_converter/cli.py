@@ -9,6 +9,7 @@ import sys
 import traceback
 from collections.abc import Sequence
 
+from maas_agent import __version__
 from maas_agent.errors import MaasError, UsageError
 from maas_converter.extras import INSTALL, require
 
@@ -51,6 +52,9 @@ def run(arguments: Sequence[str]) -> int:
 
 
 def _dispatch(arguments: Sequence[str]) -> int:
+    if list(arguments) == ["--version"]:
+        print(f"maas-converter {__version__}")
+        return 0
     try:
         from maas_converter import commands
     except ModuleNotFoundError as error:

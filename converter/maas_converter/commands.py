@@ -140,7 +140,7 @@ def repo_init(folder: RepositoryPath, keys: KeysPath, json: Json = False) -> Non
     init_repository(folder, keys)
     _answer(json, {"repository": str(folder)})
     if not json:
-        say(f"made the repository {folder}: devices trust it by a copy of {folder / 'metadata' / '1.root.json'}")
+        say(f"made the repository {folder}: devices trust it by a copy of {folder / 'metadata' / 'root.json'}")
 
 
 @repo_app.command("refresh", help=COMMANDS["repo refresh"])

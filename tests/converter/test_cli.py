@@ -5,11 +5,11 @@ import os
 import re
 import subprocess
 import sys
-import time
 
 import numpy as np
 import pytest
 
+from maas_agent import __version__
 from maas_agent.bundle.archive import open_bundle
 from maas_converter import cli
 
@@ -19,11 +19,9 @@ def _json(capsys, *arguments):
     return json.loads(capsys.readouterr().out)
 
 
-def test_help_is_quick_and_names_every_command(maas_converter):
-    begin = time.monotonic()
+def test_help_names_every_command(maas_converter):
     done = maas_converter("--help")
     assert done.returncode == 0
-    assert time.monotonic() - begin < 5
     for command in {name.split()[0] for name in cli.COMMANDS}:
         assert command in done.stdout
 
@@ -180,3 +178,8 @@ def test_publishing_without_a_repository_or_keys_is_one_sentence(digits_bundle, 
     assert cli.run(arguments) in (65, 66)
     assert cli.run(["repo", "init", str(tmp_path / "repo"), "--keys", str(tmp_path / "none")]) == 66
     assert capsys.readouterr().err.count("\n") == 2
+
+
+def test_version_is_that_of_the_package(maas_converter):
+    result = maas_converter("--version")
+    assert (result.returncode, result.stdout.split()) == (0, ["maas-converter", __version__])

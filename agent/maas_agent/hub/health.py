@@ -48,7 +48,6 @@ class Health:
             "agent": __version__,
             "time": rfc3339(time.time()),
             "uptime_s": round(time.monotonic() - self._started),
-            "pipelines": {p.settings.name: _version(p) for p in self._pipelines},
         }
 
     def metrics(self) -> dict[str, Any]:
@@ -101,7 +100,3 @@ def every(loop: Loop, seconds: float, action: OnTick) -> None:
         action()
 
     loop.after(seconds, tick)
-
-
-def _version(pipeline: Pipeline) -> str | None:
-    return pipeline.slots.active.version if pipeline.slots.active and pipeline.serving else None

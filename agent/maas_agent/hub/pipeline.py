@@ -314,7 +314,7 @@ class Pipeline:
 
     def _finish_switch(self) -> None:
         old, new = self._worker, self._candidate
-        self._worker = self._candidate = None
+        self._worker, self._candidate = new, None
         self._drained = False
         if old is not None:
             self._retire(old)
@@ -324,7 +324,6 @@ class Pipeline:
             self._switch_back(new, f"its activation cannot be saved: {error.strerror}")
             return
         self.meter.swaps += old is not None
-        self._worker = new
         self._restart_s = _FIRST_RESTART_S
         self._log.info("bundle active", pipeline=self.settings.name, version=self.slots.update.version)
         if new is not None:
@@ -332,6 +331,7 @@ class Pipeline:
 
     def _switch_back(self, new: WorkerProcess | None, reason: str) -> None:
         """What is not persisted must not serve: after a power cut the device would run something else."""
+        self._worker = None
         if new is not None:
             self._retire(new)
         self._candidate_failed(reason)

@@ -104,7 +104,11 @@ class Updates:
     def _collect_garbage(self) -> None:
         """Remove blobs that no pipeline needs any more; only here, where no puller is adding to them."""
         keep = {digest for pipeline in self._pipelines.values() for digest in pipeline.slots.digests()}
-        freed = Store(Path(self._config.store.path)).collect_garbage(keep)
+        try:
+            freed = Store(Path(self._config.store.path)).collect_garbage(keep)
+        except OSError as error:
+            self._log.warning("cannot remove bundles that are not needed any more", reason=error.strerror)
+            return
         if freed:
             self._log.info("removed bundles that are not needed any more", bytes=freed)
 

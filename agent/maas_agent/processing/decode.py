@@ -8,7 +8,7 @@ import io
 import re
 import warnings
 from math import prod
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 import numpy as np
@@ -19,6 +19,9 @@ from maas_agent.bundle.manifest import Decode
 from maas_agent.errors import DecodeError
 from maas_agent.processing.content import Form, form_of
 from maas_agent.processing.inference import Request, numbers, request_tensor
+
+if TYPE_CHECKING:
+    from PIL import Image
 
 MAX_BATCH = 1024
 MAX_PIXELS = 1 << 26
@@ -127,10 +130,6 @@ def _image(data: bytes, spec: Decode) -> NDArray[np.generic]:
     # Imported late: a pipeline that never sees an image does not pay for Pillow.
     from PIL import Image, UnidentifiedImageError
 
-    def eight_bits(image: Image.Image) -> Image.Image:
-        # The high byte, as Pillow itself does with 16-bit color; 16-bit gray it would clip at 255, to white.
-        return Image.fromarray((np.asarray(image) >> 8).astype(np.uint8)) if image.mode.startswith("I") else image
-
     if len(spec.shape) not in (2, 3):
         raise DecodeError(codes.UNSUPPORTED, f"a sample {list(spec.shape)} is no image: send raw bytes or JSON")
     height, width = spec.shape[:2]
@@ -143,15 +142,24 @@ def _image(data: bytes, spec: Decode) -> NDArray[np.generic]:
                     codes.TOO_LARGE, f"{image.width} x {image.height} pixels, at most {MAX_PIXELS} are read"
                 )
             image.draft("L" if _channels(spec) == 1 else "RGB", (width, height))
-            picture = eight_bits(image).convert("L" if _channels(spec) == 1 else "RGB")
+            picture = _eight_bits(image).convert("L" if _channels(spec) == 1 else "RGB")
     except DecodeError:
         raise
+    except Image.DecompressionBombError as error:
+        raise DecodeError(codes.TOO_LARGE, f"more than {MAX_PIXELS} pixels: {error}") from None
     except Exception as error:  # Pillow raises what its parsers stumble over: OSError, SyntaxError, AssertionError, …
         reason = "cannot identify PNG or JPEG" if isinstance(error, UnidentifiedImageError) else str(error)
         raise DecodeError(codes.BAD_IMAGE, f"damaged or truncated image: {reason}") from None
     if picture.size != (width, height):
         picture = picture.resize((width, height), resampling.get(spec.resize, Image.Resampling.BICUBIC))
     return _cast(np.asarray(picture).reshape(spec.shape), spec)
+
+
+def _eight_bits(image: "Image.Image") -> "Image.Image":
+    """The high byte of 16-bit gray, as Pillow does with 16-bit color; it would clip gray at 255, to white."""
+    from PIL import Image
+
+    return Image.fromarray((np.asarray(image) >> 8).astype(np.uint8)) if image.mode.startswith("I") else image
 
 
 def _channels(spec: Decode) -> int:

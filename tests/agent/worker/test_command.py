@@ -105,8 +105,10 @@ def run(log: Quiet) -> Iterator[Run]:
         runner.stop()
 
 
-def readable(descriptor: int) -> bool:
-    return bool(select.select([descriptor], [], [], 10)[0])
+def wait_for_output(runner: CommandRunner) -> None:
+    descriptor = runner.fileno()
+    assert descriptor is not None
+    assert select.select([descriptor], [], [], 10)[0]
 
 
 def take(runner: CommandRunner, count: int) -> list[bytes]:
@@ -136,7 +138,7 @@ def test_a_program_that_ends_is_started_again_and_the_delay_grows_to_its_bound(r
     for _ in range(6):
         take(runner, 1)
         while runner.wake_in() is None:  # the line may come before the end
-            assert readable(runner.fileno() or 0)
+            wait_for_output(runner)
             runner.read()
         delays.append(runner.wake_in() or 0.0)
         take(runner, 0)
@@ -164,8 +166,9 @@ def test_a_program_that_cannot_be_started_is_tried_again(log: Quiet, tmp_path: P
 
 
 def test_stop_terminates_and_returns_what_was_printed(run: Run) -> None:
-    runner = run("print('[1]'); print('[2]', flush=True)\nwhile True: pass")
-    assert readable(runner.fileno() or 0)
+    """Whole lines: one that the end has cut in two is no sample."""
+    runner = run("import os; os.write(1, b'[1]\\n[2]\\n[3')\nwhile True: pass")
+    wait_for_output(runner)
     assert [reading.payload for reading in runner.stop()] == [b"[1]", b"[2]"]
     assert runner.fileno() is None and runner.wake_in() is None
     assert runner.stop() == [] == runner.read()
@@ -199,13 +202,13 @@ def test_a_program_that_does_not_listen_is_killed(run: Run, monkeypatch: pytest.
 
 def test_a_grandchild_that_holds_the_pipe_does_not_hold_up_the_stop(run: Run) -> None:
     script = (
-        "import subprocess, sys\n"
+        "import os, subprocess, sys\n"
         "child = subprocess.Popen([sys.executable, '-S', '-c', 'import time; time.sleep(600)'])\n"
-        "print(child.pid, flush=True)\n"
+        "os.write(1, b'%d\\n' % child.pid)\n"
         "child.wait()"
     )
     runner = run(script)
-    assert readable(runner.fileno() or 0)
+    wait_for_output(runner)
     (reading,) = runner.stop()
     assert runner.fileno() is None
     os.kill(int(reading.payload), signal.SIGKILL)  # it was there all the time, with its end of the pipe

@@ -1,0 +1,72 @@
+"""The broker's side of a connection, byte by byte, in the same loop as what is tested: no thread, no sleep."""
+
+import socket
+from collections.abc import Callable
+
+from maas_agent.config import Broker
+from maas_agent.hub.client import V5, Client, new_client
+from maas_agent.hub.loop import Loop
+from maas_agent.hub.packets import PacketSocket
+
+CONNACK = {5: b"\x20\x03\x00\x00\x00", 4: b"\x20\x02\x00\x00"}
+
+
+def client_on(packets: PacketSocket) -> Client:
+    """A real paho client (MQTT 5) on this socket; `reconnect` makes it say CONNECT."""
+    client = new_client(Broker(), V5, "test", None)
+    client.prepared = packets
+    return client
+
+
+class Connection:
+    """One that was accepted. ``received`` are the bytes it said, ``level`` the MQTT version of its CONNECT."""
+
+    def __init__(self, loop: Loop, end: socket.socket, on_data: "OnData") -> None:
+        self.received = bytearray()
+        self._loop, self._end, self._on_data = loop, end, on_data
+        end.setblocking(False)
+        loop.watch(end, lambda *_: self._readable())
+
+    @property
+    def level(self) -> int:
+        # Fixed header, length (one byte will do here), "MQTT" with its length, then the level (section 3.1.2.2).
+        return self.received[8]
+
+    def send(self, data: bytes) -> None:
+        self._end.sendall(data)
+
+    def close(self) -> None:
+        self._loop.unwatch(self._end)
+        self._end.close()
+
+    def _readable(self) -> None:
+        data = self._end.recv(1 << 16)
+        if not data:
+            self.close()
+            return
+        self.received += data
+        self._on_data(self, data)
+
+
+OnData = Callable[[Connection, bytes], None]
+
+
+class ScriptedBroker:
+    """Listens on the loopback; ``on_data`` is the script: called with a connection and what it has just said."""
+
+    def __init__(self, loop: Loop, on_data: OnData) -> None:
+        self.connections: list[Connection] = []
+        self._loop, self._on_data = loop, on_data
+        self._listener = socket.create_server(("127.0.0.1", 0))
+        self.url = f"mqtt://127.0.0.1:{self._listener.getsockname()[1]}"
+        loop.watch(self._listener, lambda *_: self._accept())
+
+    def close(self) -> None:
+        self._loop.unwatch(self._listener)
+        self._listener.close()
+        for connection in self.connections:
+            connection.close()
+
+    def _accept(self) -> None:
+        end, _ = self._listener.accept()
+        self.connections.append(Connection(self._loop, end, self._on_data))

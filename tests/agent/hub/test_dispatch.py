@@ -1,0 +1,210 @@
+"""Inputs to a worker and back, and who is to blame for its death."""
+
+import random
+
+import pytest
+
+from maas_agent.hub.dispatch import MAX_DEATHS, Dispatcher, Job
+from maas_agent.ipc import Request
+
+
+class Worker:
+    """The worker as the dispatcher sees it: it is sent requests."""
+
+    def __init__(self) -> None:
+        self.requests: list[Request] = []
+
+    def send(self, request: Request) -> None:
+        self.requests.append(request)
+
+    @property
+    def ids(self) -> list[str]:
+        return [request.id for request in self.requests]
+
+
+def job(number: int, qos: int = 1) -> Job:
+    return Job(str(number), b"", None, 0.0, 0.0, qos, "out", None, None, lambda: None)
+
+
+class Setting:
+    """A dispatcher, the worker it feeds, and the answers in order."""
+
+    def __init__(self, window: int = 4, queue: int = 100) -> None:
+        self.dispatcher = Dispatcher(window, queue)
+        self.answered: list[str] = []
+        self.new_worker()
+
+    def new_worker(self) -> None:
+        self.worker = Worker()
+        self.dispatcher.feed(self.worker)  # type: ignore[arg-type]
+
+    def submit(self, *numbers: int, qos: int = 1) -> None:
+        for number in numbers:
+            self.dispatcher.submit(job(number, qos))
+
+    def answer(self, count: int = 1) -> None:
+        """The worker answers its oldest requests, and the turn ends."""
+        for _ in range(count):
+            request = self.worker.requests.pop(0)
+            found = self.dispatcher.answered(request.sequence)
+            assert found is not None and found.id == request.id
+            self.answered.append(found.id)
+            self.dispatcher.pump()
+
+    def answer_all(self) -> None:
+        while self.worker.requests:
+            self.answer()
+
+    def die(self) -> list[str]:
+        """The worker dies, and a new one comes; the ids that are given up."""
+        given_up = [job.id for job in self.dispatcher.worker_died()]
+        self.new_worker()
+        return given_up
+
+
+@pytest.fixture
+def setting() -> Setting:
+    return Setting()
+
+
+def test_a_worker_holds_a_window_of_inputs_and_the_rest_waits_in_order(setting: Setting) -> None:
+    setting.submit(*range(10))
+    assert setting.worker.ids == ["0", "1", "2", "3"]
+    assert (setting.dispatcher.outstanding, len(setting.dispatcher)) == (4, 10)
+    setting.answer()
+    assert setting.worker.ids == ["1", "2", "3", "4"]
+    setting.answer_all()
+    assert setting.answered == [str(number) for number in range(10)]
+    assert len(setting.dispatcher) == 0
+
+
+def test_without_a_worker_inputs_wait(setting: Setting) -> None:
+    setting.dispatcher.feed(None)
+    setting.submit(1, 2)
+    assert setting.worker.ids == []
+    setting.new_worker()
+    assert setting.worker.ids == ["1", "2"]
+
+
+def test_an_answer_that_nobody_asked_for_is_none(setting: Setting) -> None:
+    setting.submit(1)
+    sequence = setting.worker.requests[0].sequence
+    assert setting.dispatcher.answered(sequence + 1) is None
+    assert setting.dispatcher.answered(0) is None
+    setting.answer()
+    assert setting.dispatcher.answered(sequence) is None
+
+
+def test_too_many_of_qos_0_push_out_the_oldest_of_them() -> None:
+    setting = Setting(window=2, queue=3)
+    setting.submit(*range(10), qos=0)
+    assert setting.dispatcher.dropped == 5
+    setting.answer_all()
+    assert setting.answered == ["0", "1", "7", "8", "9"]
+
+
+def test_qos_1_is_never_dropped() -> None:
+    setting = Setting(window=1, queue=2)
+    setting.submit(0)
+    setting.submit(1, 2, 3, 4)
+    setting.submit(10, 11, 12, 13, qos=0)
+    setting.submit(5, 6)
+    assert setting.dispatcher.dropped == 2
+    setting.answer_all()
+    assert setting.answered == ["0", "1", "2", "3", "4", "12", "13", "5", "6"]
+
+
+def test_an_input_that_goes_straight_to_the_worker_pushes_nothing_out() -> None:
+    setting = Setting(window=4, queue=1)
+    setting.submit(*range(5), qos=0)
+    assert setting.dispatcher.dropped == 0
+
+
+def test_what_a_dead_worker_held_goes_first_and_one_at_a_time(setting: Setting) -> None:
+    setting.submit(*range(10))
+    assert setting.die() == []
+    assert setting.worker.ids == ["0"]
+    for number in range(4):
+        assert setting.worker.ids == [str(number)]
+        setting.answer()
+    assert setting.worker.ids == ["4", "5", "6", "7"]  # all suspects have answered
+    setting.answer_all()
+    assert setting.answered == [str(number) for number in range(10)]
+
+
+def test_whoever_holds_the_second_death_alone_is_given_up_and_the_others_are_not(setting: Setting) -> None:
+    setting.submit(*range(10))
+    setting.die()
+    setting.answer(2)
+    assert setting.worker.ids == ["2"]
+    assert setting.die() == ["2"]
+    setting.answer_all()
+    assert setting.answered == ["0", "1", *"3456789"]
+
+
+def test_two_culprits_are_found_one_after_the_other(setting: Setting) -> None:
+    setting.submit(*range(6))
+    given_up: list[str] = []
+    poison = {"1", "3"}
+    for _ in range(20):
+        while setting.worker.requests and not (poison & set(setting.worker.ids)):
+            setting.answer()
+        if not setting.worker.requests:
+            break
+        if setting.worker.ids[0] in poison:
+            given_up += setting.die()
+        else:
+            setting.answer()
+    assert given_up == ["1", "3"]
+    assert sorted(setting.answered) == ["0", "2", "4", "5"]
+
+
+def test_an_input_that_was_held_alone_both_times_is_given_up_after_the_second(setting: Setting) -> None:
+    setting.submit(1)
+    assert setting.die() == []
+    assert setting.die() == ["1"]
+    assert MAX_DEATHS == 2
+    assert len(setting.dispatcher) == 0
+
+
+def test_a_worker_that_dies_idle_is_nobodys_fault(setting: Setting) -> None:
+    assert setting.die() == []
+    setting.submit(*range(4))
+    assert setting.worker.ids == ["0", "1", "2", "3"]
+
+
+def test_after_a_death_qos_0_is_bounded_as_before() -> None:
+    setting = Setting(window=5, queue=3)
+    setting.dispatcher.feed(setting.worker)  # type: ignore[arg-type]
+    setting.submit(*range(8), qos=0)
+    setting.die()
+    setting.submit(8, 9, qos=0)
+    setting.answer_all()
+    assert setting.answered[-3:] == ["7", "8", "9"]
+    assert setting.dispatcher.dropped + len(setting.answered) == 10
+
+
+@pytest.mark.parametrize("seed", range(30))
+def test_every_input_is_answered_given_up_or_dropped_exactly_once(seed: int) -> None:
+    """And those of QoS 1 in their order, as long as none of them kills."""
+    choice = random.Random(seed)
+    setting = Setting(window=choice.randint(1, 6), queue=choice.randint(1, 10))
+    poison = {str(number) for number in choice.sample(range(200), 5)}
+    given_up: list[str] = []
+    for number in range(200):
+        setting.submit(number, qos=choice.choice([0, 1, 1]))
+        for _ in range(choice.randrange(4)):
+            if setting.worker.requests and setting.worker.ids[0] in poison:
+                given_up += setting.die()
+            elif setting.worker.requests:
+                setting.answer()
+    while setting.worker.requests:
+        if setting.worker.ids[0] in poison:
+            given_up += setting.die()
+        else:
+            setting.answer()
+    assert len(setting.dispatcher) == 0
+    assert set(given_up) <= poison and not poison & set(setting.answered)
+    assert len(setting.answered) == len(set(setting.answered))
+    assert len(setting.answered) + len(given_up) + setting.dispatcher.dropped == 200
+    assert setting.answered == sorted(setting.answered, key=int)

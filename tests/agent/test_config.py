@@ -1,0 +1,188 @@
+"""agent.toml: defaults that run, and mistakes that are explained."""
+
+import socket
+from pathlib import Path
+
+import pytest
+
+from maas_agent.config import CommandSource, Config, MqttSource, load_config
+from maas_agent.errors import ConfigError
+
+PIPELINE = '[[pipeline]]\nname = "a"\nbundle = "b"\n'
+REPOSITORY = '[repository]\nurl = "http://x"\nroot = "r"\n'
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return tmp_path / "agent.toml"
+
+
+def load(path: Path, text: str) -> Config:
+    path.write_text(text)
+    return load_config(path)
+
+
+def refused(path: Path, text: str) -> str:
+    with pytest.raises(ConfigError) as error:
+        load(path, text)
+    assert str(path) in str(error.value)
+    return str(error.value)
+
+
+def test_an_empty_file_is_a_configuration_that_runs(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(socket, "gethostname", lambda: "gateway-7")
+    config = load(path, "")
+    assert config.device.id == "gateway-7"
+    assert config.broker.url == "mqtt://127.0.0.1:1883"
+    assert config.pipeline == ()
+
+
+def test_a_pipeline_needs_a_name_and_a_bundle_and_has_defaults_for_the_rest(path: Path) -> None:
+    (pipeline,) = load(path, '[device]\nid = "d"\n' + PIPELINE).pipeline
+    assert pipeline.source == MqttSource() and pipeline.report.qos == 1
+    assert (pipeline.accelerator, pipeline.version, pipeline.channel) == ("auto", "*", "stable")
+    assert not pipeline.allow_unsigned
+
+
+def test_every_source_is_chosen_by_its_type(path: Path) -> None:
+    text = '[device]\nid = "d"\n' + PIPELINE
+    mqtt = load(path, text + '[pipeline.source]\ntype = "mqtt"\ncontent = "json"\n')
+    assert mqtt.pipeline[0].source == MqttSource("json")
+    command = load(path, text + '[pipeline.source]\ntype = "command"\ncommand = ["a", "-b"]\nrestart_s = 0.5\n')
+    assert command.pipeline[0].source == CommandSource(("a", "-b"), 0.5)
+
+
+@pytest.mark.parametrize(
+    ("text", "line", "words"),
+    [
+        # keys nobody knows: the line, a guess, and the neighbours
+        ('[broker]\nulr = "x"\n', 2, ["[broker] has no key 'ulr'", "did you mean 'url'", "keepalive_s, key"]),
+        ("metric_s = 1\n", 1, ["the top level has no key 'metric_s'", "did you mean 'metrics_s'", "broker, device"]),
+        ("zebra = 1\n", 1, ["no key 'zebra'. Its keys:"]),
+        ('[devise]\nid = "x"\n', 1, ["no key 'devise'", "did you mean 'device'"]),
+        (PIPELINE + "windows = 1\n", 4, ["[pipeline] has no key 'windows'", "did you mean 'window'"]),
+        (PIPELINE + PIPELINE.replace('"a"', '"c"') + "windows = 1\n", 7, ["no key 'windows'"]),
+        (PIPELINE + "[pipeline.report]\nqso = 1\n", 5, ["[pipeline.report] has no key 'qso'", "did you mean 'qos'"]),
+        (
+            PIPELINE + '[pipeline.source]\ntype = "mqtt"\nform = 1\n',
+            6,
+            ["[pipeline.source] has no key", "content, type"],
+        ),
+        (PIPELINE + '[pipeline.source]\nx = 1\ntype = "command"\ncommand = ["a"]\n', 5, ["command, restart_max_s"]),
+        (
+            '[repository]\nurl = "x"\nroot = "r"\npol_s = 1\n',
+            4,
+            ["did you mean 'poll_s'", "poll_s, root, timeout_s, url"],
+        ),
+        # values that do not fit
+        ("metrics_s = 0\n", 1, ["metrics_s", "> 0"]),
+        ("metrics_s = nan\n", 1, ["metrics_s"]),
+        ("metrics_s = inf\n", 1, ["metrics_s"]),
+        ('metrics_s = "5"\n', 1, ["metrics_s", "float", "str"]),
+        ("[broker]\nkeepalive_s = 65536\n", 2, ["broker.keepalive_s", "65535"]),
+        ("[broker]\nkeepalive_s = 0\n", 2, ["broker.keepalive_s", "1"]),
+        ("[broker]\nsession_expiry_s = -1\n", 2, ["broker.session_expiry_s"]),
+        ('[broker]\nprotocol = "3"\n', 2, ["broker.protocol", "'3'"]),
+        ('[broker]\ntopic_root = ""\n', 2, ["broker.topic_root"]),
+        ("[outbox]\nmax_bytes = 100\n", 2, ["outbox.max_bytes", "65536"]),
+        (REPOSITORY + "poll_s = 0.5\n", 4, ["repository.poll_s"]),
+        ('[repository]\nurl = "x"\n', 1, ["repository", "root"]),
+        (PIPELINE + "window = 0\n", 4, ["pipeline.window", "1"]),
+        (PIPELINE + "window = 1025\n", 4, ["pipeline.window", "1024"]),
+        (PIPELINE + "threads = 65\n", 4, ["pipeline.threads", "64"]),
+        (PIPELINE + "queue = 0\n", 4, ["pipeline.queue"]),
+        (PIPELINE + "max_payload_bytes = 134217729\n", 4, ["pipeline.max_payload_bytes", "134217728"]),
+        (PIPELINE + "deadline_s = -1\n", 4, ["pipeline.deadline_s"]),
+        (PIPELINE + 'accelerator = "tpu"\n', 4, ["pipeline.accelerator", "choose one of auto, cpu"]),
+        (PIPELINE + "report = { qos = 2 }\n", 4, ["pipeline.report.qos", "2"]),
+        (PIPELINE + '[pipeline.source]\ntype = "camra"\n', 5, ["camra", "choose one of mqtt, command"]),
+        (PIPELINE + '[pipeline.source]\ncontent = "raw"\n', 4, ["type"]),
+        (PIPELINE + '[pipeline.source]\ntype = "command"\ncommand = []\n', 6, ["pipeline.source.command"]),
+        (PIPELINE + '[pipeline.source]\ntype = "mqtt"\ncontent = "xml"\n', 6, ["pipeline.source.content", "xml"]),
+        ('[[pipeline]]\nbundle = "b"\n', 1, ["name"]),
+        ('[pipeline]\nname = "a"\n', 1, ["pipeline", "array"]),
+        # what only the whole says
+        ('[device]\nid = "a/b"\n', 2, ["'a/b' is no device id"]),
+        ('[device]\nid = "groups"\n', 2, ["'groups' is no device id"]),
+        ('[device]\nid = "$SYS"\n', 2, ["is no device id"]),
+        ('[device]\nid = "x\\u0000"\n', 2, ["is no device id"]),
+        (f'[device]\nid = "{"x" * 65}"\n', 2, ["is no device id"]),
+        ('[device]\ngroups = ["ok", "a+"]\n', 2, ["'a+' is no group name"]),
+        ('[device]\ngroups = ["ok", 1]\n', 2, ["device.groups"]),
+        ('[broker]\ntopic_root = "a//b"\n', 2, ["is no topic"]),
+        ('[broker]\ntopic_root = "a/#"\n', 2, ["is no topic"]),
+        ('[broker]\nurl = "http://x"\n', 2, ["mqtt://HOST:PORT"]),
+        ('[broker]\nurl = "mqtt://user:secret@x"\n', 2, ["mqtt://HOST:PORT"]),
+        ('[broker]\nurl = "mqtt://"\n', 2, ["mqtt://HOST:PORT"]),
+        ('[broker]\nurl = "mqtt://:1883"\n', 2, ["mqtt://HOST:PORT"]),
+        ('[broker]\nurl = "mqtt://x:port"\n', 2, ["mqtt://HOST:PORT"]),
+        ('[broker]\nurl = "mqtt://x:70000"\n', 2, ["mqtt://HOST:PORT"]),
+        ('[broker]\nurl = "mqtt://x:0"\n', 2, ["mqtt://HOST:PORT"]),
+        ('[broker]\nurl = "mqtt://[::1"\n', 2, ["mqtt://HOST:PORT"]),
+        ('[broker]\nurl = "mqtt://x/path"\n', 2, ["mqtt://HOST:PORT"]),
+        ('[broker]\ncertificate = "c"\n', 1, ["certificate and key belong together"]),
+        ('[broker]\nkey = "k"\n', 1, ["certificate and key belong together"]),
+        ('[[pipeline]]\nname = "cmd"\nbundle = "b"\n', 2, ["'cmd' is no pipeline name", "desired, metrics, status"]),
+        ('[[pipeline]]\nname = "a/b"\nbundle = "b"\n', 2, ["is no pipeline name"]),
+        ('[[pipeline]]\nname = ""\nbundle = "b"\n', 2, ["is no pipeline name"]),
+        (PIPELINE + PIPELINE, 5, ["two pipelines are called 'a'"]),
+        ('[[pipeline]]\nname = "a"\n', 1, ["needs either model", "or bundle"]),
+        (REPOSITORY + PIPELINE + 'model = "m"\n', 4, ["needs either model", "or bundle"]),
+        ('[[pipeline]]\nname = "a"\nmodel = "m"\n', 3, ["there is no [repository]"]),
+        (PIPELINE + 'version = "latest"\n', 4, ["'latest' is no version range"]),
+        (PIPELINE + 'version = "01.2.0"\n', 4, ["'01.2.0' is no version range"]),
+        # no TOML
+        ("[broker\n", 1, ["not valid TOML"]),
+        ("a = 1\na = 2\n", 2, ["not valid TOML"]),
+    ],
+    ids=lambda value: value[-40:] if isinstance(value, str) else "",
+)
+def test_a_mistake_is_explained_with_its_line(path: Path, text: str, line: int, words: list[str]) -> None:
+    message = refused(path, text)
+    assert f"line {line}" in message
+    assert [word for word in words if word not in message] == []
+    assert "$" not in message.replace("$SYS", "")  # msgspec's own way to say where
+
+
+def test_the_line_itself_is_shown(path: Path) -> None:
+    assert refused(path, "\n\n[broker]\n  keepalive_s = 0   # off\n").endswith("\n    4 | keepalive_s = 0   # off")
+
+
+@pytest.mark.parametrize(
+    "url",
+    ["mqtt://h", "mqtts://h", "mqtt://h:1883", "mqtt://h/", "mqtt://127.0.0.1:1", "mqtt://[::1]:1883", "mqtt://a.b-c"],
+)
+def test_a_broker_is_a_host_with_or_without_a_port(path: Path, url: str) -> None:
+    assert load(path, f'[device]\nid = "d"\n[broker]\nurl = "{url}"\n').broker.url == url
+
+
+@pytest.mark.parametrize("name", ["a", "a-b_c.d", "Wärme 2", "x" * 64, "in", "out"])
+def test_names_may_be_what_a_topic_may_be(path: Path, name: str) -> None:
+    config = load(path, f'[device]\nid = "{name}"\ngroups = ["{name}"]\n' + PIPELINE.replace('"a"', f'"{name}"'))
+    assert (config.device.id, config.device.groups, config.pipeline[0].name) == (name, (name,), name)
+
+
+def test_a_host_name_that_is_no_device_id_is_a_mistake_to_mend(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(socket, "gethostname", lambda: "a/b")
+    with pytest.raises(ConfigError, match=r"device\.id: 'a/b' is no device id"):
+        load(path, "")
+
+
+@pytest.mark.parametrize("content", [b"\xff\xfe", b"a = '\xe4'"])
+def test_a_file_that_is_no_text_is_refused(path: Path, content: bytes) -> None:
+    path.write_bytes(content)
+    with pytest.raises(ConfigError, match="is not UTF-8 text"):
+        load_config(path)
+
+
+def test_a_missing_file_and_a_folder_are_refused_with_the_reason(path: Path) -> None:
+    with pytest.raises(ConfigError, match="No such file"):
+        load_config(path)
+    path.mkdir()
+    with pytest.raises(ConfigError, match="Is a directory"):
+        load_config(path)
+
+
+def test_a_secret_has_no_place_in_the_file(path: Path) -> None:
+    """Only the path of one."""
+    assert "[broker] has no key 'password'" in refused(path, '[broker]\npassword = "geheim"\n')

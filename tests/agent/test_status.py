@@ -1,0 +1,141 @@
+"""``maas-agent status`` against a real control socket; with a real agent it is tested in tests/system."""
+
+import json
+import socket
+import threading
+from collections.abc import Iterator
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from maas_agent.errors import ConfigError, UnavailableError
+from maas_agent.hub.control import ControlSocket
+from maas_agent.hub.loop import Loop
+from maas_agent.status import show_status
+
+SLOT = {"version": "1.0.0", "digest": "d" * 64}
+
+
+def pipeline(**fields: Any) -> dict[str, Any]:
+    return {
+        "pipeline": "digits",
+        "serving": True,
+        "active": SLOT,
+        "accelerator": "cpu",
+        "trouble": None,
+        "update": {"state": "active", "version": "1.0.0", "reason": None},
+        "counters": {"answered": 7, "errors": {"empty": 1, "bad_json": 2}, "worker_restarts": 3},
+    } | fields
+
+
+def status(*pipelines: dict[str, Any], connected: bool = True) -> dict[str, Any]:
+    outbox = {"results": 4, "bytes": 999, "dropped": 5}
+    return {
+        "device": "dev",
+        "connected": connected,
+        "broker": "mqtt://h",
+        "outbox": outbox,
+        "pipelines": [*pipelines],
+    }
+
+
+class Agent:
+    """A loop with a control socket, on a thread; ``says`` is what it describes itself as."""
+
+    def __init__(self, store: Path) -> None:
+        self.says: dict[str, Any] = status()
+        self.config = store / "agent.toml"
+        self.config.write_text(f'[device]\nid = "dev"\n[store]\npath = "{store}"\n')
+        self.loop = Loop()
+        self.door = ControlSocket(self.loop, store, lambda: self.says)
+        self._thread = threading.Thread(target=self.loop.run)
+        self._thread.start()
+
+    def stop(self) -> None:
+        self.loop.call(self.loop.stop)
+        self._thread.join()
+        self.door.close()
+        self.loop.close()
+
+
+@pytest.fixture
+def agent(tmp_path: Path) -> Iterator[Agent]:
+    agent = Agent(tmp_path)
+    yield agent
+    agent.stop()
+
+
+def test_a_device_that_is_well_is_0_and_shown(agent: Agent, capsys: pytest.CaptureFixture[str]) -> None:
+    agent.says = status(pipeline())
+    assert show_status(agent.config, as_json=False) == 0
+    assert capsys.readouterr().out.splitlines() == [
+        "dev: connected to mqtt://h; 4 results waiting (999 bytes), 5 dropped",
+        "  digits: serving, 1.0.0 (dddddddddddd), cpu",
+        "    7 answered, 3 errors, 3 restarts",
+        "    update: active 1.0.0",
+    ]
+
+
+def test_a_device_that_is_not_well_is_1_and_says_why(agent: Agent, capsys: pytest.CaptureFixture[str]) -> None:
+    trouble = pipeline(
+        serving=False,
+        active=None,
+        accelerator=None,
+        trouble="waiting for the first bundle",
+        update={"state": "failed", "version": None, "reason": "no server"},
+    )
+    agent.says = status(pipeline(), trouble)
+    assert show_status(agent.config, as_json=False) == 1
+    shown = capsys.readouterr().out
+    assert "NOT serving (waiting for the first bundle), no bundle" in shown
+    assert "update: failed : no server" in shown
+    agent.says = status(pipeline(), connected=False)
+    assert show_status(agent.config, as_json=True) == 1
+    assert json.loads(capsys.readouterr().out) == agent.says
+
+
+def test_a_long_status_arrives_whole(agent: Agent, capsys: pytest.CaptureFixture[str]) -> None:
+    agent.says = status(*[pipeline() for _ in range(5000)])
+    assert show_status(agent.config, as_json=True) == 0
+    assert json.loads(capsys.readouterr().out) == agent.says
+
+
+def test_an_agent_that_is_asked_by_too_many_says_so(agent: Agent) -> None:
+    """None of them reads: they cost the agent eight descriptors and no more."""
+    agent.says = status(*[pipeline() for _ in range(5000)])
+    with ExitStack() as stack:
+        for _ in range(8):
+            idle = stack.enter_context(socket.socket(socket.AF_UNIX, socket.SOCK_STREAM))
+            idle.connect(str(agent.config.with_name("control.sock")))
+            assert idle.recv(1)
+        with pytest.raises(UnavailableError, match="asked too often"):
+            show_status(agent.config, as_json=False)
+
+
+def test_an_agent_that_was_killed_left_a_socket_and_does_not_answer(tmp_path: Path) -> None:
+    agent = Agent(tmp_path)
+    agent.loop.call(agent.loop.stop)
+    agent._thread.join()
+    agent.door._listener.close()  # as a kill would: the file stays
+    with pytest.raises(UnavailableError, match="no agent runs here"):
+        show_status(agent.config, as_json=False)
+    again = Agent(tmp_path)  # and the next agent takes its place
+    again.says = status(pipeline())
+    assert show_status(again.config, as_json=False) == 0
+    again.stop()
+    assert not (tmp_path / "control.sock").exists()
+
+
+def test_only_the_agents_own_user_and_group_may_ask(agent: Agent) -> None:
+    assert agent.config.with_name("control.sock").stat().st_mode & 0o777 == 0o660
+
+
+def test_a_store_whose_path_is_too_long_for_a_socket_is_a_configuration_error(tmp_path: Path) -> None:
+    store = tmp_path / ("x" * 100)
+    store.mkdir()
+    loop = Loop()
+    with pytest.raises(ConfigError, match=r"store\.path: cannot make"):
+        ControlSocket(loop, store, dict)
+    loop.close()

@@ -1,0 +1,257 @@
+"""A worker process, spoken to as the hub does: over a real socketpair."""
+
+import json
+import os
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from maas_agent.bundle.archive import open_bundle
+from maas_agent.bundle.staged import blob_path
+from maas_agent.config import CommandSource, MqttSource
+from maas_agent.ipc import Answer, Channel, Drain, Drained, Failed, Ping, Pong, Ready, Request, Serve, Start, ToHub
+from tests.agent.staging import stage
+from tests.bundles import make_bundle, samples
+
+SAMPLE = samples(1)[0].tobytes()
+
+
+class Hub:
+    """The hub's end, and the process at the other one."""
+
+    def __init__(self, store: Path, digest: str) -> None:
+        self._store, self._digest = store, digest
+        ours, theirs = socket.socketpair()
+        ours.settimeout(30)
+        with theirs:
+            self.process = subprocess.Popen(
+                [sys.executable, "-m", "maas_agent.worker", str(theirs.fileno())],
+                pass_fds=[theirs.fileno()],
+                stderr=subprocess.PIPE,
+            )
+        self._socket = ours
+        self._channel: Channel[ToHub] = Channel(ours, ToHub)
+        self._waiting: list[Any] = []
+
+    def start(self, **fields: Any) -> None:
+        """The first frame."""
+        start = {
+            "device": "dev",
+            "pipeline": "digits",
+            "store": str(self._store),
+            "manifest": self._digest,
+            "accelerator": "auto",
+            "threads": 1,
+            "form": None,
+            "source": MqttSource(),
+            "max_payload_bytes": 10_000,
+        }
+        self.say(Start(**(start | fields)))
+
+    def say(self, *messages: Any) -> None:
+        for message in messages:
+            self._channel.put(message)
+        self._channel.flush()
+
+    def ask(self, number: int, payload: bytes = SAMPLE) -> None:
+        self.say(Request(number, f"id-{number}", payload, None, time.time(), time.monotonic()))
+
+    def hear(self) -> Any:
+        """The next message; ``None`` at the end."""
+        while not self._waiting:
+            messages = self._channel.receive()
+            if messages is None:
+                return None
+            self._waiting += messages
+        return self._waiting.pop(0)
+
+    def hang_up(self) -> tuple[int, str]:
+        """Close this end; the exit status, and what the worker logged."""
+        self._socket.close()
+        _, log = self.process.communicate(timeout=30)
+        return self.process.returncode, log.decode()
+
+
+MakeHub = Callable[..., Hub]
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Path:
+    return tmp_path
+
+
+@pytest.fixture
+def bundle(store: Path) -> Path:
+    return make_bundle(store / "a.maas", "digits", "1.0.0")
+
+
+@pytest.fixture
+def hub(store: Path, bundle: Path) -> Iterator[Hub]:
+    hub = Hub(store, stage(bundle, store))
+    yield hub
+    hub.hang_up()
+
+
+def test_a_worker_is_ready_then_answers_and_ends_with_the_hub(hub: Hub) -> None:
+    hub.start()
+    ready = hub.hear()
+    assert isinstance(ready, Ready)
+    assert ready.accelerator == "cpu" and ready.runtime.split()[0] in ("ai-edge-litert", "tflite-runtime")
+    assert ready.load_ms > 0
+    hub.ask(5)
+    answer = hub.hear()
+    assert isinstance(answer, Answer)
+    assert (answer.sequence, answer.id, answer.code) == (5, "id-5", None)
+    document = json.loads(answer.document)
+    assert (document["pipeline"], document["version"]) == ("digits", "1.0.0")
+    assert hub.hang_up() == (0, "")
+
+
+def test_answers_and_pongs_come_in_the_order_of_what_they_answer(hub: Hub) -> None:
+    hub.start()
+    assert isinstance(hub.hear(), Ready)
+    for number in range(1, 51):
+        hub.ask(number, b"bad" if number % 10 == 0 else SAMPLE)
+        if number % 25 == 0:
+            hub.say(Ping(number))
+    hub.say(Drain())
+    heard = [hub.hear() for _ in range(53)]
+    order = [m.sequence if isinstance(m, Answer) else m for m in heard]
+    assert order == [*range(1, 26), Pong(25), *range(26, 51), Pong(50), Drained()]
+    assert [m.sequence for m in heard if isinstance(m, Answer) and m.code] == [10, 20, 30, 40, 50]
+
+
+def test_after_a_drain_the_worker_still_answers(hub: Hub) -> None:
+    """Whoever drains may change its mind: the candidate may die before it takes over."""
+    hub.start()
+    hub.hear()
+    hub.say(Drain())
+    assert hub.hear() == Drained()
+    hub.ask(1)
+    assert hub.hear().sequence == 1
+
+
+def test_a_hub_that_says_nothing_and_hangs_up_is_a_clean_end(hub: Hub) -> None:
+    assert hub.hang_up() == (0, "")
+
+
+@pytest.mark.parametrize("which", ["manifest", "model", "golden"])
+def test_a_damaged_file_is_failed_with_the_reason_and_never_loaded(
+    hub: Hub, store: Path, bundle: Path, which: str
+) -> None:
+    with open_bundle(bundle) as opened:
+        digests = {
+            "manifest": opened.digest,
+            "model": opened.manifest.stages[0].blob,
+            "golden": opened.manifest.golden.blob,
+        }
+    path = blob_path(store, digests[which])
+    data = bytearray(path.read_bytes())
+    data[len(data) // 2] ^= 0x10
+    path.write_bytes(data)
+    hub.start()
+    failed = hub.hear()
+    assert isinstance(failed, Failed)
+    assert digests[which][:12] in failed.reason and "damaged" in failed.reason
+    assert hub.hear() is None
+    status, log = hub.hang_up()
+    assert status == 1
+    assert "cannot serve" in log and "Traceback" not in log
+
+
+@pytest.mark.parametrize(
+    ("fields", "word"),
+    [
+        ({"manifest": "0" * 64}, "No such file"),
+        ({"accelerator": "warp"}, "choose one of"),
+        ({"store": "/none"}, "read"),
+    ],
+)
+def test_what_cannot_be_served_is_failed_with_the_reason(hub: Hub, fields: dict[str, Any], word: str) -> None:
+    hub.start(**fields)
+    failed = hub.hear()
+    assert isinstance(failed, Failed) and word in failed.reason
+    assert hub.hear() is None
+
+
+def test_a_model_that_is_not_what_its_manifest_says_is_failed(store: Path) -> None:
+    from tests.models import tiny_classifier_tflite
+
+    other = make_bundle(store / "b.maas", swap=tiny_classifier_tflite(classes=7))
+    hub = Hub(store, stage(other, store))
+    hub.start()
+    failed = hub.hear()
+    assert isinstance(failed, Failed) and "the manifest says" in failed.reason
+    assert hub.hang_up()[0] == 1
+
+
+def test_a_worker_that_is_not_started_first_ends_with_an_error(hub: Hub) -> None:
+    hub.say(Ping(1))
+    assert hub.hear() is None
+    assert hub.hang_up()[0] == 1
+
+
+# ----------------------------------------------------------------- a source of its own
+
+LINE = json.dumps(samples(1)[0].tolist())
+
+
+def command(body: str) -> CommandSource:
+    return CommandSource((sys.executable, "-S", "-c", f"import os, time\nLINE = {LINE!r}\n{body}"), restart_s=0.01)
+
+
+def test_a_local_source_waits_for_serve_and_is_answered_with_sequence_0(hub: Hub) -> None:
+    """A candidate that warms up does not touch the sensor that the active worker reads."""
+    hub.start(source=command("print(LINE); print('[1]'); print(LINE, flush=True); time.sleep(600)"))
+    assert isinstance(hub.hear(), Ready)
+    hub.say(Ping(1))
+    assert hub.hear() == Pong(1)  # and no sample before it
+    hub.say(Serve())
+    answers = [hub.hear() for _ in range(3)]
+    assert [(a.sequence, a.code) for a in answers] == [(0, None), (0, "wrong_shape"), (0, None)]
+    run = answers[0].id.rpartition("-")[0]
+    assert [a.id for a in answers] == [f"{run}-1", f"{run}-2", f"{run}-3"]
+
+
+def test_a_program_that_ends_is_started_again_and_ids_go_on(hub: Hub) -> None:
+    hub.start(source=command("print(LINE)"))
+    hub.hear()
+    hub.say(Serve())
+    answers = [hub.hear() for _ in range(4)]
+    assert [answer.id.rpartition("-")[2] for answer in answers] == ["1", "2", "3", "4"]
+
+
+def test_a_line_beyond_the_bound_is_too_large_and_the_next_one_answered(hub: Hub) -> None:
+    hub.start(source=command("print('[' + '1,' * 10000); print(LINE, flush=True); time.sleep(600)"))
+    hub.hear()
+    hub.say(Serve())
+    assert [hub.hear().code for _ in range(2)] == ["too_large", None]
+
+
+def test_a_drain_ends_the_program(hub: Hub) -> None:
+    hub.start(source=command("print(1); print(LINE, flush=True); time.sleep(600)"))
+    hub.hear()
+    hub.say(Serve())
+    heard = [hub.hear(), hub.hear()]
+    hub.say(Drain())
+    assert hub.hear() == Drained()
+    children = Path(f"/proc/{hub.process.pid}/task/{hub.process.pid}/children").read_text()
+    assert children == ""
+    assert [answer.code for answer in heard] == ["bad_json", None]
+
+
+def test_the_program_ends_when_the_hub_is_gone(hub: Hub) -> None:
+    hub.start(source=command("os.write(1, LINE.encode() + b'\\n'); time.sleep(600)"))
+    hub.hear()
+    hub.say(Serve())
+    hub.hear()
+    (child,) = map(int, Path(f"/proc/{hub.process.pid}/task/{hub.process.pid}/children").read_text().split())
+    assert hub.hang_up()[0] == 0
+    with pytest.raises(ProcessLookupError):
+        os.kill(child, 0)
