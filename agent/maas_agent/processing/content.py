@@ -2,6 +2,8 @@
 
 from typing import Literal
 
+import msgspec
+
 from maas_agent import codes
 from maas_agent.errors import DecodeError
 
@@ -21,8 +23,9 @@ _JPEG = b"\xff\xd8\xff"
 def form_of(payload: bytes, content_type: str | None, configured: Form | None, sample_bytes: int) -> Form:
     """Tell how ``payload`` is to be read.
 
-    ``sample_bytes`` is the size of one raw sample: bytes of exactly that size are raw even when they happen to
-    begin like an image or like JSON. Raises `DecodeError` (``unsupported``) for a content type nobody reads.
+    ``sample_bytes`` is the size of one raw sample: bytes of exactly that size are raw even when they happen to begin
+    like an image, unless the whole of them is JSON: ``[1, 2, 3.25]`` has the size of three float32. Raises
+    `DecodeError` (``unsupported``) for a content type nobody reads.
     """
     if content_type:
         essence = content_type.partition(";")[0].strip().lower()
@@ -31,10 +34,17 @@ def form_of(payload: bytes, content_type: str | None, configured: Form | None, s
         return _BY_CONTENT_TYPE[essence]
     if configured is not None:
         return configured
+    begins_as_json = payload[:64].lstrip()[:1] in (b"[", b"{")
     if len(payload) == sample_bytes:
-        return "raw"
+        return "json" if begins_as_json and _is_json(payload) else "raw"
     if payload.startswith((_PNG, _JPEG)):
         return "image"
-    if payload[:64].lstrip()[:1] in (b"[", b"{"):
-        return "json"
-    return "raw"
+    return "json" if begins_as_json else "raw"
+
+
+def _is_json(payload: bytes) -> bool:
+    try:
+        msgspec.json.decode(payload)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        return False
+    return True

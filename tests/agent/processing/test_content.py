@@ -26,9 +26,15 @@ def test_without_any_word_the_bytes_tell(payload: bytes, form: Form) -> None:
     assert form_of(payload, None, None, sample_bytes=64) == form
 
 
-@pytest.mark.parametrize("payload", [PNG, JPEG, b"[1]", b"{}"])
-def test_bytes_of_the_size_of_a_sample_are_raw_whatever_they_look_like(payload: bytes) -> None:
+@pytest.mark.parametrize("payload", [PNG, JPEG, b"[1", b"{\x00}", b"[\xff]", b"[" * 100_000])
+def test_bytes_of_the_size_of_a_sample_are_raw_whatever_they_begin_like(payload: bytes) -> None:
     assert form_of(payload, None, None, sample_bytes=len(payload)) == "raw"
+
+
+@pytest.mark.parametrize("payload", [b"[1, 2, 3.25]", b' {"inputs": []}', b"[]"])
+def test_bytes_of_the_size_of_a_sample_that_are_json_as_a_whole_are_json(payload: bytes) -> None:
+    """An array of three float32 values, written down, can be as long as the values themselves."""
+    assert form_of(payload, None, None, sample_bytes=len(payload)) == "json"
 
 
 @pytest.mark.parametrize("configured", ["raw", "json", "image"])
