@@ -165,6 +165,9 @@ class Link:
             reason = _reason(error)
             self._loop.call(lambda: self._lost(client, reason))
         else:
+            if self._stopping:
+                transport.close()  # nobody waits for it any more
+                return
             self._loop.call(lambda: self._opened(client, transport))
 
     def _opened(self, client: Client, transport: Transport) -> None:
