@@ -7,6 +7,7 @@ from typing import Any
 
 from maas_agent.config import load_config
 from maas_agent.errors import UnavailableError
+from maas_agent.hub.control import NAME
 
 _WAIT_S = 5.0
 
@@ -16,7 +17,7 @@ def show_status(config_path: Path, *, as_json: bool) -> int:
 
     Raises `UnavailableError` if no agent runs with this configuration.
     """
-    status = _ask(Path(load_config(config_path).store.path) / "control.sock")
+    status = _ask(Path(load_config(config_path).store.path) / NAME)
     print(json.dumps(status, indent=2) if as_json else _readable(status))
     return 0 if status["connected"] and all(p["serving"] for p in status["pipelines"]) else 1
 

@@ -1,12 +1,12 @@
 """How the device is: status and metrics documents, readiness and the watchdog."""
 
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from typing import Any
 
 from maas_agent import __version__
 from maas_agent.documents import rfc3339
-from maas_agent.hub.loop import Loop
+from maas_agent.hub.loop import Action, Loop
 from maas_agent.hub.notify import ServiceManager
 from maas_agent.hub.outbox import Outbox
 from maas_agent.hub.pipeline import Pipeline
@@ -89,10 +89,7 @@ def stopped(device: str) -> dict[str, Any]:
     return {"status": "stopped", "device": device, "time": rfc3339(time.time())}
 
 
-OnTick = Callable[[], None]
-
-
-def every(loop: Loop, seconds: float, action: OnTick) -> None:
+def every(loop: Loop, seconds: float, action: Action) -> None:
     """Do ``action`` every so many seconds."""
 
     def tick() -> None:

@@ -13,7 +13,7 @@ from maas_agent.config import Pipeline as Settings
 from maas_agent.documents import rfc3339
 from maas_agent.hub.answers import Answers
 from maas_agent.hub.dispatch import Dispatcher, Job
-from maas_agent.hub.loop import Loop, Timer
+from maas_agent.hub.loop import Loop
 from maas_agent.hub.meter import Meter
 from maas_agent.hub.outbox import Outbox
 from maas_agent.hub.workers import WorkerProcess
@@ -55,7 +55,6 @@ class Pipeline:
         self._worker: WorkerProcess | None = None
         self._candidate: WorkerProcess | None = None
         self._retiring: set[WorkerProcess] = set()
-        self._restart: Timer | None = None
         self._restart_s = _FIRST_RESTART_S
         self._draining: Callable[[], None] | None = None
         self._drained = False
@@ -205,10 +204,9 @@ class Pipeline:
             self._restart_s = _FIRST_RESTART_S
         wait_s = random.uniform(0, self._restart_s)
         self._restart_s = min(self._restart_s * 2, _RESTART_MAX_S)
-        self._restart = self._loop.after(wait_s, self._restart_now)
+        self._loop.after(wait_s, self._restart_now)
 
     def _restart_now(self) -> None:
-        self._restart = None
         if self._worker is None and self.slots.active is not None and self._draining is None:
             self._worker = self._spawn(self.slots.active)
 

@@ -105,7 +105,7 @@ class WorkerProcess:
             return
         self._receive()
         self._close_channel()
-        self._loop.after(_KILL_AFTER_S, lambda: self.kill("it did not end") if self._pidfd >= 0 else None)
+        self._loop.after(_KILL_AFTER_S, lambda: self.kill("it did not end") if self.running else None)
 
     @property
     def running(self) -> bool:
