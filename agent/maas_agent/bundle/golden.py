@@ -27,7 +27,10 @@ class _File(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class GoldenSamples(msgspec.Struct, frozen=True):
-    """``samples`` (N, …sample) as decoded, and per output its real values (N, …) as float32."""
+    """``samples`` (N, …sample) as decoded, and per output its real values (N, …) as float32.
+
+    A row of NaN says that the bundle has no such output for that sample: its stage was skipped.
+    """
 
     samples: NDArray[np.generic]
     outputs: dict[str, NDArray[np.float32]]

@@ -12,6 +12,7 @@ from typing import Annotated, Literal
 
 import msgspec
 
+from maas_agent.bundle.edges import check_answers, check_stages
 from maas_agent.bundle.version import parse_version
 from maas_agent.errors import BundleError, DataError
 
@@ -57,13 +58,17 @@ class Tensor(_Part, frozen=True):
 class Decode(_Part, frozen=True):
     """What one decoded sample is, before any preprocessing: raw bytes are exactly this, row-major.
 
-    Images are converted to ``color`` and resized to the height and width in ``shape``.
+    Images are converted to ``color`` and resized to the height and width in ``shape``. Sound (``sample_rate`` is
+    set) is mixed to one channel, resampled to that rate, and cut or filled with silence to ``shape`` (samples,);
+    float types hold it as -1…1, int16 as it is.
     """
 
     shape: Shape
     dtype: DType
     color: Literal["gray", "rgb"] = "rgb"
     resize: Literal["nearest", "bilinear", "bicubic"] = "bilinear"
+    sample_rate: Annotated[int, msgspec.Meta(ge=0, le=384_000)] = 0
+    """Hz of sound; 0 says that a sample is no sound."""
 
     @property
     def sample_bytes(self) -> int:
@@ -85,7 +90,36 @@ class Normalize(_Part, frozen=True, tag_field="op", tag="normalize"):
     std: Annotated[tuple[float, ...], msgspec.Meta(min_length=1)]
 
 
-Preprocess = Scale | Normalize
+class LogMel(_Part, frozen=True, tag_field="op", tag="log_mel"):
+    """Sound (samples,) to a spectrogram (frames, bands): windowed Fourier transform, power, mel bands, logarithm.
+
+    Frames are Hann-windowed, ``hop`` samples apart, without padding: ``1 + (samples - frame) // hop`` of them.
+    With ``coefficients`` the first so many of the type-II, orthonormal cosine transform of each frame (MFCC).
+    """
+
+    sample_rate: Annotated[int, msgspec.Meta(ge=1, le=384_000)]
+    frame: Annotated[int, msgspec.Meta(ge=2, le=1 << 16)]
+    """Samples of a frame, and length of its Fourier transform."""
+    hop: Annotated[int, msgspec.Meta(ge=1, le=1 << 16)]
+    bands: Annotated[int, msgspec.Meta(ge=1, le=512)] = 40
+    low_hz: Annotated[float, msgspec.Meta(ge=0)] = 20.0
+    high_hz: float = 0.0
+    """0 says half of the sample rate."""
+    floor: Annotated[float, msgspec.Meta(gt=0)] = 1e-6
+    """Added to the power before the (natural) logarithm."""
+    coefficients: Annotated[int, msgspec.Meta(ge=0, le=512)] = 0
+
+    @property
+    def top_hz(self) -> float:
+        """The upper edge of the highest band."""
+        return self.high_hz or self.sample_rate / 2
+
+    def shape_of(self, samples: int) -> tuple[int, int]:
+        """The shape (frames, bands) or (frames, coefficients) that so many samples, at least a frame, become."""
+        return 1 + (samples - self.frame) // self.hop, self.coefficients or self.bands
+
+
+Preprocess = Scale | Normalize | LogMel
 
 
 class Classification(_Part, frozen=True, tag_field="kind", tag="classification"):
@@ -111,21 +145,44 @@ class Input(_Part, frozen=True):
 
 
 class Output(_Part, frozen=True):
-    """One output of the bundle: the tensor, and how it becomes an answer."""
+    """One output of the bundle: the tensor, and how it becomes an answer.
+
+    Where the stage that makes the tensor was skipped (see `When`), the edge ``otherwise`` stands in for it (and where
+    that was not made either and is an output itself, its own ``otherwise``); without one the output is left out of
+    the answer.
+    """
 
     tensor: Tensor
     postprocess: Postprocess = Raw()
     labels: tuple[str, ...] = ()
+    otherwise: str = ""
+
+
+class When(_Part, frozen=True):
+    """A stage's condition on an edge made before it, in real (dequantized) values; exactly one bound is set.
+
+    The value is the element ``index`` of the flattened tensor, or its largest element. ``below`` on the largest score
+    of a small classifier runs a large one where the small one is unsure; ``at_least`` on one class is a gate.
+    """
+
+    edge: str
+    index: Annotated[int, msgspec.Meta(ge=0)] | None = None
+    at_least: float | None = None
+    below: float | None = None
 
 
 class Stage(_Part, frozen=True):
-    """One ``.tflite`` sub-model. Inputs and outputs name the edges of the graph, in the model's own order."""
+    """One ``.tflite`` sub-model. Inputs and outputs name the edges of the graph, in the model's own order.
+
+    A stage whose condition does not hold is skipped, and with it every stage that needs what it makes.
+    """
 
     name: Name
     blob: Sha256
     size: Size
     inputs: Annotated[tuple[str, ...], msgspec.Meta(min_length=1)]
     outputs: Annotated[tuple[str, ...], msgspec.Meta(min_length=1)]
+    when: When | None = None
 
 
 class Golden(_Part, frozen=True):
@@ -138,15 +195,36 @@ class Golden(_Part, frozen=True):
 
 
 class Accuracy(_Part, frozen=True):
-    """Paired accuracy of the float model and of this bundle on one data set, as fractions."""
+    """Paired accuracy of the float model and of this bundle on one data set, as fractions.
+
+    What compares with the float model is ``None`` where there is none: the source was quantized already.
+    """
 
     samples: int
-    float32: float
     bundle: float
-    drop_points: float
+    float32: float | None = None
+    drop_points: float | None = None
     """Accuracy lost, in percentage points; negative when the bundle is better."""
-    interval_points: tuple[float, float]
-    """95 % confidence interval of ``drop_points`` (paired, normal approximation)."""
+    interval_points: tuple[float, float] | None = None
+    """95 % confidence interval of ``drop_points`` (paired; Agresti and Min)."""
+
+
+class Regression(_Part, frozen=True):
+    """Error of the float model and of this bundle on one data set, in the unit of the target."""
+
+    samples: int
+    bundle_mae: float
+    bundle_rmse: float
+    float32_mae: float | None = None
+    float32_rmse: float | None = None
+
+
+class Anomaly(_Part, frozen=True):
+    """Area under the ROC curve of the anomaly score on one data set; chance is 0.5."""
+
+    samples: int
+    bundle_auc: float
+    float32_auc: float | None = None
 
 
 class Latency(_Part, frozen=True):
@@ -154,17 +232,19 @@ class Latency(_Part, frozen=True):
 
     host: str
     threads: int
-    float32_p50_ms: float
     bundle_p50_ms: float
     bundle_p99_ms: float
+    float32_p50_ms: float | None = None
 
 
 class Metrics(_Part, frozen=True):
-    """What the conversion cost and won."""
+    """What the conversion cost and won, by data set. ``float32_bytes`` is 0 where there was no float model."""
 
     float32_bytes: int
     bundle_bytes: int
     accuracy: dict[str, Accuracy] = {}
+    regression: dict[str, Regression] = {}
+    anomaly: dict[str, Anomaly] = {}
     latency: Latency | None = None
 
 
@@ -183,6 +263,14 @@ class Lineage(_Part, frozen=True):
     converter: str
     recipe: str
     calibration_sha256: Sha256 | None = None
+    forced: tuple[str, ...] = ()
+    """What the calibration guard found and ``--force`` overrode, in its words."""
+    allowed_float: tuple[str, ...] = ()
+    """Ops that stayed float in a quantized model, accepted by ``--allow-float``."""
+    precision: dict[str, str] = {}
+    """By op, what ``--quantize auto`` chose for it, where that differs from ``int8``."""
+    stage_sources: dict[str, Sha256] = {}
+    """By stage, the model it was made of, where a bundle was made of several."""
 
 
 class Manifest(_Part, frozen=True):
@@ -231,6 +319,28 @@ def digest_of(data: bytes) -> str:
     return hashlib.sha256(data).hexdigest()
 
 
+def check_input(spec: Input) -> None:
+    """Raise `BundleError` unless a sample is one that is decoded here, and fills the tensor after its steps."""
+    _check_sound(spec.decode)
+    shape = spec.decode.shape
+    for position, step in enumerate(spec.preprocess):
+        _check_finite(step)
+        match step:
+            case Normalize():
+                _check_normalize(step, channels=shape[-1] if shape else 1)
+            case LogMel():
+                if position:
+                    raise BundleError("log_mel has to be the first step: it takes sound as it was decoded")
+                _check_log_mel(step, spec.decode)
+                shape = step.shape_of(shape[0])
+    if prod(shape) != prod(spec.tensor.shape):
+        after = f", {list(shape)} after log_mel," if shape != spec.decode.shape else ""
+        raise BundleError(
+            f"input {spec.tensor.name!r}: a sample {list(spec.decode.shape)}{after} does not fill "
+            f"the model's input {list(spec.tensor.shape)}"
+        )
+
+
 class _SchemaOnly(msgspec.Struct):
     schema: int
 
@@ -253,7 +363,7 @@ def _check_consistency(manifest: Manifest) -> None:
     for tensor in [i.tensor for i in manifest.inputs] + [o.tensor for o in manifest.outputs]:
         _check_tensor(tensor)
     for spec in manifest.inputs:
-        _check_input(spec)
+        check_input(spec)
     for output in manifest.outputs:
         _check_labels(output)
     sizes = [(stage.blob, stage.size) for stage in manifest.stages] + [(manifest.golden.blob, manifest.golden.size)]
@@ -262,15 +372,44 @@ def _check_consistency(manifest: Manifest) -> None:
 
 
 def _check_graph(manifest: Manifest) -> None:
-    known = {spec.tensor.name for spec in manifest.inputs}
+    given = [spec.tensor.name for spec in manifest.inputs]
+    check_stages(manifest.stages, given)
+    names = [output.tensor.name for output in manifest.outputs]
+    if len(set(names)) < len(names):
+        raise BundleError(f"manifest has an output twice: {', '.join(sorted(names))}")
+    check_answers(manifest.stages, given, {output.tensor.name: output.otherwise for output in manifest.outputs})
+    tensors = {spec.tensor.name: spec.tensor for spec in manifest.inputs}
+    tensors |= {output.tensor.name: output.tensor for output in manifest.outputs}
     for stage in manifest.stages:
-        missing = set(stage.inputs) - known
-        if missing:
-            raise BundleError(f"stage {stage.name!r} needs {sorted(missing)}, which nothing before it makes")
-        known |= set(stage.outputs)
-    absent = {output.tensor.name for output in manifest.outputs} - known
-    if absent:
-        raise BundleError(f"outputs {sorted(absent)} are made by no stage")
+        if stage.when is not None and stage.when.edge in tensors:
+            check_index(stage, tensors[stage.when.edge])
+    for output in manifest.outputs:
+        if output.otherwise in tensors:
+            check_stand_in(output, tensors[output.otherwise])
+
+
+def check_index(stage: Stage, tensor: Tensor) -> None:
+    """Raise `BundleError` if a stage's condition is on an element that ``tensor`` does not have."""
+    count = prod(tensor.shape)
+    if stage.when is not None and stage.when.index is not None and stage.when.index >= count:
+        raise BundleError(
+            f"stage {stage.name!r} has a condition on element {stage.when.index} of {tensor.name!r}, "
+            f"which has {count}, counted from 0"
+        )
+
+
+def check_stand_in(output: Output, tensor: Tensor) -> None:
+    """Raise `BundleError` if ``tensor`` cannot stand in for an output: sizes differ in more than dimensions of 1."""
+    if squeezed(tensor.shape) != squeezed(output.tensor.shape):
+        raise BundleError(
+            f"output {output.tensor.name!r} is {list(output.tensor.shape)}, "
+            f"its otherwise {tensor.name!r} is {list(tensor.shape)}: they have to be alike"
+        )
+
+
+def squeezed(shape: tuple[int, ...]) -> tuple[int, ...]:
+    """``shape`` without its dimensions of size 1: tensors that agree in it hold the same values in the same order."""
+    return tuple(size for size in shape if size != 1)
 
 
 def _check_tensor(tensor: Tensor) -> None:
@@ -280,20 +419,47 @@ def _check_tensor(tensor: Tensor) -> None:
         raise BundleError(f"tensor {tensor.name!r} has quantization scale {tensor.quantization.scale}")
 
 
-def _check_input(spec: Input) -> None:
-    if prod(spec.decode.shape) != prod(spec.tensor.shape):
+def _check_sound(decode: Decode) -> None:
+    if not decode.sample_rate:
+        return
+    if len(decode.shape) != 1:
+        raise BundleError(f"a sample with a sample_rate is sound: its shape is [samples], not {list(decode.shape)}")
+    if decode.dtype not in ("float32", "float16", "int16"):
+        raise BundleError(f"a sample with a sample_rate is sound: float32, float16 or int16, not {decode.dtype}")
+
+
+def _check_finite(step: Preprocess) -> None:
+    for name, value in msgspec.structs.asdict(step).items():
+        if not all(isfinite(number) for number in (value if isinstance(value, tuple) else (value,))):
+            raise BundleError(f"a preprocessing step has {name} {value}: it has to be finite")
+
+
+def _check_normalize(step: Normalize, channels: int) -> None:
+    if len(step.mean) not in (1, channels) or len(step.std) not in (1, channels):
         raise BundleError(
-            f"input {spec.tensor.name!r}: a sample {list(spec.decode.shape)} does not fill {list(spec.tensor.shape)}"
+            f"normalize has {len(step.mean)} means and {len(step.std)} deviations for {channels} channels"
         )
-    channels = spec.decode.shape[-1] if spec.decode.shape else 1
-    for step in spec.preprocess:
-        if isinstance(step, Normalize):
-            if len(step.mean) not in (1, channels) or len(step.std) not in (1, channels):
-                raise BundleError(
-                    f"normalize has {len(step.mean)} means and {len(step.std)} deviations for {channels} channels"
-                )
-            if not all(value > 0 for value in step.std):
-                raise BundleError("normalize divides by a standard deviation that is not positive")
+    if not all(value > 0 for value in step.std):
+        raise BundleError("normalize divides by a standard deviation that is not positive")
+
+
+def _check_log_mel(step: LogMel, decode: Decode) -> None:
+    if len(decode.shape) != 1 or decode.sample_rate != step.sample_rate:
+        raise BundleError(
+            f"log_mel takes sound, [samples] at its own sample_rate {step.sample_rate}, "
+            f"not {list(decode.shape)} at sample_rate {decode.sample_rate}"
+        )
+    if step.frame > decode.shape[0]:
+        raise BundleError(f"log_mel has frames of {step.frame} samples, the sound has {decode.shape[0]}")
+    if not step.low_hz < step.top_hz <= step.sample_rate / 2:
+        raise BundleError(
+            f"log_mel has bands from {step.low_hz} to {step.top_hz} Hz: "
+            f"they have to rise, to {step.sample_rate / 2} (half of the sample rate) at most"
+        )
+    if step.bands > step.frame // 2:
+        raise BundleError(f"log_mel has {step.bands} bands, a frame of {step.frame} has {step.frame // 2} frequencies")
+    if step.coefficients > step.bands:
+        raise BundleError(f"log_mel has {step.coefficients} coefficients of {step.bands} bands")
 
 
 def _check_labels(output: Output) -> None:

@@ -17,6 +17,7 @@ from maas_agent.processing.postprocess import postprocessor
 from maas_agent.runtime.graph import Graph
 
 Values = dict[str, NDArray[np.float32]]
+"""Outputs of one sample by name, without those whose stage was skipped."""
 
 
 class Engine:
@@ -66,12 +67,15 @@ class Engine:
         return Answer(request.sequence, request.id, encode(document), latency_ms, None)
 
     def _answer_of(self, values: Values) -> Any:
-        """One sample's answer; with several outputs, one answer for each by name."""
-        answers = {tensor.name: post(values[tensor.name]) for tensor, post in self._outputs}
-        return answers if len(answers) > 1 else next(iter(answers.values()))
+        """One sample's answer; of a bundle with several outputs, one answer for each that there is, by name."""
+        if len(self._outputs) == 1:
+            (tensor, post), *_ = self._outputs
+            return post(values[tensor.name])
+        return {tensor.name: post(values[tensor.name]) for tensor, post in self._outputs if tensor.name in values}
 
     def _response(self, request_id: str, values: list[Values], result: Any) -> Response:
-        # The model's own batch dimension of 1 is replaced by the number of samples.
+        # The model's own batch dimension of 1 is replaced by the number of samples. A tensor of a batch cannot lack
+        # rows: an output that some sample does not have is in the parameters' result only.
         outputs = tuple(
             ResponseOutput(
                 name=tensor.name,
@@ -80,6 +84,7 @@ class Engine:
                 data=[float(value) for row in values for value in row[tensor.name].reshape(-1)],
             )
             for tensor, _ in self._outputs
+            if all(tensor.name in row for row in values)
         )
         names = self._names
         return Response(

@@ -6,6 +6,7 @@ from maas_agent.errors import DecodeError
 from maas_agent.processing.content import Form, form_of
 
 PNG, JPEG = b"\x89PNG\r\n\x1a\n....", b"\xff\xd8\xff\xe0...."
+WAV = b"RIFF\x04\0\0\0WAVE"
 
 
 @pytest.mark.parametrize(
@@ -13,6 +14,9 @@ PNG, JPEG = b"\x89PNG\r\n\x1a\n....", b"\xff\xd8\xff\xe0...."
     [
         (PNG, "image"),
         (JPEG, "image"),
+        (WAV, "audio"),
+        (b"RIFF....AVI ", "raw"),
+        (b"RIFF....WAV", "raw"),
         (b"[1]", "json"),
         (b'{"inputs": []}', "json"),
         (b" \r\n\t [1]", "json"),
@@ -26,7 +30,7 @@ def test_without_any_word_the_bytes_tell(payload: bytes, form: Form) -> None:
     assert form_of(payload, None, None, sample_bytes=64) == form
 
 
-@pytest.mark.parametrize("payload", [PNG, JPEG, b"[1", b"{\x00}", b"[\xff]", b"[" * 100_000])
+@pytest.mark.parametrize("payload", [PNG, JPEG, WAV, b"[1", b"{\x00}", b"[\xff]", b"[" * 100_000])
 def test_bytes_of_the_size_of_a_sample_are_raw_whatever_they_begin_like(payload: bytes) -> None:
     assert form_of(payload, None, None, sample_bytes=len(payload)) == "raw"
 
@@ -37,7 +41,7 @@ def test_bytes_of_the_size_of_a_sample_that_are_json_as_a_whole_are_json(payload
     assert form_of(payload, None, None, sample_bytes=len(payload)) == "json"
 
 
-@pytest.mark.parametrize("configured", ["raw", "json", "image"])
+@pytest.mark.parametrize("configured", ["raw", "json", "image", "audio"])
 @pytest.mark.parametrize("payload", [PNG, b"[1]", b"raw!"])
 def test_the_configuration_goes_before_the_bytes(payload: bytes, configured: Form) -> None:
     assert form_of(payload, None, configured, sample_bytes=4) == configured
@@ -51,6 +55,11 @@ def test_the_configuration_goes_before_the_bytes(payload: bytes, configured: For
         ("text/json", "json"),
         ("image/png", "image"),
         ("image/jpeg", "image"),
+        ("audio/wav", "audio"),
+        ("audio/wave", "audio"),
+        ("audio/x-wav", "audio"),
+        ("audio/vnd.wave", "audio"),
+        ("audio/vnd.wave; codec=1", "audio"),
         ("Application/JSON; charset=utf-8", "json"),
         (" image/png ;q=1", "image"),
     ],
@@ -64,8 +73,8 @@ def test_an_empty_content_type_says_nothing() -> None:
     assert form_of(b"[1]", "", None, sample_bytes=64) == "json"
 
 
-@pytest.mark.parametrize("content_type", ["text/plain", "image/gif", ";", "json", "image/*"])
+@pytest.mark.parametrize("content_type", ["text/plain", "image/gif", ";", "json", "image/*", "audio/mpeg"])
 def test_a_content_type_that_nobody_reads_is_refused_with_those_that_are(content_type: str) -> None:
-    with pytest.raises(DecodeError, match=r"application/json.*image/png") as refused:
+    with pytest.raises(DecodeError, match=r"application/json.*image/png.*audio/wav") as refused:
         form_of(b"[1]", content_type, "raw", sample_bytes=3)
     assert refused.value.code == "unsupported"

@@ -94,7 +94,7 @@ def test_a_raw_float_that_is_not_finite_is_refused(value: float) -> None:
 
 
 def test_an_empty_payload_is_refused_whatever_it_is_said_to_be() -> None:
-    for configured in (None, "raw", "json", "image"):
+    for configured in (None, "raw", "json", "image", "audio"):
         assert code_of(b"", configured=configured) == codes.EMPTY
 
 
@@ -433,7 +433,7 @@ JSON = st.recursive(
 
 
 @pytest.mark.filterwarnings("error")
-@given(st.binary(max_size=200), st.sampled_from(SPECS), st.sampled_from([None, "raw", "json", "image"]))
+@given(st.binary(max_size=200), st.sampled_from(SPECS), st.sampled_from([None, "raw", "json", "image", "audio"]))
 def test_any_bytes_are_decoded_or_refused(payload: bytes, spec: Decode, form: Any) -> None:
     outcome(payload, spec, configured=form)
 

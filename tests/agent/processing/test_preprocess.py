@@ -5,7 +5,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from maas_agent.bundle.manifest import Decode, DType, Input, Normalize, Preprocess, Quantization, Scale, Tensor
+from maas_agent.bundle.manifest import Decode, DType, Input, LogMel, Normalize, Preprocess, Quantization, Scale, Tensor
+from maas_agent.processing.features import log_mel
 from maas_agent.processing.preprocess import preprocessor, quantize
 
 ALL_BYTES = np.arange(256, dtype=np.uint8).reshape(16, 16, 1)
@@ -78,6 +79,33 @@ def test_a_read_only_sample_is_no_trouble() -> None:
     """Raw payloads are decoded without a copy."""
     sample = np.frombuffer(ALL_BYTES.tobytes(), np.uint8).reshape(16, 16, 1)
     assert preprocessor(spec(Scale(2.0), sample="uint8", tensor="float32"))(sample).max() == 510
+
+
+@pytest.mark.parametrize("dtype", ["float32", "int16"])
+def test_sound_becomes_features_then_every_band_is_normalized_by_its_own_values(dtype: DType) -> None:
+    mel = LogMel(sample_rate=8000, frame=64, hop=32, bands=4)
+    mean, std = (-3.0, -2.0, -1.0, 0.0), (1.0, 2.0, 3.0, 4.0)
+    steps = (mel, Normalize(mean, std), Scale(0.5))
+    sound = (np.random.default_rng(1).normal(0, 0.1, 128) * (1 if dtype == "float32" else 1000)).astype(dtype)
+    run = preprocessor(Input(Tensor("x", (1, 3, 4, 1), "float32"), Decode((128,), dtype, sample_rate=8000), steps))
+    expected = (log_mel(mel)(sound.astype(np.float32)) - np.array(mean)) / np.array(std) * 0.5
+    np.testing.assert_allclose(run(sound).reshape(3, 4), expected, rtol=1e-5)
+    assert run(sound).shape == (1, 3, 4, 1) and run(sound).dtype == np.float32
+
+
+def test_features_are_quantized_as_the_tensor_says() -> None:
+    mel = LogMel(sample_rate=8000, frame=64, hop=64, bands=4)
+    tensor = Tensor("x", (1, 2, 4), "int8", Quantization(0.1, 20))
+    run = preprocessor(Input(tensor, Decode((128,), "float32", sample_rate=8000), (mel,)))
+    sound = np.random.default_rng(1).normal(0, 0.1, 128).astype(np.float32)
+    expected = np.clip(np.rint(log_mel(mel)(sound) / np.float32(0.1) + 20), -128, 127)
+    np.testing.assert_array_equal(run(sound)[0], expected)
+
+
+def test_8_bit_samples_of_which_a_step_looks_at_several_have_no_table() -> None:
+    """The table is for what treats all elements alike; per-channel steps are computed."""
+    run = preprocessor(spec(Normalize((0.0, 1.0), (1.0,)), sample="uint8", tensor="float32", channels=2))
+    assert run(np.full((16, 8, 2), 5, np.uint8))[0, 0, 0].tolist() == [5.0, 4.0]
 
 
 def test_rounding_is_half_to_even() -> None:

@@ -1,0 +1,91 @@
+"""A command in a process of its own: a native library that crashes on a model takes that process, not the program.
+
+The parent keeps nothing but the folder for scratch files and the exit code. It is forked before anything large is
+imported, which costs a millisecond.
+"""
+
+import contextlib
+import ctypes
+import mmap
+import os
+import signal
+import sys
+import tempfile
+from collections.abc import Callable
+
+from maas_agent.errors import RuntimeFailure
+
+_BOARD_BYTES = 512
+_PR_SET_PDEATHSIG = 1  # linux/prctl.h
+
+_board: mmap.mmap | None = None
+
+
+def note_step(what: str) -> None:
+    """Remember what begins now, where the parent can read it should this process die of it."""
+    if _board is not None:
+        _board.seek(0)
+        _board.write(what.encode()[: _BOARD_BYTES - 1].ljust(_BOARD_BYTES, b"\0"))
+
+
+def isolated(work: Callable[[], int]) -> int:
+    """Run ``work`` in a child and return its exit code; raises `RuntimeFailure` if a signal ended it.
+
+    Temporary files that the child makes go with it, however it ends. Ctrl-C reaches both: the child answers it.
+    """
+    global _board
+    _board = mmap.mmap(-1, _BOARD_BYTES)
+    with tempfile.TemporaryDirectory(prefix="maas-converter-", ignore_cleanup_errors=True) as scratch:
+        child = os.fork()
+        if child == 0:
+            _become_child(work, scratch)
+        status = _wait(child)
+    if os.WIFSIGNALED(status):
+        raise _failure(signal.Signals(os.WTERMSIG(status)), _read_step())
+    return os.waitstatus_to_exitcode(status)
+
+
+def _become_child(work: Callable[[], int], scratch: str) -> None:
+    code = 70
+    try:
+        _die_with_parent()
+        # Importers are children in turn, and read the variable; this process read it already.
+        os.environ["TMPDIR"] = tempfile.tempdir = scratch
+        code = work()
+        sys.stdout.flush()
+        sys.stderr.flush()
+    finally:
+        # Not sys.exit: what the parent has set up is for the parent to end.
+        os._exit(code)
+
+
+def _die_with_parent() -> None:
+    with contextlib.suppress(OSError, AttributeError):  # no Linux: a killed parent leaves a child that ends by itself
+        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
+
+
+def _wait(child: int) -> int:
+    """The child's status. Ctrl-C is the child's to answer; to end this process is to end both."""
+    interrupt = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    terminate = signal.signal(signal.SIGTERM, lambda *_: os.kill(child, signal.SIGTERM))
+    try:
+        return os.waitpid(child, 0)[1]
+    finally:
+        signal.signal(signal.SIGINT, interrupt)
+        signal.signal(signal.SIGTERM, terminate)
+
+
+def _read_step() -> str:
+    text = _board[:].rstrip(b"\0").decode(errors="replace") if _board is not None else ""
+    return text or "the command"
+
+
+def _failure(by: signal.Signals, step: str) -> RuntimeFailure:
+    if by is signal.SIGKILL:
+        return RuntimeFailure(f"killed while {step}, most likely for want of memory; nothing was written")
+    if by in (signal.SIGTERM, signal.SIGINT):
+        return RuntimeFailure(f"ended by {by.name} while {step}; nothing was written")
+    return RuntimeFailure(
+        f"a native library crashed ({by.name}) while {step}; nothing was written. Another --quantize recipe may avoid "
+        "what it crashed on; float32 changes nothing in the model"
+    )

@@ -1,0 +1,71 @@
+"""The command's process and its parent: real children, really killed."""
+
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+import textwrap
+from pathlib import Path
+
+import pytest
+
+from maas_agent.errors import RuntimeFailure
+from maas_converter.isolation import isolated, note_step
+
+
+def test_the_childs_exit_code_is_the_commands():
+    assert isolated(lambda: 65) == 65
+
+
+def test_a_crash_names_the_signal_and_what_was_being_done():
+    def crash() -> int:
+        note_step("quantizing to int8")
+        os.kill(os.getpid(), signal.SIGSEGV)
+        return 0
+
+    with pytest.raises(RuntimeFailure, match=r"SIGSEGV.*while quantizing to int8; nothing was written"):
+        isolated(crash)
+
+
+def test_want_of_memory_is_named():
+    def killed() -> int:
+        note_step("importing large.keras")
+        os.kill(os.getpid(), signal.SIGKILL)
+        return 0
+
+    with pytest.raises(RuntimeFailure, match=r"killed while importing large\.keras, most likely for want of memory"):
+        isolated(killed)
+
+
+def test_what_a_crashed_child_left_in_temporary_folders_is_removed(tmp_path, monkeypatch):
+    monkeypatch.setenv("TMPDIR", str(tmp_path))
+    monkeypatch.setattr("tempfile.tempdir", None)
+
+    def crash() -> int:
+        (Path(tempfile.mkdtemp()) / "scratch").write_text("left")
+        os.kill(os.getpid(), signal.SIGABRT)
+        return 0
+
+    with pytest.raises(RuntimeFailure, match="SIGABRT"):
+        isolated(crash)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_killing_the_program_ends_the_child_too():
+    program = textwrap.dedent("""
+        import os, signal
+        from maas_converter.isolation import isolated
+        def work():
+            print(os.getpid(), flush=True)
+            signal.pause()
+            return 0
+        isolated(work)
+    """)
+    parent = subprocess.Popen([sys.executable, "-c", program], stdout=subprocess.PIPE, text=True)
+    assert int(parent.stdout.readline()) != parent.pid
+    parent.kill()
+    parent.wait()
+    # The child is the pipe's last writer, and it waits for ever unless it is ended: end of file says that it was.
+    assert parent.stdout.read() == ""
+    parent.stdout.close()
