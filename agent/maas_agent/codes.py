@@ -7,6 +7,7 @@ WRONG_DTYPE = "wrong_dtype"
 NOT_FINITE = "not_finite"
 BAD_JSON = "bad_json"
 BAD_IMAGE = "bad_image"
+BAD_AUDIO = "bad_audio"
 UNSUPPORTED = "unsupported"
 BAD_ID = "bad_id"
 WORKER_DIED = "worker_died"
@@ -20,6 +21,7 @@ MEANING = {
     NOT_FINITE: "a value is NaN or infinite",
     BAD_JSON: "the payload was taken for JSON and is none, or not in a known form",
     BAD_IMAGE: "the image is damaged, truncated or of a kind that is not read",
+    BAD_AUDIO: "the recording is damaged, truncated or of a kind that is not read",
     UNSUPPORTED: "the content type is not one this pipeline reads",
     BAD_ID: "the id in the topic holds more than one level, or is too long",
     WORKER_DIED: "this input was being processed when two workers died",

@@ -9,22 +9,21 @@
     op = "scale"
     scale = 0.0625
 
-The tables are the manifest's own structs (`maas_agent.bundle.manifest`): what is written here is what a device does.
+Sound has a ``sample_rate`` under ``[decode]``, and may have ``op = "log_mel"`` as its first step. The tables are the
+manifest's own structs (`maas_agent.bundle.manifest`): what is written here is what a device does.
 """
 
 import tomllib
-from math import prod
 from pathlib import Path
 from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 import msgspec
-import numpy as np
 
-from maas_agent.bundle.manifest import Decode, DType, Input, Normalize, Preprocess, Scale, Tensor
+from maas_agent.bundle.manifest import Decode, DType, Input, LogMel, Normalize, Preprocess, Scale, Tensor, check_input
 from maas_agent.errors import DataError, NoInputError
-from maas_converter.data import Dataset
+from maas_converter.data.dataset import Dataset, Files
 
-_STEPS: dict[str, type[msgspec.Struct]] = {"scale": Scale, "normalize": Normalize}
+_STEPS: dict[str, type[msgspec.Struct]] = {"scale": Scale, "normalize": Normalize, "log_mel": LogMel}
 
 
 class Processing(msgspec.Struct, frozen=True):
@@ -60,31 +59,31 @@ def input_of(tensor: Tensor, processing: Processing, data: list[Dataset]) -> Inp
     """The bundle's input: ``tensor`` is the model's, ``data`` what it is calibrated and evaluated with.
 
     Without a decode table a sample has the model's shape without the batch, and the first data set's type: uint8 if
-    it is stored so, else float32; a model that takes integers gets samples of its own type. Raises `DataError` if
-    a sample does not fill the tensor.
+    it is stored so or pictures, else float32; a model that takes integers which stand for nothing else (tokens) gets
+    samples of its own type. Sound has to have a decode table.
+
+    Raises `DataError` if a sample does not fill the tensor or a step does not fit.
     """
-    decode = processing.decode or Decode(shape=tensor.shape[1:], dtype=_sample_dtype(tensor, data))
-    if prod(decode.shape) != prod(tensor.shape):
-        raise DataError(f"a sample {list(decode.shape)} does not fill the model's input {list(tensor.shape)}")
-    channels = decode.shape[-1] if decode.shape else 1
-    for step in processing.preprocess:
-        if isinstance(step, Normalize):
-            _check_normalize(step, channels)
-    return Input(tensor=tensor, decode=decode, preprocess=processing.preprocess)
+    decode = processing.decode or _decode_of(tensor, processing, data)
+    spec = Input(tensor=tensor, decode=decode, preprocess=processing.preprocess)
+    check_input(spec)
+    return spec
+
+
+def _decode_of(tensor: Tensor, processing: Processing, data: list[Dataset]) -> Decode:
+    sound = [one.path for one in data if isinstance(one.source, Files) and one.source.form == "audio"]
+    if sound or any(isinstance(step, LogMel) for step in processing.preprocess):
+        raise DataError(
+            f"{sound[0] if sound else 'log_mel'} is sound: give --preprocess FILE with a table "
+            '[decode] that has shape = [SAMPLES], dtype = "float32" and sample_rate = HZ'
+        )
+    return Decode(shape=tensor.shape[1:], dtype=_sample_dtype(tensor, data))
 
 
 def _sample_dtype(tensor: Tensor, data: list[Dataset]) -> DType:
-    if not tensor.dtype.startswith("float"):
+    if not tensor.dtype.startswith("float") and tensor.quantization is None:
         return tensor.dtype
-    return "uint8" if data and data[0].x.dtype == np.uint8 else "float32"
-
-
-def _check_normalize(step: Normalize, channels: int) -> None:
-    for name, values in (("mean", step.mean), ("std", step.std)):
-        if len(values) not in (1, channels):
-            raise DataError(f"normalize: {name} has {len(values)} values for {channels} channels")
-    if min(step.std) <= 0:
-        raise DataError(f"normalize: std holds {min(step.std)}, it has to be positive")
+    return data[0].sample_dtype if data else "float32"
 
 
 def _check_step(path: Path, step: Any) -> None:

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from maas_agent.bundle.manifest import Decode, Normalize, Scale, Tensor
+from maas_agent.bundle.manifest import Decode, LogMel, Normalize, Quantization, Scale, Tensor
 from maas_agent.errors import DataError, NoInputError
 from maas_converter.samples import Processing, input_of, read_processing
 
@@ -13,8 +13,19 @@ BAD = {
     "unknown key": ('[decode]\nshape=[1]\ndtype="uint8"\ncolour="gray"\n', "'colour': choose from shape, dtype, color"),
     "unknown word": ('[decode]\nshape=[1]\ndtype="uint8"\ncolor="grey"\n', "'grey': choose one of gray, rgb"),
     "unknown dtype": ('[decode]\nshape=[1]\ndtype="byte"\n', "'byte': choose one of float32"),
-    "unknown step": ('[[preprocess]]\nop="blur"\n', "'blur': choose one of scale, normalize"),
-    "step without op": ("[[preprocess]]\nscale=1.0\n", "choose one of scale, normalize"),
+    "unknown step": ('[[preprocess]]\nop="blur"\n', "'blur': choose one of scale, normalize, log_mel"),
+    "step without op": ("[[preprocess]]\nscale=1.0\n", "choose one of scale, normalize, log_mel"),
+    "unknown key of log_mel": (
+        '[[preprocess]]\nop="log_mel"\nrate=8000\n',
+        "log_mel has no key 'rate': choose from sample_rate, frame, hop, bands, low_hz, high_hz, floor, coefficients",
+    ),
+    "log_mel without a hop": ('[[preprocess]]\nop="log_mel"\nsample_rate=8000\nframe=256\n', "hop"),
+    "frames of nothing": ('[[preprocess]]\nop="log_mel"\nsample_rate=8000\nframe=0\nhop=1\n', "frame"),
+    "a floor of 0": (
+        '[[preprocess]]\nop="log_mel"\nsample_rate=8000\nframe=256\nhop=1\nfloor=0.0\n',
+        "floor",
+    ),
+    "a rate below 0": ('[decode]\nshape=[8]\ndtype="float32"\nsample_rate=-1\n', "sample_rate"),
     "unknown key of a step": (
         '[[preprocess]]\nop="scale"\nscale=1.0\nfactor=2\n',
         "'factor': choose from scale, offset",
@@ -66,9 +77,83 @@ def test_a_normalization_that_does_not_fit_the_channels_is_refused(step):
 
 
 def test_the_samples_type_is_that_of_the_data(tmp_path):
-    from maas_converter.data import load
+    from maas_converter.data.formats import load
 
     for dtype, expected in ((np.uint8, "uint8"), (np.float64, "float32"), (np.int64, "float32")):
         np.savez(tmp_path / "d.npz", x=np.zeros((3, 4), dtype))
         spec = input_of(Tensor("x", (1, 4), "float32"), Processing(), [load(tmp_path / "d.npz")])
         assert spec.decode.dtype == expected
+
+
+def test_numbers_that_stand_for_real_ones_get_real_samples(tmp_path):
+    """A model that is quantized already is fed as its float model was; tokens stand for nothing but themselves."""
+    from maas_converter.data.formats import load
+
+    np.savez(tmp_path / "pictures.npz", x=np.zeros((3, 4), np.uint8))
+    pictures = [load(tmp_path / "pictures.npz")]
+    quantized = Tensor("x", (1, 4), "int8", Quantization(1.0, -128))
+    assert input_of(quantized, Processing(), pictures).decode.dtype == "uint8"
+    assert input_of(quantized, Processing(), []).decode.dtype == "float32"
+    assert input_of(Tensor("x", (1, 4), "int8"), Processing(), pictures).decode.dtype == "int8"
+
+
+SOUND = """
+[decode]
+shape = [8000]
+dtype = "float32"
+sample_rate = 8000
+
+[[preprocess]]
+op = "log_mel"
+sample_rate = 8000
+frame = 256
+hop = 128
+bands = 32
+low_hz = 100
+high_hz = 3800.0
+floor = 1e-5
+coefficients = 13
+
+[[preprocess]]
+op = "normalize"
+mean = [-8.0]
+std = [4.0]
+"""
+
+
+@pytest.fixture
+def sound(tmp_path):
+    path = tmp_path / "sound.toml"
+    path.write_text(SOUND)
+    return read_processing(path)
+
+
+def test_sound_becomes_features_that_fill_the_input(sound):
+    assert sound.preprocess[0] == LogMel(8000, 256, 128, 32, 100.0, 3800.0, 1e-5, 13)
+    spec = input_of(Tensor("x", (1, 61, 13, 1), "float32"), sound, [])
+    assert spec.decode == Decode((8000,), "float32", sample_rate=8000)
+
+
+def test_features_that_do_not_fill_it_are_refused(sound):
+    with pytest.raises(DataError, match=r"\[61, 13\] after log_mel, does not fill the model's input \[1, 49, 40\]"):
+        input_of(Tensor("x", (1, 49, 40), "float32"), sound, [])
+
+
+def test_sound_needs_a_decode_table(sound, tmp_path):
+    from maas_converter.data.formats import load
+
+    with pytest.raises(DataError, match=r"log_mel is sound: .*\[decode\].*sample_rate = HZ"):
+        input_of(Tensor("x", (1, 61, 13), "float32"), Processing(preprocess=sound.preprocess), [])
+    (tmp_path / "takes").mkdir()
+    (tmp_path / "takes" / "1.wav").write_bytes(b"not looked into yet")
+    with pytest.raises(DataError, match=r"takes is sound: .*sample_rate = HZ"):
+        input_of(Tensor("x", (1, 8000), "float32"), Processing(), [load(tmp_path / "takes")])
+
+
+def test_pictures_are_samples_of_8_bits(tmp_path):
+    from maas_converter.data.formats import load
+
+    (tmp_path / "set").mkdir()
+    (tmp_path / "set" / "1.png").write_bytes(b"not looked into yet")
+    spec = input_of(Tensor("x", (1, 4, 4, 3), "float32"), Processing(), [load(tmp_path / "set")])
+    assert spec.decode == Decode((4, 4, 3), "uint8")

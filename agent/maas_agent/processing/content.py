@@ -7,7 +7,7 @@ import msgspec
 from maas_agent import codes
 from maas_agent.errors import DecodeError
 
-Form = Literal["raw", "json", "image"]
+Form = Literal["raw", "json", "image", "audio"]
 
 _BY_CONTENT_TYPE: dict[str, Form] = {
     "application/octet-stream": "raw",
@@ -15,6 +15,10 @@ _BY_CONTENT_TYPE: dict[str, Form] = {
     "text/json": "json",
     "image/png": "image",
     "image/jpeg": "image",
+    "audio/wav": "audio",
+    "audio/wave": "audio",
+    "audio/x-wav": "audio",
+    "audio/vnd.wave": "audio",
 }
 _PNG = b"\x89PNG\r\n\x1a\n"
 _JPEG = b"\xff\xd8\xff"
@@ -24,8 +28,8 @@ def form_of(payload: bytes, content_type: str | None, configured: Form | None, s
     """Tell how ``payload`` is to be read.
 
     ``sample_bytes`` is the size of one raw sample: bytes of exactly that size are raw even when they happen to begin
-    like an image, unless the whole of them is JSON: ``[1, 2, 3.25]`` has the size of three float32. Raises
-    `DecodeError` (``unsupported``) for a content type nobody reads.
+    like an image or a recording, unless the whole of them is JSON: ``[1, 2, 3.25]`` has the size of three float32.
+    Raises `DecodeError` (``unsupported``) for a content type nobody reads.
     """
     if content_type:
         essence = content_type.partition(";")[0].strip().lower()
@@ -39,6 +43,8 @@ def form_of(payload: bytes, content_type: str | None, configured: Form | None, s
         return "json" if begins_as_json and _is_json(payload) else "raw"
     if payload.startswith((_PNG, _JPEG)):
         return "image"
+    if payload[:4] == b"RIFF" and payload[8:12] == b"WAVE":
+        return "audio"
     return "json" if begins_as_json else "raw"
 
 

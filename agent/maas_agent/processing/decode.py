@@ -1,4 +1,4 @@
-"""Payloads to samples: raw tensor bytes, JSON, PNG and JPEG; one sample or a batch of them.
+"""Payloads to samples: raw tensor bytes, JSON, PNG, JPEG and WAV; one sample or a batch of them.
 
 Untrusted bytes end here: every bound is checked before memory is taken, and whatever is wrong becomes a
 `DecodeError` with a code.
@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from maas_agent import codes
 from maas_agent.bundle.manifest import Decode
 from maas_agent.errors import DecodeError
+from maas_agent.processing import audio
 from maas_agent.processing.content import Form, form_of
 from maas_agent.processing.inference import Request, numbers, request_tensor
 
@@ -58,6 +59,8 @@ def decode(
         return _raw(data, spec)
     if form == "json":
         return _json(data, spec)
+    if form == "audio":
+        return Decoded(samples=audio.sample_of(data, spec)[np.newaxis], batched=False)
     return Decoded(samples=_image(data, spec)[np.newaxis], batched=False)
 
 

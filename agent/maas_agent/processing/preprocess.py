@@ -6,7 +6,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from maas_agent.bundle.manifest import Input, Normalize, Preprocess, Quantization, Scale
+from maas_agent.bundle.manifest import Input, LogMel, Normalize, Preprocess, Quantization, Scale
+from maas_agent.processing.features import log_mel
 
 Array = NDArray[Any]
 Step = Callable[[Array], Array]
@@ -19,10 +20,11 @@ def preprocessor(spec: Input) -> Step:
     entries, computed once by the very same steps: the result is the same to the bit, several times faster.
     """
     shape = spec.tensor.shape
+    chain = _chain(spec)
     if spec.decode.dtype == "uint8" and all(_elementwise(step) for step in spec.preprocess):
-        table = _apply(np.arange(256, dtype=np.uint8), spec)
+        table = chain(np.arange(256, dtype=np.uint8))
         return lambda sample: table.take(sample).reshape(shape)
-    return lambda sample: _apply(sample, spec).reshape(shape)
+    return lambda sample: chain(sample).reshape(shape)
 
 
 def quantize(values: Array, quantization: Quantization | None, dtype: str) -> Array:
@@ -39,23 +41,40 @@ def quantize(values: Array, quantization: Quantization | None, dtype: str) -> Ar
     return stored
 
 
-def _apply(sample: Array, spec: Input) -> Array:
-    if not spec.preprocess and spec.tensor.quantization is None:
-        return sample.astype(spec.tensor.dtype, copy=False)
-    values: Array = sample.astype(np.float32)
-    for step in spec.preprocess:
-        values = _step(values, step)
-    return quantize(values, spec.tensor.quantization, spec.tensor.dtype)
+def _chain(spec: Input) -> Step:
+    """All steps, what they need computed once, and the quantization of the tensor; shapes are the steps' own."""
+    tensor = spec.tensor
+    if not spec.preprocess and tensor.quantization is None:
+        return lambda sample: sample.astype(tensor.dtype, copy=False)
+    steps = [_step(step) for step in spec.preprocess]
+
+    def chain(sample: Array) -> Array:
+        values: Array = sample.astype(np.float32)
+        for step in steps:
+            values = step(values)
+        return quantize(values, tensor.quantization, tensor.dtype)
+
+    return chain
 
 
-def _step(values: Array, step: Preprocess) -> Array:
+def _step(step: Preprocess) -> Step:
     match step:
-        case Scale(scale=scale, offset=offset):
-            result: Array = values * np.float32(scale) + np.float32(offset)
-        case Normalize(mean=mean, std=std):
-            result = (values - np.asarray(mean, np.float32)) / np.asarray(std, np.float32)
-    return result
+        case Scale():
+            scale, offset = np.float32(step.scale), np.float32(step.offset)
+            return lambda values: values * scale + offset
+        case Normalize():
+            mean, std = np.asarray(step.mean, np.float32), np.asarray(step.std, np.float32)
+            return lambda values: (values - mean) / std
+        case LogMel():
+            return log_mel(step)
 
 
 def _elementwise(step: Preprocess) -> bool:
-    return isinstance(step, Scale) or (len(step.mean) == 1 and len(step.std) == 1)
+    """Whether a step does the same to every element, wherever it stands."""
+    match step:
+        case Scale():
+            return True
+        case Normalize():
+            return len(step.mean) == 1 and len(step.std) == 1
+        case LogMel():
+            return False
