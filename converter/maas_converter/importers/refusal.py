@@ -1,13 +1,16 @@
-"""How an importer says no: one marked line on standard error, and an exit code.
+"""How an importer speaks: one marked line on standard error a sentence, and an exit code.
 
 `maas_converter.importers.process` reads both. Whatever else a framework writes is noise, unless it is all there is.
 """
 
 import os
 import sys
-from typing import NoReturn
+from typing import ClassVar, NoReturn
+
+from maas_agent.errors import DataError
 
 MARK = "maas-import: "
+NOTE = "maas-import-note: "
 
 QUIET = {
     "TF_CPP_MIN_LOG_LEVEL": "3",
@@ -20,9 +23,30 @@ QUIET = {
 """Environment of every importer."""
 
 
+class Passed(DataError):  # noqa: N818 - nothing is wrong yet
+    """This importer cannot read or convert the model; the next rung of the ladder may."""
+
+    exit_code: ClassVar[int] = 75
+
+
 def refuse(exit_code: int, sentence: str) -> NoReturn:
     """End this process with a sentence for a person."""
-    sys.stderr.write(f"\n{MARK}{' '.join(sentence.split())}\n")
-    sys.stderr.flush()
+    _say(MARK, sentence)
     # Not sys.exit: frameworks may hang in their own clean-up, and nothing here is worth one.
     os._exit(exit_code)
+
+
+def note(sentence: str) -> None:
+    """Tell what was decided without being asked; it reaches the user if the import succeeds."""
+    _say(NOTE, sentence)
+
+
+def first_sentence(error: BaseException | str) -> str:
+    """The first line of what a framework says, at most 300 characters."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return (lines[0] if lines else "no reason given")[:300]
+
+
+def _say(mark: str, sentence: str) -> None:
+    sys.stderr.write(f"\n{mark}{' '.join(sentence.split())}\n")
+    sys.stderr.flush()

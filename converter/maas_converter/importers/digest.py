@@ -1,0 +1,38 @@
+"""What identifies a source model in a bundle's lineage."""
+
+import hashlib
+from pathlib import Path
+
+from maas_agent.errors import DataError, NoInputError
+
+
+def digest_of(source: Path) -> str:
+    """SHA-256, in hexadecimal, of a file, or of a folder with everything in it; raises `NoInputError` or `DataError`.
+
+    A folder's is that of the text ``sha256sum`` prints for its files: one line ``<digest>  <path>`` a file, paths
+    relative to the folder and with ``/``, in the order of their bytes. So ``(cd FOLDER && find * -type f | LC_ALL=C sort
+    | xargs sha256sum | sha256sum)`` prints the same.
+    """
+    if not source.is_dir():
+        return _of_file(source)
+    lines = [f"{_of_file(source / path)}  {path}\n".encode() for path in _files(source)]
+    return hashlib.sha256(b"".join(lines)).hexdigest()
+
+
+def _files(folder: Path) -> list[str]:
+    """Paths of all files below ``folder``. Links to files are followed, links to folders refused: they may be loops."""
+    found = []
+    for path in folder.rglob("*"):
+        if path.is_symlink() and path.is_dir():
+            raise DataError(f"{path} is a link to a folder: copy the model with its files, such as by cp -rL")
+        if path.is_symlink() or path.is_file():
+            found.append(path.relative_to(folder).as_posix())
+    return sorted(found, key=str.encode)
+
+
+def _of_file(path: Path) -> str:
+    try:
+        with path.open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+    except OSError as error:
+        raise NoInputError(f"cannot read {path}: {error.strerror}") from None

@@ -1,0 +1,58 @@
+"""The rule for a model's input: one tensor, one sample at a time, every size fixed."""
+
+from collections.abc import Sequence
+
+from maas_agent.errors import DataError
+
+Shape = Sequence[int | None]
+
+
+def only_input(names: Sequence[str]) -> None:
+    """Raise `DataError` unless there is exactly one input."""
+    if not names:
+        raise DataError("its input has no shape: build the model (give it a keras.Input) before saving it")
+    if len(names) != 1:
+        raise DataError(f"it has {len(names)} inputs ({', '.join(names)}), a bundle has one")
+
+
+def fixed_shape(shape: Shape | None, wanted: tuple[int, ...] | None) -> tuple[int, ...]:
+    """The model's input shape for one sample, batch of 1 included.
+
+    ``shape`` is the model's, batch first, ``None`` or -1 for an open size; without it the rank is open too.
+    ``wanted`` is what the user gave, without the batch. Raises `DataError` if a size stays open or they disagree.
+    """
+    if wanted is not None and any(size < 1 for size in wanted):
+        raise DataError(f"--input-shape {_joined(wanted)}: every size is 1 or more")
+    if shape is None:
+        if wanted is None:
+            raise DataError("its input has no shape at all: give every size but the batch with --input-shape H,W,C")
+        return (1, *wanted)
+    if not shape:
+        raise DataError("its input is a single number without a batch: save it with an input of shape (batch, …)")
+    sizes = [None if size in (None, -1) else size for size in shape[1:]]
+    if wanted is not None:
+        _check_agreement(sizes, wanted)
+        return (1, *wanted)
+    if None in sizes:
+        example = _joined([size or 96 for size in sizes])
+        raise DataError(
+            f"its input {_told(sizes)} has open sizes: give every size but the batch with --input-shape, "
+            f"such as --input-shape {example}"
+        )
+    return (1, *(size for size in sizes if size is not None))
+
+
+def _check_agreement(sizes: Shape, wanted: tuple[int, ...]) -> None:
+    if len(sizes) != len(wanted) or any(size not in (None, asked) for size, asked in zip(sizes, wanted, strict=True)):
+        raise DataError(
+            f"--input-shape {_joined(wanted)} does not fit its input, which is {_told(sizes)} ('any' is open, "
+            "the batch is left out)"
+        )
+
+
+def _told(sizes: Shape) -> str:
+    return f"({', '.join('any' if size is None else str(size) for size in sizes)})"
+
+
+def _joined(sizes: Sequence[int | None]) -> str:
+    return ",".join(str(size) for size in sizes)

@@ -1,0 +1,63 @@
+"""What Keras 3 and tf-keras have in common: a file under a name they take, and a loaded model with a fixed input."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any, NoReturn
+
+import msgspec
+
+from maas_agent.errors import DataError
+from maas_converter.importers.configuration import is_hdf5
+from maas_converter.importers.inputs import fixed_shape, only_input
+from maas_converter.importers.refusal import Passed, first_sentence
+from maas_converter.importers.task import Importing
+from maas_converter.importers.unroll import unroll
+
+
+class FixedInput(msgspec.Struct, frozen=True):
+    """The model's only input, for a batch of 1."""
+
+    name: str
+    shape: tuple[int, ...]
+    dtype: Any
+
+
+@contextmanager
+def named(source: Path) -> Iterator[Path]:
+    """``source`` under a name that ends as Keras wants: it goes by the suffix, not by the contents."""
+    with source.open("rb") as file:
+        suffix = ".h5" if is_hdf5(file.read(8)) else ".keras"
+    with TemporaryDirectory(prefix="maas-keras-") as folder:
+        link = Path(folder) / f"model{suffix}"
+        link.symlink_to(source)
+        yield link
+
+
+def cannot_load(library: str, error: Exception) -> NoReturn:
+    """Raise `Passed` or `DataError` for whatever Keras raised on a damaged or foreign file."""
+    text = str(error)
+    if "Lambda" in text or "lambda" in text or "unsafe" in text:
+        raise DataError(
+            f"it holds Python code, which is not run without --trust (Lambda): {first_sentence(text)}"
+        ) from None
+    if "Could not locate" in text or "Unknown layer" in text:
+        raise Passed(f"it needs a class of your own, which is not in the file: {_plain(text)}") from None
+    raise Passed(f"{library} cannot load it, it is damaged or of another version: {_plain(text)}") from None
+
+
+def prepared(library: Any, model: Any, options: Importing) -> FixedInput:
+    """The input to trace ``model`` with; raises `DataError` if it has not one input or its sizes stay open."""
+    if options.unroll:
+        unroll(library, model)
+    inputs = getattr(model, "inputs", None) or []
+    names = list(getattr(model, "input_names", None) or [tensor.name for tensor in inputs])
+    only_input(names)
+    return FixedInput(names[0], fixed_shape(tuple(inputs[0].shape), options.input_shape), inputs[0].dtype)
+
+
+def _plain(text: str) -> str:
+    """The line of Keras' words that says why: it may come last, after the whole configuration of a layer."""
+    marker = "Exception encountered: "
+    return first_sentence(text.partition(marker)[2] if marker in text else text)

@@ -1,0 +1,69 @@
+"""Keras files that only TensorFlow 1's Keras reads, to float32 TFLite. A program, see `maas_converter.importers.task`.
+
+The last rung of the ladder: layers are those of TensorFlow 1, in a graph and a session, as the file was written.
+"""
+
+import os
+from typing import Any
+
+from maas_agent.errors import UnavailableError
+from maas_converter.importers.configuration import refuse_code
+from maas_converter.importers.conversion import to_tflite
+from maas_converter.importers.graphs import freeze, take_one_sample
+from maas_converter.importers.keras_model import FixedInput, cannot_load, named, prepared
+from maas_converter.importers.refusal import Passed, first_sentence
+from maas_converter.importers.task import Task, run
+
+
+def convert(task: Task) -> bytes:
+    """Load ``task.source`` and convert it; raises a `MaasError`."""
+    refuse_code(task.source, trust=task.options.trust)
+    tensorflow = _library()
+    v1 = tensorflow.compat.v1
+    with v1.Session(graph=tensorflow.Graph()) as session:
+        v1.keras.backend.set_session(session)
+        v1.keras.backend.set_learning_phase(0)  # traced once, as it is used
+        model = _load(tensorflow, task)
+        taken = prepared(v1.keras, model, task.options)
+        tensor = model.inputs[0].name
+        outputs = {out.op.name: out.name for out in model.outputs}
+        graph = freeze(tensorflow, session, outputs)
+    return _converted(tensorflow, graph, taken, tensor, list(outputs.values()))
+
+
+def _library() -> Any:
+    os.environ["TF_USE_LEGACY_KERAS"] = "1"  # without it tf.compat.v1.keras is Keras 3
+    try:
+        import tensorflow
+        import tf_keras  # noqa: F401 - what tf.compat.v1.keras becomes
+    except ImportError as error:
+        raise UnavailableError(f"tf-keras cannot be imported ({error}): pip install 'maas-edge[converter]'") from None
+    tensorflow.compat.v1.disable_v2_behavior()
+    tensorflow.compat.v1.enable_control_flow_v2()  # TFLite has a WHILE, not TensorFlow 1's Enter and Exit
+    return tensorflow
+
+
+def _load(tensorflow: Any, task: Task) -> Any:
+    with named(task.source) as path:
+        try:
+            return tensorflow.compat.v1.keras.models.load_model(str(path), compile=False)
+        except Exception as error:  # Keras raises whatever a damaged or foreign file makes it raise
+            cannot_load("tf.compat.v1.keras", error)
+
+
+def _converted(tensorflow: Any, graph: Any, taken: FixedInput, tensor: str, outputs: list[str]) -> bytes:
+    v1 = tensorflow.compat.v1
+    take_one_sample(tensorflow, graph)
+    with v1.Session(graph=tensorflow.Graph()) as session:
+        batch = v1.placeholder(taken.dtype, taken.shape, name=taken.name)
+        try:
+            made = v1.graph_util.import_graph_def(graph, {tensor: batch}, outputs, name="model")
+        except Exception as error:  # a shape that does not suit an op
+            raise Passed(
+                f"it cannot be run on an input of shape {list(taken.shape)}: {first_sentence(error)}"
+            ) from None
+        return to_tflite(tensorflow, lambda: v1.lite.TFLiteConverter.from_session(session, [batch], made))
+
+
+if __name__ == "__main__":
+    run(convert)

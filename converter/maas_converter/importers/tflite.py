@@ -1,0 +1,81 @@
+"""The last step of every import, and the only one of a ``.tflite`` file. A program, see `maas_converter.importers.task`.
+
+Whatever the source was, what is handed on has a batch of 1, fixed shapes, a SignatureDef, no op that LiteRT lacks, and
+ran once. TensorFlow is not needed.
+"""
+
+import tempfile
+from pathlib import Path
+
+import numpy as np
+
+from maas_agent.errors import DataError, RuntimeFailure
+from maas_agent.runtime.selection import accelerator
+from maas_converter.importers.inputs import fixed_shape, only_input
+from maas_converter.importers.task import Importing, Task, run
+from maas_converter.tflite.contents import Contents, TensorFacts, contents_of
+from maas_converter.tflite.signature import fixed_batch, with_signature
+
+_STATE = {"VAR_HANDLE", "READ_VARIABLE", "ASSIGN_VARIABLE"}
+
+
+def convert(task: Task) -> bytes:
+    """Check ``task.source`` and make it complete; raises a `MaasError`."""
+    data = fixed_batch(with_signature(task.source.read_bytes()))
+    check(contents_of(data), task.options)
+    _run_once(data)
+    return data
+
+
+def check(contents: Contents, options: Importing) -> None:
+    """Raise `DataError` unless a bundle can hold a model with these contents."""
+    if contents.custom_ops:
+        raise DataError(
+            f"it has ops that LiteRT has not: {', '.join(contents.custom_ops)} ('Flex' ops are TensorFlow's own); "
+            "replace the layers that use them and convert it again"
+        )
+    if len(contents.signatures) != 1:
+        raise DataError(
+            f"it has {len(contents.signatures)} signatures ({', '.join(contents.signatures)}), a bundle has one"
+        )
+    if not options.several_inputs:
+        only_input([tensor.name for tensor in contents.inputs])
+    for tensor in contents.inputs:
+        _check_shape(tensor, options.input_shape)
+    for tensor in contents.outputs:
+        if -1 in tensor.shape:
+            raise DataError(
+                f"its output {tensor.name!r} has open sizes, {list(tensor.shape)}: a device needs fixed ones"
+            )
+    kept = sorted({op.name for op in contents.ops} & _STATE)
+    if kept:
+        raise DataError(
+            f"it remembers earlier samples ({', '.join(kept)}; a stateful layer): a device must give the same answer to "
+            "the same sample"
+        )
+
+
+def _check_shape(tensor: TensorFacts, wanted: tuple[int, ...] | None) -> None:
+    if -1 in tensor.shape:
+        raise DataError(
+            f"its input {tensor.name!r} has open sizes, {list(tensor.shape)}, which cannot be fixed in a .tflite file: "
+            "convert the model it was made of, with --input-shape"
+        )
+    if wanted is not None:
+        fixed_shape(tensor.shape, wanted)
+
+
+def _run_once(data: bytes) -> None:
+    """Run it on zeros: what LiteRT cannot load or run ends here, and a crash of it in this process."""
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "model.tflite"
+        path.write_bytes(data)
+        try:
+            model = accelerator("cpu").load(path, 1)
+            model.run([np.zeros(tensor.shape, tensor.dtype) for tensor in model.inputs])
+        except RuntimeFailure as error:
+            raise RuntimeFailure(f"LiteRT cannot run it: {error}") from None
+
+
+if __name__ == "__main__":
+    run(convert)
