@@ -1,0 +1,54 @@
+"""The last word on a candidate: samples that nothing was run on before, and a second timing where time decided."""
+
+from maas_agent.errors import DataError
+from maas_converter.quantize.search import choice, wording
+from maas_converter.quantize.search.bench import Bench
+from maas_converter.quantize.search.found import Candidate, HeldOut, Limits
+from maas_converter.quantize.search.lab import Lab
+from maas_converter.quantize.search.plan import INT8
+
+_LOOKS = 3
+"""How many candidates the held-out part may judge; with each it is a little less unseen."""
+
+
+def confirmed(
+    lab: Lab, bench: Bench, candidates: tuple[Candidate, ...], limits: Limits
+) -> tuple[Candidate, bytes, HeldOut]:
+    """The first of the ranking that holds, its file and what it lost; raises `DataError` if none does."""
+    ranking = choice.ranking(candidates, limits)
+    if not ranking:
+        raise DataError(wording.refusal(candidates, limits))
+    failed: list[str] = []
+    looks = 0
+    for candidate in ranking:
+        late = _late(lab, candidate, limits) or _slower(lab, candidate, ranking, candidates, limits)
+        if late:
+            failed.append(late)
+            continue
+        tflite, looks = bench.build(candidate.plan), looks + 1
+        loss = lab.loss_on_held_out(tflite)
+        if loss.points <= limits.max_drop:
+            return candidate, tflite, HeldOut(lab.held_out, loss.points, loss.interval, looks)
+        failed.append(wording.fell(candidate, loss, lab.held_out))
+        if looks == _LOOKS:
+            break
+    raise DataError(wording.unconfirmed(failed, limits))
+
+
+def _late(lab: Lab, candidate: Candidate, limits: Limits) -> str:
+    """Why a second timing rejects it: over the latency budget."""
+    if limits.max_latency is None:
+        return ""
+    ((p50, _),) = lab.time_now([candidate.plan])
+    return f"{candidate.title} took {p50:.3f} ms when it was timed again" if p50 > limits.max_latency else ""
+
+
+def _slower(
+    lab: Lab, candidate: Candidate, ranking: list[Candidate], candidates: tuple[Candidate, ...], limits: Limits
+) -> str:
+    """Why a second timing rejects the first of a ranking by speed: slower than an int8 model that would do as well."""
+    stands_in = candidate == ranking[0] and candidate.plan != INT8 and INT8 in [other.plan for other in ranking]
+    if choice.tight(candidates, limits) or not stands_in:
+        return ""
+    ((_, ratio),) = lab.time_now([candidate.plan])
+    return f"{candidate.title} took {ratio:.2f} times as long as int8" if ratio > choice.SLOWER else ""

@@ -1,0 +1,90 @@
+"""``--quantize auto``: the best model within the budgets, found on one part of the data and judged on another.
+
+`search.explore` finds what is worth judging, from the sensitivity of single ops to combinations; `search.choice` says
+which one is returned; and a part of the data that neither has seen has the last word.
+"""
+
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from maas_agent.bundle.manifest import Input
+from maas_converter.console import Progress
+from maas_converter.extras import require
+from maas_converter.quantize.search import choice, wording
+from maas_converter.quantize.search.bench import Bench, Runner
+from maas_converter.quantize.search.confirmation import confirmed
+from maas_converter.quantize.search.explore import Model, explore
+from maas_converter.quantize.search.feeding import can_round
+from maas_converter.quantize.search.found import Candidate, Found, Limits
+from maas_converter.quantize.search.journal import Journal, digest_of
+from maas_converter.quantize.search.judge import Answers, judge_of
+from maas_converter.quantize.search.lab import Evaluation, Lab
+from maas_converter.quantize.search.layers import layers_of, precision_of
+from maas_converter.quantize.search.parts import split
+from maas_converter.quantize.search.plan import INT8, Plan
+from maas_converter.tflite.contents import contents_of
+
+Samples = NDArray[np.generic]
+
+
+def search(
+    float32: bytes,
+    spec: Input,
+    calibration: Samples,
+    evaluation: Samples,
+    y: NDArray[np.int64] | None,
+    limits: Limits,
+    folder: Path,
+    journal: Path,
+    progress: Progress,
+    seed: int = 1,
+) -> Found:
+    """The best model within ``limits``; ``calibration`` and ``evaluation`` (N, …sample) are decoded samples.
+
+    ``y`` (N,) are the evaluation's classes, if there are any. ``folder`` takes scratch files, ``journal`` what a later
+    search with the same inputs can go on from. Raises `UsageError` for impossible budgets, `DataError` if nothing
+    meets them or there are too few samples, `UnavailableError` if the journal cannot be kept.
+    """
+    limits.check()
+    require("convert --quantize auto", "litert_quantizer")
+    parts = split(len(evaluation), y, seed)
+    # (1) What all candidates share: ranges, the float model's own answers, what is known already.
+    progress.step("calibrating")
+    layers = layers_of(contents_of(float32))
+    bench = Bench(float32, layers, spec, calibration, folder)
+    answers = _tracked_answers(bench.runner(float32), evaluation, progress)
+    data = Evaluation(evaluation, answers, judge_of(answers, y), parts)
+    notebook = Journal(journal, digest_of(float32, spec, (calibration, evaluation, y), seed))
+    lab = Lab(bench, data, notebook, progress)
+    model = Model(layers, bench.activations, lambda layer: can_round(float32, layer))
+    # (2) Search on the first part, choose on the second.
+    plans = explore(lab, model, limits, progress)
+    candidates = _judged(lab, plans, progress)
+    # (3) The third part has not been run on any candidate so far.
+    chosen, tflite, held_out = confirmed(lab, bench, candidates, limits)
+    return Found(
+        tflite=tflite,
+        chosen=chosen,
+        precision=precision_of(chosen.plan, layers),
+        candidates=candidates,
+        pareto=choice.pareto(candidates),
+        held_out=held_out,
+        evaluations=lab.evaluations,
+        resumed=notebook.found,
+        notes=wording.notes(held_out, data, limits, lab.problem(INT8)),
+    )
+
+
+def _tracked_answers(runner: Runner, samples: Samples, progress: Progress) -> Answers:
+    rows = [runner.run(sample) for sample in progress.track("running the float model", samples)]
+    return {name: np.stack([row[name] for row in rows]) for name in rows[0]}
+
+
+def _judged(lab: Lab, plans: list[Plan], progress: Progress) -> tuple[Candidate, ...]:
+    """The plans that can be made, judged on the validation part and timed, smallest first."""
+    numbers = progress.track("judging candidates", np.arange(len(plans)))
+    found = [lab.candidate(plans[int(number)]) for number in numbers]
+    timed = lab.timed([candidate for candidate in found if candidate is not None])
+    return tuple(sorted(timed, key=lambda candidate: (candidate.size, candidate.plan.key)))

@@ -1,0 +1,82 @@
+"""What a search says: why it returns nothing, or what its choice rests on."""
+
+from maas_converter.quantize.search.choice import meets, nearest
+from maas_converter.quantize.search.found import Candidate, HeldOut, Limits
+from maas_converter.quantize.search.judge import Loss
+from maas_converter.quantize.search.lab import Evaluation
+
+
+def refusal(candidates: tuple[Candidate, ...], limits: Limits) -> str:
+    """Why nothing is returned: the nearest that was found, and what each budget would have to be."""
+    found = nearest(candidates, limits)
+    takes = f" and takes {found.p50_ms:.3f} ms" if found.p50_ms else ""
+    return (
+        f"auto found nothing within {stated(limits)}: of {len(candidates)} models the nearest ({found.title}) has "
+        f"{found.size} bytes, loses {found.drop_points:.2f} points on the validation part{takes}. "
+        f"{_relaxed(candidates, limits)}"
+    )
+
+
+def stated(limits: Limits) -> str:
+    """The budgets as they were asked for."""
+    parts = [f"--max-drop {limits.max_drop:g}"]
+    parts += [f"--max-size {limits.max_size}"] if limits.max_size is not None else []
+    parts += [f"--max-latency {limits.max_latency:g}"] if limits.max_latency is not None else []
+    return " and ".join(parts)
+
+
+def _relaxed(candidates: tuple[Candidate, ...], limits: Limits) -> str:
+    """For each budget, the value with which some candidate meets all of them."""
+    no_drop = Limits(float("inf"), limits.max_size, limits.max_latency)
+    offers = [
+        f"--max-drop {min(one.drop_points for one in candidates if meets(one, no_drop)) + 0.005:.2f}"
+        if any(meets(one, no_drop) for one in candidates)
+        else ""
+    ]
+    if limits.max_size is not None:
+        fit = [one.size for one in candidates if meets(one, Limits(limits.max_drop, None, limits.max_latency))]
+        offers.append(f"--max-size {min(fit)}" if fit else "")
+    if limits.max_latency is not None:
+        fast = [one.p50_ms for one in candidates if meets(one, Limits(limits.max_drop, limits.max_size, None))]
+        offers.append(f"--max-latency {min(fast) * 1.1:.3f}" if fast else "")
+    named = [offer for offer in offers if offer]
+    return f"Met would be {' or '.join(named)}" if named else "No single budget relaxed is enough: relax two of them"
+
+
+def fell(candidate: Candidate, loss: Loss, samples: int) -> str:
+    """What unseen data say against a candidate."""
+    low, high = loss.interval
+    return (
+        f"{candidate.title} ({candidate.size} bytes) lost {loss.points:.2f} points on {samples} unseen samples "
+        f"(95 % interval {low:.2f} to {high:.2f})"
+    )
+
+
+def unconfirmed(failed: list[str], limits: Limits) -> str:
+    """Why what was found on the other parts is not returned."""
+    return (
+        f"auto found models within {stated(limits)}, but they do not hold when they are measured again: "
+        f"{'; '.join(failed)}. Relax a budget, or give more evaluation samples: small parts scatter"
+    )
+
+
+def notes(held_out: HeldOut, data: Evaluation, limits: Limits, problem: str) -> tuple[str, ...]:
+    """What the choice rests on, one sentence each."""
+    parts = data.parts
+    said = [
+        f"auto searched on {len(parts.search)} evaluation samples, chose on {len(parts.validation)} and judged its "
+        f"choice on {len(parts.held_out)} that it had not seen",
+        data.judge.sentence,
+        _verdict(held_out, limits),
+    ]
+    if problem:
+        said.append(f"this model has no int8 candidates: {problem}")
+    return tuple(said)
+
+
+def _verdict(held_out: HeldOut, limits: Limits) -> str:
+    low, high = held_out.interval_points
+    said = f"lost on unseen samples: {held_out.drop_points:.2f} points, 95 % interval {low:.2f} to {high:.2f}"
+    if high > limits.max_drop:
+        said += f": not proven to be within {limits.max_drop:g}, more samples narrow it"
+    return said + (f"; these samples judged {held_out.looks} candidates" if held_out.looks > 1 else "")

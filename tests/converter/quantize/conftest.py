@@ -1,0 +1,82 @@
+"""Small float models with ops that quantizers stumble over, made once a session by TensorFlow in its own process."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+SHARED = Path(__file__).resolve().parents[3] / ".." / "shared" / "data"
+
+_BUILD = """
+import sys
+import tempfile
+from pathlib import Path
+import keras
+import tensorflow as tf
+
+folder = Path(sys.argv[1])
+keras.utils.set_random_seed(1)
+layers = keras.layers
+
+def save(name, shape, *stack):
+    inputs = made = keras.Input(shape)
+    for layer in stack:
+        made = layer(made)
+    signature = keras.InputSpec(shape=(1, *shape), dtype="float32", name="input")
+    with tempfile.TemporaryDirectory() as place:
+        archive = keras.export.ExportArchive()
+        model = keras.Model(inputs, made)
+        archive.track(model)
+        archive.add_endpoint("serve", lambda batch: model(batch, training=False), input_signature=[signature])
+        archive.write_out(place, verbose=False)
+        converted = tf.lite.TFLiteConverter.from_saved_model(place).convert()
+    (folder / f"{name}.tflite").write_bytes(converted)
+
+exponent = layers.Lambda(lambda values: tf.exp(-values))
+save("exponents", (16, 16, 4), exponent, layers.ELU(), layers.Conv2D(4, 1), layers.Flatten(), layers.Dense(5))
+save("leaky", (16, 16, 3), layers.Conv2D(16, 3), layers.LeakyReLU(), layers.Flatten(), layers.Dense(5))
+save("lstm", (8, 8), layers.LSTM(16), layers.Dense(10))
+save("unrolled", (8, 8), layers.LSTM(16, unroll=True), layers.Dense(10))
+first = layers.Rescaling(1 / 127.5, -1)
+save("rescaling", (8, 8, 3), first, layers.Conv2D(8, 3, padding="same"), layers.Flatten(), layers.Dense(5))
+save("dense", (64,), layers.Dense(128, "relu"), layers.Dense(128, "relu"), layers.Dense(10))
+"""
+
+
+@pytest.fixture(scope="session")
+def models(tmp_path_factory: pytest.TempPathFactory) -> dict[str, bytes]:
+    """The models, untrained, by name."""
+    folder = tmp_path_factory.mktemp("models")
+    quiet = os.environ | {"TF_CPP_MIN_LOG_LEVEL": "3", "CUDA_VISIBLE_DEVICES": "-1"}
+    done = subprocess.run(
+        [sys.executable, "-c", _BUILD, str(folder)], env=quiet, capture_output=True, text=True, timeout=240
+    )
+    assert done.returncode == 0, done.stderr[-3000:]
+    return {path.stem: path.read_bytes() for path in folder.glob("*.tflite")}
+
+
+class Cifar:
+    """ResNet-8 as the benchmark ships it, float, and real images."""
+
+    def __init__(self, folder: Path) -> None:
+        from maas_converter.tflite.signature import with_signature
+
+        self.float32 = with_signature((folder / "pretrainedResnet.tflite").read_bytes())
+        with np.load(folder / "cifar10-calibration-500.npz") as file:
+            self.calibration: NDArray[np.uint8] = file["x"]
+            self.calibration_y: NDArray[np.int64] = file["y"].astype(np.int64)
+        with np.load(folder / "cifar10-evaluation-1500.npz") as file:
+            self.evaluation: NDArray[np.uint8] = file["x"]
+            self.evaluation_y: NDArray[np.int64] = file["y"].astype(np.int64)
+
+
+@pytest.fixture(scope="session")
+def cifar() -> Cifar:
+    """Skips where the shared data is not there."""
+    if not (SHARED / "resnet8").is_dir():
+        pytest.skip(f"no {SHARED}: real models are not tested")
+    return Cifar(SHARED / "resnet8")

@@ -1,0 +1,68 @@
+"""What stayed float is read from the file that ships, and is an error if it is much."""
+
+import pytest
+
+from maas_agent.errors import DataError
+from maas_converter.console import Silent
+from maas_converter.quantize.calibration import quantize_fed
+from maas_converter.quantize.fallback import check, precision_of
+from maas_converter.quantize.recipes import RECIPES, recipe
+from tests.converter.quantize.running import feed, noise
+
+
+def _made(models, model, shape, name, io=None):
+    return precision_of(quantize_fed(models[model], recipe(name), feed(noise(shape)), io, Silent()))
+
+
+@pytest.mark.parametrize("name", ["int8", "int4", "int16x8"])
+def test_ops_the_library_leaves_float_are_an_error_that_names_them(models, name):
+    with pytest.raises(DataError, match=r"25 % of the work float .*ELU .*EXP .*--allow-float") as caught:
+        check(_made(models, "exponents", (16, 16, 4), name), recipe(name), allow_float=False)
+    assert "CONV_2D" not in str(caught.value)
+
+
+def test_allow_float_accepts_and_returns_their_names(models):
+    accepted = check(_made(models, "exponents", (16, 16, 4), "int8"), recipe("int8"), allow_float=True)
+    assert {"EXP", "ELU"} <= {name.split()[0] for name in accepted}
+
+
+def test_a_small_share_is_no_error_but_is_told(models):
+    precision = _made(models, "leaky", (16, 16, 3), "int8")
+    assert [name.split()[0] for name in check(precision, recipe("int8"), allow_float=False)] == ["LEAKY_RELU"]
+
+
+@pytest.mark.parametrize("io", ["int8", "uint8", "float"])
+@pytest.mark.parametrize("name", ["int8", "int4"])
+def test_converting_at_the_ends_is_no_fallback(models, name, io):
+    precision = _made(models, "dense", (64,), name, io)
+    assert check(precision, recipe(name), allow_float=False) == ()
+    assert precision.kinds == {"int8": 3}
+
+
+def test_dynamic_ops_are_told_apart(models):
+    precision = _made(models, "dense", (64,), "dynamic")
+    assert (precision.kinds, precision.inputs, precision.outputs) == ({"hybrid": 3}, ("float32",), ("float32",))
+    assert check(precision, recipe("dynamic"), allow_float=False) == ()
+
+
+def test_a_float_model_passed_off_as_any_quantized_one_is_refused(models):
+    for name, found in RECIPES.items():
+        if found.computes != "float":
+            with pytest.raises(DataError, match=f"--quantize {name} left 100 % of the weights"):
+                check(precision_of(models["dense"]), found, allow_float=False)
+
+
+@pytest.mark.parametrize("name", ["float16", "float32"])
+def test_float_recipes_promise_nothing(models, name):
+    assert check(_made(models, "dense", (64,), name), recipe(name), allow_float=False) == ()
+
+
+def test_work_is_counted_in_multiply_accumulates(models):
+    precision = precision_of(models["dense"])
+    assert [op.work for op in precision.ops] == [64 * 128, 128 * 128, 128 * 10]
+
+
+def test_resnet8_computes_in_integers_throughout(cifar):
+    made = precision_of(quantize_fed(cifar.float32, recipe("int8"), feed(cifar.calibration[:20]), None, Silent()))
+    assert check(made, recipe("int8"), allow_float=False) == ()
+    assert sum(op.work for op in made.ops) == pytest.approx(12.5e6, rel=0.01)
