@@ -7,11 +7,15 @@ from pathlib import Path
 import msgspec
 
 from maas_agent.bundle.archive import open_bundle
-from maas_agent.bundle.manifest import Classification, Manifest
-from maas_agent.errors import DataError
-from maas_converter import data, measure
+from maas_agent.bundle.manifest import Manifest, Output
+from maas_agent.errors import DataError, UsageError
+from maas_converter import measure
 from maas_converter.blobs import unpack
 from maas_converter.console import Progress
+from maas_converter.data.dataset import Dataset, samples_of
+from maas_converter.data.formats import load
+from maas_converter.evidence.scoring import Score, score_of, truth_of
+from maas_converter.evidence.task import Task, check_asked, task_of, why_none
 
 
 class Evaluation(msgspec.Struct, frozen=True):
@@ -22,45 +26,66 @@ class Evaluation(msgspec.Struct, frozen=True):
     digest: str
     data: str
     data_sha256: str
-    score: measure.Score
+    output: str
+    score: Score
+    """Its ``task`` says which one it is."""
+    unanswered: int
+    """Samples for which the bundle left the output out (its stage was skipped); they are not in the score."""
     time: measure.Timing
     host: str
 
 
-def evaluate_bundle(path: Path, data_path: Path, progress: Progress) -> Evaluation:
-    """Run the bundle at ``path`` on every sample; raises `NoInputError`, `DataError` or `RuntimeFailure`."""
-    dataset = data.load(data_path)
+def evaluate_bundle(
+    path: Path, data_path: Path, progress: Progress, task: str | None = None, output: str | None = None
+) -> Evaluation:
+    """Run the bundle at ``path`` on every sample.
+
+    ``task`` and ``output`` are what the user asked for, see `maas_converter.evidence.task`. Raises `UsageError`,
+    `NoInputError`, `DataError` or `RuntimeFailure`.
+    """
+    check_asked(task)
     with tempfile.TemporaryDirectory(prefix="maas-evaluate-") as folder, open_bundle(path) as bundle:
         manifest = bundle.manifest
-        count = _class_count(manifest, path)
-        y = data.classes_of(dataset, count)
-        if y is None:
-            raise DataError(f"{data_path} holds no classes 'y' (N,) to compare with")
-        samples = data.samples_of(dataset, manifest.inputs[0].decode)
+        chosen = _output(manifest, output)
+        dataset = load(data_path, chosen.labels)
+        judged_as = _task(manifest, chosen, dataset, task)
+        spec = manifest.inputs[0]
+        samples = samples_of(dataset, spec.decode)
+        truth = truth_of(judged_as, dataset, chosen.tensor, chosen.labels, spec, samples)
         graph = measure.load_graph(manifest, unpack(bundle, Path(folder)))
-        answers = measure.answers(graph, samples, progress, f"evaluating {manifest.name}")
-        found = measure.top_classes(next(iter(answers.values())))
+        values = measure.answers(graph, samples, progress, f"evaluating {manifest.name}")[chosen.tensor.name]
+        score = score_of(truth, values)
+        if score is None:
+            raise DataError(f"{path} leaves its output {chosen.tensor.name!r} out on these data: nothing to judge")
         return Evaluation(
             name=manifest.name,
             version=manifest.version,
             digest=bundle.digest,
             data=data_path.name,
             data_sha256=dataset.sha256,
-            score=measure.score(found, y, _labels(manifest, dataset, count)),
+            output=chosen.tensor.name,
+            score=score,
+            unanswered=len(samples) - score.samples,
             time=measure.times_of([graph], samples)[0],
             host=measure.this_host(),
         )
 
 
-def _class_count(manifest: Manifest, path: Path) -> int:
-    output = manifest.outputs[0]
-    if len(manifest.outputs) != 1 or not isinstance(output.postprocess, Classification):
-        raise DataError(f"{path} is no classifier with one output: it has no accuracy")
-    return prod(output.tensor.shape)
+def _output(manifest: Manifest, asked: str | None) -> Output:
+    names = [output.tensor.name for output in manifest.outputs]
+    if asked is None and len(names) == 1:
+        return manifest.outputs[0]
+    for output in manifest.outputs:
+        if output.tensor.name == asked:
+            return output
+    if asked is None:
+        raise UsageError(f"the bundle has {len(names)} outputs: choose one with --output, of {', '.join(names)}")
+    raise UsageError(f"--output {asked}: the bundle has {', '.join(names)}")
 
 
-def _labels(manifest: Manifest, dataset: data.Dataset, count: int) -> tuple[str, ...]:
-    """The bundle's own labels, else the data set's if they fit, else numbers."""
-    if manifest.outputs[0].labels:
-        return manifest.outputs[0].labels
-    return dataset.classes if len(dataset.classes) == count else tuple(str(number) for number in range(count))
+def _task(manifest: Manifest, chosen: Output, dataset: Dataset, asked: str | None) -> Task:
+    outputs = (chosen.tensor,)
+    found = task_of(dataset.y, outputs, prod(manifest.inputs[0].tensor.shape), asked, str(dataset.path))
+    if found is None:
+        raise DataError(f"{dataset.path}: {why_none(dataset.y, outputs)}")
+    return found

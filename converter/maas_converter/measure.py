@@ -12,13 +12,13 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from maas_agent.bundle.manifest import Accuracy, Manifest
+from maas_agent.bundle.manifest import Accuracy, Manifest, Tensor
 from maas_agent.errors import DataError
 from maas_agent.runtime.graph import Graph
 from maas_agent.runtime.selection import accelerator
 from maas_converter.blobs import Blobs
 from maas_converter.console import Progress
-from maas_converter.statistics import paired_drop_points, wilson_interval
+from maas_converter.statistics import paired_drop_points
 
 THREADS = 1
 """Threads of every measurement: the figure that adds up when a device runs several pipelines."""
@@ -32,69 +32,39 @@ Answers = dict[str, NDArray[np.float32]]
 
 
 class Timing(msgspec.Struct, frozen=True):
-    """Time from a decoded sample to real output values, in milliseconds, one thread on this machine."""
+    """Time from a decoded sample to real output values, in milliseconds, on this machine."""
 
     p50_ms: float
     p99_ms: float
 
 
-class ClassCount(msgspec.Struct, frozen=True):
-    """One class of a data set: how many samples it has, how many were recognised, how many answers named it."""
-
-    label: str
-    samples: int
-    correct: int
-    answered: int
-
-
-class Score(msgspec.Struct, frozen=True):
-    """How often a bundle is right on one data set; fractions, ``interval`` is the 95 % one of Wilson."""
-
-    samples: int
-    correct: int
-    accuracy: float
-    interval: tuple[float, float]
-    classes: tuple[ClassCount, ...]
-
-
-def load_graph(manifest: Manifest, blobs: Blobs) -> Graph:
+def load_graph(manifest: Manifest, blobs: Blobs, threads: int = THREADS) -> Graph:
     """A bundle ready to run on this machine's processor; raises `RuntimeFailure`."""
-    return Graph(manifest, blobs.path, accelerator("cpu"), THREADS)
+    return Graph(manifest, blobs.path, accelerator("cpu"), threads)
 
 
 def answers(graph: Graph, samples: NDArray[np.generic], progress: Progress, what: str) -> Answers:
     """Run every sample (N, …sample).
 
-    Raises `DataError` if an answer is not finite: such a model is broken, whatever its file says.
+    Where a sample leaves an output out (the stage that makes it was skipped), its row is NaN; `answered` tells which.
+    Raises `DataError` if an answer that was given is not finite: such a model is broken, whatever its file says.
     """
     rows = [graph.run(sample) for sample in progress.track(what, samples)]
-    gathered = {name: np.stack([row[name] for row in rows]) for name in rows[0]}
-    for name, values in gathered.items():
-        if not np.isfinite(values).all():
-            raise DataError(f"{what}: the model's output {name!r} is NaN or infinite on a sample")
-    return gathered
+    return {
+        output.tensor.name: _gathered([row.get(output.tensor.name) for row in rows], output.tensor, what)
+        for output in graph.manifest.outputs
+    }
+
+
+def answered(values: NDArray[np.float32]) -> NDArray[np.bool_]:
+    """Which samples (N,) the output with the real ``values`` (N, …) was made for."""
+    return np.logical_not(np.isnan(values.reshape(len(values), -1)).any(axis=1))
 
 
 def top_classes(values: NDArray[np.float32]) -> NDArray[np.int64]:
     """The class (N,) with the highest value in each row of (N, …); among equals the lower one, as on a device."""
     found: NDArray[np.int64] = np.argmax(values.reshape(len(values), -1), axis=1).astype(np.int64)
     return found
-
-
-def score(found: NDArray[np.int64], y: NDArray[np.int64], labels: tuple[str, ...]) -> Score:
-    """Compare the classes found with the true ones, both (N,); ``labels`` has one name a class."""
-    right = found == y
-    classes = tuple(
-        ClassCount(
-            label=label,
-            samples=int(np.sum(y == number)),
-            correct=int(np.sum(right & (y == number))),
-            answered=int(np.sum(found == number)),
-        )
-        for number, label in enumerate(labels)
-    )
-    correct = int(right.sum())
-    return Score(len(y), correct, correct / len(y), wilson_interval(correct, len(y)), classes)
 
 
 def compare(float32: NDArray[np.int64], bundle: NDArray[np.int64], y: NDArray[np.int64]) -> Accuracy:
@@ -122,6 +92,14 @@ def times_of(graphs: Sequence[Graph], samples: NDArray[np.generic]) -> list[Timi
             times.extend(_turn(graph, samples, len(times)))
     quantiles = [np.percentile(times, [50, 99]) for times in taken]
     return [Timing(p50_ms=round(float(p50), 4), p99_ms=round(float(p99), 4)) for p50, p99 in quantiles]
+
+
+def _gathered(rows: list[NDArray[np.float32] | None], tensor: Tensor, what: str) -> NDArray[np.float32]:
+    given = [row for row in rows if row is not None]
+    if not all(np.isfinite(row).all() for row in given):
+        raise DataError(f"{what}: the model's output {tensor.name!r} is NaN or infinite on a sample")
+    absent = np.full(given[0].shape if given else tensor.shape, np.nan, np.float32)
+    return np.stack([absent if row is None else row for row in rows])
 
 
 def _turn(graph: Graph, samples: NDArray[np.generic], first: int) -> list[float]:

@@ -1,0 +1,89 @@
+"""One model's answers to figures, whatever the task."""
+
+from math import prod
+
+import msgspec
+import numpy as np
+from numpy.typing import NDArray
+
+from maas_agent.bundle.manifest import Input, Tensor
+from maas_converter.data.dataset import Dataset, classes_of, targets_of
+from maas_converter.evidence import anomaly, classification, regression
+from maas_converter.evidence.task import Task
+from maas_converter.measure import answered
+
+Score = classification.ClassificationScore | regression.RegressionScore | anomaly.AnomalyScore
+Comparison = classification.ClassificationComparison | regression.RegressionComparison | anomaly.AnomalyComparison
+
+Values = NDArray[np.float32]
+
+
+class Truth(msgspec.Struct, frozen=True):
+    """What one output should have answered."""
+
+    task: Task
+    y: NDArray[np.generic]
+    """Class numbers (N,) int64, or targets (N, …) float32."""
+    labels: tuple[str, ...]
+    """One a class; of an anomaly score what the data call its two kinds of samples, if they do."""
+    inputs: Values
+    """Real inputs (N, …), of an anomaly score only, see `maas_converter.evidence.anomaly.real_inputs`."""
+
+
+def truth_of(
+    task: Task,
+    dataset: Dataset,
+    output: Tensor,
+    labels: tuple[str, ...],
+    spec: Input,
+    samples: NDArray[np.generic],
+) -> Truth:
+    """What ``dataset`` says of its ``samples`` (N, …sample); raises `DataError` if that does not fit the model."""
+    none = np.zeros((len(samples), 0), np.float32)
+    if task == "regression":
+        return Truth(task, targets_of(dataset), (), none)
+    count = 2 if task == "anomaly" else prod(output.shape)
+    numbers = classes_of(dataset, count)
+    y = numbers if numbers is not None else np.zeros(0, np.int64)
+    if task == "anomaly":
+        return Truth(task, y, dataset.classes, anomaly.real_inputs(spec, samples))
+    return Truth(task, y, _labels(labels, dataset, count), none)
+
+
+def score_of(truth: Truth, values: Values) -> Score | None:
+    """Judge the answers (N, …) of a model; samples it did not answer are left out. ``None`` if it answered none."""
+    kept = answered(values)
+    if not kept.any() or not _scorable(truth, kept):
+        return None
+    values, y = values[kept], truth.y[kept]
+    if truth.task == "classification":
+        return classification.score(values, y.astype(np.int64), truth.labels)
+    if truth.task == "regression":
+        return regression.score(values, y)
+    return anomaly.score(values, truth.inputs[kept], y.astype(np.int64), "".join(truth.labels[1:2]))
+
+
+def compare(truth: Truth, float32: Values, bundle: Values) -> Comparison | None:
+    """Compare two models' answers (N, …), on the samples that both answered."""
+    kept = answered(float32) & answered(bundle)
+    if not kept.any() or not _scorable(truth, kept):
+        return None
+    y, before, after = truth.y[kept], float32[kept], bundle[kept]
+    if truth.task == "classification":
+        return classification.compare(before, after, y.astype(np.int64))
+    if truth.task == "regression":
+        return regression.compare(before, after, y)
+    return anomaly.compare(before, after, truth.inputs[kept], y.astype(np.int64))
+
+
+def _scorable(truth: Truth, kept: NDArray[np.bool_]) -> bool:
+    """A ranking needs samples of both kinds."""
+    return truth.task != "anomaly" or len(np.unique(truth.y[kept])) == 2
+
+
+def _labels(labels: tuple[str, ...], dataset: Dataset, count: int) -> tuple[str, ...]:
+    """The model's own labels, else the data set's if they fit, else numbers."""
+    for names in (labels, dataset.classes):
+        if len(names) == count:
+            return names
+    return tuple(str(number) for number in range(count))
