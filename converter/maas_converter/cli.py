@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from maas_agent import __version__
 from maas_agent.errors import MaasError, UsageError
 from maas_converter.extras import INSTALL, require
+from maas_converter.isolation import isolated
 
 _EX_SOFTWARE, _INTERRUPTED = 70, 130
 
@@ -19,6 +20,7 @@ COMMANDS = {
     "convert": "turn a trained model into a bundle",
     "inspect": "say what is in a bundle",
     "evaluate": "measure a bundle on data",
+    "split": "cut a model into sub-models",
     "keys create": "make the publisher's keys",
     "repo init": "make an empty repository",
     "repo refresh": "keep a repository's signatures from expiring",
@@ -26,10 +28,19 @@ COMMANDS = {
 }
 """Every command, in one line each: its help, and all the help there is without the extra."""
 
+_ISOLATED = {"convert", "evaluate", "split"}
+"""Those that run models: native code on a file from anywhere."""
+
 
 def main() -> None:
     """Entry point of ``maas-converter``."""
-    sys.exit(run(sys.argv[1:]))
+    arguments = sys.argv[1:]
+    if not arguments or arguments[0] not in _ISOLATED:
+        sys.exit(run(arguments))
+    try:
+        sys.exit(isolated(lambda: run(arguments)))
+    except MaasError as error:
+        sys.exit(_fail(str(error), error.exit_code))
 
 
 def run(arguments: Sequence[str]) -> int:

@@ -29,6 +29,7 @@ _INTERRUPTED = 130  # what typer makes of Ctrl-C; older versions raise Abort
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON document on standard output.")]
 BundlePath = Annotated[Path, typer.Argument(metavar="BUNDLE", help="A .maas file.")]
 RepositoryPath = Annotated[Path, typer.Argument(metavar="DIR", help="The repository's folder.")]
+_TASK_HELP = "classification, regression or anomaly. Default: told from the data and the model's output."
 KeysPath = Annotated[Path, typer.Option("--keys", metavar="DIR", help="The folder that 'keys create' made.")]
 
 
@@ -47,28 +48,62 @@ def dispatch(arguments: Sequence[str]) -> int:
 
 @app.command(help=COMMANDS["convert"])
 def convert(
-    source: Annotated[Path, typer.Argument(metavar="SOURCE", help="A Keras 3 model (.keras).")],
+    source: Annotated[
+        Path,
+        typer.Argument(
+            metavar="SOURCE", help="A model (.keras, .h5, SavedModel folder, .tflite), or a graph file (.toml)."
+        ),
+    ],
     name: Annotated[str, typer.Option(help="The bundle's name: lower-case letters, digits, '.', '_', '-'.")],
     version: Annotated[str, typer.Option(help="Its version, as in 1.2.0 (semver.org).")],
     out: Annotated[Path, typer.Option("--out", "-o", metavar="OUT.maas", help="The bundle to write.")],
     calibration: Annotated[
-        Path | None, typer.Option(metavar="DATA", help="Samples that quantization measures ranges on (.npz).")
+        Path | None, typer.Option(metavar="DATA", help="Samples that quantization measures ranges on.")
     ] = None,
     evaluation: Annotated[
-        Path | None, typer.Option(metavar="DATA", help="Samples with classes that accuracy is measured on (.npz).")
+        Path | None, typer.Option(metavar="DATA", help="Samples with classes or targets that quality is measured on.")
     ] = None,
+    task: Annotated[str | None, typer.Option(metavar="TASK", help=_TASK_HELP)] = None,
     labels: Annotated[Path | None, typer.Option(metavar="FILE", help="Names of the classes, one a line.")] = None,
-    quantize: Annotated[str, typer.Option(metavar="RECIPE", help="int8 or float32.")] = "int8",
     preprocess: Annotated[
         Path | None, typer.Option(metavar="FILE.toml", help="How a sample becomes the model's input.")
     ] = None,
+    quantize: Annotated[
+        str | None,
+        typer.Option(
+            metavar="RECIPE",
+            help="float32, float16, dynamic, int8 (default), int16x8, int4, auto. A quantized .tflite stays as it is.",
+        ),
+    ] = None,
+    io: Annotated[
+        str | None,
+        typer.Option(metavar="TYPE", help="Type of inputs and outputs: float, int8, uint8."),
+    ] = None,
+    max_drop: Annotated[
+        float | None,
+        typer.Option(metavar="POINTS", help="auto: points of accuracy that may be lost. Default: 1."),
+    ] = None,
+    max_size: Annotated[int | None, typer.Option(metavar="BYTES", help="auto: largest .tflite.")] = None,
+    max_latency: Annotated[
+        float | None, typer.Option(metavar="MS", help="auto: longest median inference on this machine.")
+    ] = None,
+    input_shape: Annotated[
+        str | None, typer.Option(metavar="SIZES", help="Sizes the model leaves open, without the batch: 96,96,3.")
+    ] = None,
+    signature: Annotated[str | None, typer.Option(metavar="KEY", help="Which signature of a SavedModel.")] = None,
+    trust: Annotated[bool, typer.Option("--trust", help="Run Python code in the model file (Lambda layers).")] = False,
+    force: Annotated[bool, typer.Option("--force", help="Convert although the calibration data look wrong.")] = False,
+    allow_float: Annotated[
+        bool, typer.Option("--allow-float", help="Accept that ops the recipe cannot quantize stay float.")
+    ] = False,
+    report: Annotated[Path | None, typer.Option(metavar="DIR", help="Write report.html and report.json there.")] = None,
     keys: Annotated[Path | None, typer.Option(metavar="DIR", help="Sign the bundle with these keys.")] = None,
     json: Json = False,
 ) -> None:
     """Import, quantize, prove, pack."""
     from maas_converter import console, summary
     from maas_converter.convert import convert as run
-    from maas_converter.order import Order
+    from maas_converter.order import Order, limits_of, shape_of
 
     order = Order(
         source=source,
@@ -76,10 +111,19 @@ def convert(
         version=version,
         out=out,
         quantize=quantize,
+        io=io,
+        limits=limits_of(max_drop, max_size, max_latency),
         calibration=calibration,
         evaluation=evaluation,
+        task=task,
         labels=labels,
         preprocess=preprocess,
+        input_shape=shape_of(input_shape),
+        signature=signature,
+        trust=trust,
+        force=force,
+        allow_float=allow_float,
+        report=report,
         keys=keys,
     )
     conversion = run(order, console.TerminalProgress())
@@ -104,17 +148,54 @@ def inspect(bundle: BundlePath, json: Json = False) -> None:
 @app.command(help=COMMANDS["evaluate"])
 def evaluate(
     bundle: BundlePath,
-    data: Annotated[Path, typer.Option(metavar="DATA", help="Samples with classes (.npz).")],
+    data: Annotated[Path, typer.Option(metavar="DATA", help="Samples with classes or targets.")],
+    task: Annotated[str | None, typer.Option(metavar="TASK", help=_TASK_HELP)] = None,
+    output: Annotated[str | None, typer.Option(metavar="NAME", help="Which output, if there are several.")] = None,
     json: Json = False,
 ) -> None:
-    """Measure accuracy and latency as a device would see them."""
+    """Measure quality and latency as a device would see them."""
     from maas_converter import console, summary
     from maas_converter.evaluate import evaluate_bundle
 
-    evaluation = evaluate_bundle(bundle, data, console.TerminalProgress())
+    evaluation = evaluate_bundle(bundle, data, console.TerminalProgress(), task, output)
     _answer(json, evaluation)
     if not json:
         summary.show_evaluation(evaluation)
+
+
+@app.command(help=COMMANDS["split"])
+def split(
+    model: Annotated[Path, typer.Argument(metavar="MODEL", help="A .tflite file, float or quantized.")],
+    at: Annotated[
+        list[str] | None, typer.Option(metavar="OP", help="Cut after this op: its number, output or label. Repeatable.")
+    ] = None,
+    out: Annotated[Path | None, typer.Option("--out", "-o", metavar="DIR", help="A new folder for the stages.")] = None,
+    evaluation: Annotated[
+        Path | None, typer.Option(metavar="DATA", help="Samples to prove on that the chain answers the same.")
+    ] = None,
+    preprocess: Annotated[
+        Path | None, typer.Option(metavar="FILE.toml", help="How a sample becomes the model's input.")
+    ] = None,
+    list_: Annotated[bool, typer.Option("--list", help="Say where it can be cut, and do nothing.")] = False,
+    json: Json = False,
+) -> None:
+    """Stages, a graph file, and the proof that they answer to the bit as the whole."""
+    from maas_converter import console, summary
+    from maas_converter.split import SplitOrder, list_cuts
+    from maas_converter.split import split as run
+
+    if list_:
+        listing = list_cuts(model)
+        _answer(json, listing)
+        if not json:
+            summary.show_cuts(listing)
+        return
+    if out is None:
+        raise UsageError("name a new folder with -o DIR, or give --list to see where the model can be cut")
+    done = run(SplitOrder(model, tuple(at or ()), out, evaluation, preprocess), console.TerminalProgress())
+    _answer(json, done)
+    if not json:
+        summary.show_split(done)
 
 
 @keys_app.command("create", help=COMMANDS["keys create"])

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from maas_converter.isolation import note_step
+
 if TYPE_CHECKING:
     from rich.console import Console
 
@@ -41,11 +43,13 @@ class TerminalProgress:
 
     def step(self, what: str) -> None:
         """Write what begins now."""
+        note_step(what)
         if sys.stderr.isatty():
             terminal().print(f"[dim]{what} …[/dim]", highlight=False)
 
     def track(self, what: str, samples: Samples) -> Iterator[Samples]:
         """Draw a bar that goes away when it is full."""
+        note_step(what)
         from rich.progress import track
 
         rows: Iterable[Any] = samples

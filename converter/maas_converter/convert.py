@@ -5,16 +5,22 @@ from pathlib import Path
 
 import msgspec
 
-from maas_agent import __version__
 from maas_agent.bundle.golden import encode_golden
-from maas_agent.bundle.manifest import Golden, Input, Lineage, Manifest, Metrics, Output, decode_manifest
-from maas_converter import data, measure, pack, postprocess, samples
+from maas_agent.bundle.manifest import Golden, Lineage, Manifest, Metrics, decode_manifest
+from maas_converter import measure, pack
+from maas_converter.baseline import Baseline, baseline_of
 from maas_converter.blobs import Blobs
+from maas_converter.bring import Brought, bring
 from maas_converter.console import Progress
-from maas_converter.importers.process import Imported, import_model
-from maas_converter.order import Given, Order, read
-from maas_converter.proof import Proof, agreement_of, evidence_of, golden_of, metrics_of, outputs_of, prove
-from maas_converter.quantize.calibration import quantize
+from maas_converter.evidence.record import Candidate, Judged
+from maas_converter.job import Job
+from maas_converter.lineage import lineage_of
+from maas_converter.order import Order, read
+from maas_converter.proof import Proof, agreement_of, golden_of, metrics_of, notes_of, outputs_of, prove
+from maas_converter.quantize.recipes import AS_IS
+from maas_converter.reporting import candidates_of, report
+from maas_converter.scrutiny import scrutinized
+from maas_converter.ship import Shipped, ship
 
 
 class Conversion(msgspec.Struct, frozen=True):
@@ -29,12 +35,20 @@ class Conversion(msgspec.Struct, frozen=True):
     signed: bool
     recipe: str
     metrics: Metrics
-    float32_time: measure.Timing
+    judged: Judged | None
+    """Every figure of the task, with its interval."""
+    float32_time: measure.Timing | None
+    """``None`` where the source was quantized already."""
     bundle_time: measure.Timing
     agreement: float | None
     """How often (a fraction) the float model and the bundle name the same class."""
     samples: int
     golden: Golden
+    lineage: Lineage
+    candidates: tuple[Candidate, ...]
+    """What ``--quantize auto`` looked at."""
+    report: str | None
+    """The folder that ``--report`` names."""
     notes: tuple[str, ...]
 
 
@@ -42,45 +56,58 @@ def convert(order: Order, progress: Progress) -> Conversion:
     """Convert, or raise a `MaasError` and leave ``order.out`` as it is."""
     # (1) Whatever can be refused without work, before seconds are spent.
     given = read(order)
-    with tempfile.TemporaryDirectory(prefix="maas-convert-") as folder:
-        blobs = Blobs(Path(folder))
-        progress.step(f"importing {order.source.name}")
-        imported = import_model(order.source, Path(folder))
-        # (2) Both models run as a device would run them: the very files, in the very class that serves.
-        proof = _proven(order, given, imported, blobs, progress)
-        # (3) What they showed goes into the manifest, the manifest into the file, the file under its name.
-        return _packed(order, given, proof, blobs)
+    with tempfile.TemporaryDirectory(prefix="maas-convert-") as scratch:
+        job = Job(order, given, Path(scratch), Blobs(Path(scratch)), progress)
+        # (2) The models as they came, run on the data: what everything else is compared with.
+        brought = bring(job)
+        baseline = baseline_of(job, brought)
+        # (3) Nothing is calibrated with data unlike those the device will see.
+        verdict = scrutinized(job, brought, baseline)
+        # (4) Both run as a device would run them: the very files, in the very class that serves.
+        shipped = ship(job, brought, baseline)
+        proof = _proven(job, brought, baseline, shipped)
+        # (5) What they showed goes into the manifest, the manifest into the file, the file under its name.
+        lineage = lineage_of(job, brought, shipped, verdict.forced)
+        notes = (*_notes(job, brought, shipped), *verdict.notes)
+        manifest_bytes, notes = _finished(job, brought, proof, lineage, notes)
+        manifest = decode_manifest(manifest_bytes)
+        report(job, manifest, baseline, shipped, proof, notes)
+        packed = pack.write(order.out, manifest_bytes, job.blobs, _signature(order.keys, manifest_bytes))
+        return _conversion(order, manifest, packed, shipped, proof, notes)
 
 
-def _proven(order: Order, given: Given, imported: Imported, blobs: Blobs, progress: Progress) -> Proof:
-    original = pack.load_stage(imported.tflite, blobs)
-    spec = samples.input_of(original.input, given.processing, given.datasets)
-    evidence = evidence_of(given, spec, original.outputs)
-    _check_labels(given, original)
-    shipped = pack.load_stage(_quantized(given, imported, spec, progress), blobs)
-    lineage = _lineage(order, given, imported)
-    before, after = (pack.draft(order.name, order.version, stage, spec, lineage) for stage in (original, shipped))
-    return prove(before, after, blobs, evidence, progress)
+def _proven(job: Job, brought: tuple[Brought, ...], baseline: Baseline, shipped: Shipped) -> Proof:
+    pairs = zip(shipped.tflites, brought, strict=True)
+    stages = tuple(pack.load_stage(tflite, job.blobs, one.plan) for tflite, one in pairs)
+    manifest = pack.draft(job.order, stages, job.given.plan.outputs, baseline.spec)
+    return prove(job, baseline, manifest, compared=any(one.recipe is not AS_IS for one in brought))
 
 
-def _quantized(given: Given, imported: Imported, spec: Input, progress: Progress) -> bytes:
-    calibration = data.samples_of(given.calibration, spec.decode) if given.calibration is not None else None
-    if given.recipe.build is not None:
-        progress.step(f"quantizing to {given.recipe.name}")
-    return quantize(imported.tflite, given.recipe, spec, calibration, progress)
+def _finished(
+    job: Job, brought: tuple[Brought, ...], proof: Proof, lineage: Lineage, notes: tuple[str, ...]
+) -> tuple[bytes, tuple[str, ...]]:
+    """The bytes of the manifest, and ``notes`` with those of the proof."""
+    draft = proof.bundle.manifest
+    samples, tolerance = golden_of(proof, quantized=any(one.recipe.quantized for one in brought))
+    blob = encode_golden(samples)
+    golden = Golden(job.blobs.add(blob), len(blob), len(samples.samples), tolerance)
+    outputs = outputs_of(proof, job.given.labels_of(draft))
+    return pack.finish(draft, outputs, golden, metrics_of(proof), lineage), (*notes, *notes_of(proof, outputs))
 
 
-def _packed(order: Order, given: Given, proof: Proof, blobs: Blobs) -> Conversion:
-    golden_samples, tolerance = golden_of(proof, quantized=given.recipe.quantized)
-    blob = encode_golden(golden_samples)
-    golden = Golden(blobs.add(blob), len(blob), len(golden_samples.samples), tolerance)
-    outputs = outputs_of(proof, given)
-    manifest_bytes = pack.finish(proof.manifest, outputs, golden, metrics_of(proof, given))
-    packed = pack.write(order.out, manifest_bytes, blobs, _signature(order.keys, manifest_bytes))
-    return _conversion(decode_manifest(manifest_bytes), packed, proof, _notes(given, proof, outputs))
+def _notes(job: Job, brought: tuple[Brought, ...], shipped: Shipped) -> tuple[str, ...]:
+    """What importing, reading and quantizing decided without being asked."""
+    imported = [note for one in brought for note in one.imported.notes]
+    read_ = [note for dataset in job.given.datasets for note in dataset.notes]
+    kept = [f"{one.plan.source.name} came quantized and is packed as it is" for one in brought if one.recipe is AS_IS]
+    searched = shipped.found.notes if shipped.found is not None else ()
+    stayed = [f"stayed float: {', '.join(shipped.allowed_float)}"] if shipped.allowed_float else []
+    return (*imported, *read_, *kept, *searched, *stayed)
 
 
-def _conversion(manifest: Manifest, packed: pack.Packed, proof: Proof, notes: tuple[str, ...]) -> Conversion:
+def _conversion(
+    order: Order, manifest: Manifest, packed: pack.Packed, shipped: Shipped, proof: Proof, notes: tuple[str, ...]
+) -> Conversion:
     return Conversion(
         name=manifest.name,
         version=manifest.version,
@@ -90,43 +117,16 @@ def _conversion(manifest: Manifest, packed: pack.Packed, proof: Proof, notes: tu
         signed=packed.signed,
         recipe=manifest.lineage.recipe,
         metrics=manifest.metrics,
-        float32_time=proof.float32.time,
+        judged=proof.judged,
+        float32_time=proof.float32.time if proof.float32 is not None else None,
         bundle_time=proof.bundle.time,
         agreement=agreement_of(proof),
         samples=len(proof.evidence.samples),
         golden=manifest.golden,
+        lineage=manifest.lineage,
+        candidates=candidates_of(shipped.found),
+        report=str(order.report) if order.report is not None else None,
         notes=notes,
-    )
-
-
-def _notes(given: Given, proof: Proof, outputs: tuple[Output, ...]) -> tuple[str, ...]:
-    """What was decided without being asked, and on what grounds."""
-    notes = [f"golden samples and decisions rest on {len(proof.evidence.samples)} samples: {proof.evidence.origin}"]
-    if given.evaluation is None:
-        notes.append("accuracy was not measured: give --evaluation DATA with classes 'y'")
-    elif proof.evidence.y is None:
-        why = "it holds no 'y'" if given.evaluation.y is None else "the model has no single output with classes"
-        notes.append(f"accuracy was not measured on {given.evaluation.path.name}: {why}")
-    for output, values in zip(outputs, proof.float32.answers.values(), strict=True):
-        known = bool(output.labels) or proof.evidence.y is not None
-        notes.append(f"output {output.tensor.name!r}: {postprocess.tell(values, known_classes=known)[1]}")
-    return tuple(notes)
-
-
-def _check_labels(given: Given, original: pack.Loaded) -> None:
-    """Before the minutes that quantizing and evaluating may take."""
-    for tensor in original.outputs:
-        postprocess.check_labels(tensor, given.labels)
-
-
-def _lineage(order: Order, given: Given, imported: Imported) -> Lineage:
-    used = given.calibration if given.recipe.calibrated else None
-    return Lineage(
-        source=order.source.name,
-        source_sha256=imported.source_sha256,
-        converter=__version__,
-        recipe=given.recipe.name,
-        calibration_sha256=used.sha256 if used is not None else None,
     )
 
 

@@ -6,7 +6,7 @@ from typing import Any
 import msgspec
 
 from maas_agent.bundle.archive import Bundle
-from maas_agent.bundle.manifest import Accuracy, Input, Manifest, Output, Tensor
+from maas_agent.bundle.manifest import Accuracy, Input, Manifest, Output, Stage, Tensor, When
 from maas_agent.bundle.signature import decode_envelope
 from maas_converter.document import whole
 
@@ -57,7 +57,7 @@ def facts(contents: Contents) -> Facts:
         ("created", manifest.created),
         *(line for spec in manifest.inputs for line in _input(spec)),
         *(line for spec in manifest.outputs for line in _output(spec)),
-        *(("stage", f"{stage.name}, {stage.size} bytes, {stage.blob[:16]}…") for stage in manifest.stages),
+        *(_stage(stage) for stage in manifest.stages),
         ("golden", f"{manifest.golden.samples} samples, tolerance {manifest.golden.tolerance:.4g}"),
         *_metrics(manifest),
         *_origin(manifest),
@@ -66,17 +66,21 @@ def facts(contents: Contents) -> Facts:
 
 def accuracy_text(accuracy: Accuracy) -> str:
     """The drop with its interval, as people write it."""
+    if accuracy.drop_points is None or accuracy.interval_points is None:
+        return "not measured"
     low, high = accuracy.interval_points
     return f"{accuracy.drop_points:+.2f} points ({low:+.2f} … {high:+.2f})"
 
 
 def _input(spec: Input) -> Facts:
     decode = spec.decode
-    image = f", images: {decode.color}, {decode.resize}" if len(decode.shape) in (2, 3) else ""
+    form = f", images: {decode.color}, {decode.resize}" if len(decode.shape) in (2, 3) else ""
+    if decode.sample_rate:
+        form = f", sound at {decode.sample_rate} Hz"
     steps = [_step(whole(step)) for step in spec.preprocess]
     return [
         ("input", _tensor(spec.tensor)),
-        ("  sample", f"{list(decode.shape)} {decode.dtype}, {decode.sample_bytes} bytes{image}"),
+        ("  sample", f"{list(decode.shape)} {decode.dtype}, {decode.sample_bytes} bytes{form}"),
         ("  preprocess", ", then ".join(steps) or "none"),
     ]
 
@@ -87,7 +91,18 @@ def _output(spec: Output) -> Facts:
         ("output", _tensor(spec.tensor)),
         ("  answer", _step(whole(spec.postprocess), "kind")),
         ("  labels", labels if spec.labels else "none"),
+        *([("  otherwise", spec.otherwise)] if spec.otherwise else []),
     ]
+
+
+def _stage(stage: Stage) -> tuple[str, str]:
+    condition = f", when {_condition(stage.when)}" if stage.when is not None else ""
+    return ("stage", f"{stage.name}, {stage.size} bytes, {stage.blob[:16]}…{condition}")
+
+
+def _condition(when: When) -> str:
+    value = f"the largest of {when.edge!r}" if when.index is None else f"{when.edge!r}[{when.index}]"
+    return f"{value} is below {when.below:g}" if when.below is not None else f"{value} is at least {when.at_least:g}"
 
 
 def _tensor(tensor: Tensor) -> str:
@@ -103,15 +118,30 @@ def _step(fields: dict[str, Any], tag: str = "op") -> str:
 
 def _metrics(manifest: Manifest) -> Facts:
     metrics = manifest.metrics
-    lines = [("size", f"float32 {metrics.float32_bytes} bytes, this bundle {metrics.bundle_bytes} bytes")]
+    before = f"float32 {metrics.float32_bytes} bytes, " if metrics.float32_bytes else ""
+    lines = [("size", f"{before}this bundle {metrics.bundle_bytes} bytes")]
     for name, accuracy in metrics.accuracy.items():
-        figures = f"float32 {accuracy.float32:.2%}, this bundle {accuracy.bundle:.2%}, drop {accuracy_text(accuracy)}"
+        figures = _both(accuracy.float32, accuracy.bundle, ".2%") + f", drop {accuracy_text(accuracy)}"
         lines.append(("accuracy", f"{name}, {accuracy.samples} samples: {figures}"))
+    for name, errors in metrics.regression.items():
+        mae, rmse = (
+            _both(before_, after, ".4g")
+            for before_, after in ((errors.float32_mae, errors.bundle_mae), (errors.float32_rmse, errors.bundle_rmse))
+        )
+        lines.append(("error", f"{name}, {errors.samples} samples: mean absolute {mae}; root mean squared {rmse}"))
+    for name, anomaly in metrics.anomaly.items():
+        auc = _both(anomaly.float32_auc, anomaly.bundle_auc, ".4f")
+        lines.append(("ROC AUC", f"{name}, {anomaly.samples} samples: {auc}"))
     if metrics.latency is not None:
         latency = metrics.latency
-        times = f"float32 {latency.float32_p50_ms} ms, this bundle {latency.bundle_p50_ms} ms"
+        times = _both(latency.float32_p50_ms, latency.bundle_p50_ms, "g", " ms")
         lines.append(("latency", f"{times}, 99 % below {latency.bundle_p99_ms} ms, {latency.host}"))
     return lines
+
+
+def _both(float32: float | None, bundle: float, form: str, unit: str = "") -> str:
+    before = f"float32 {float32:{form}}{unit}, " if float32 is not None else ""
+    return f"{before}this bundle {bundle:{form}}{unit}"
 
 
 def _origin(manifest: Manifest) -> Facts:
@@ -121,4 +151,7 @@ def _origin(manifest: Manifest) -> Facts:
         ("requires", f"{requires.runtime or 'any runtime'}, known good on {', '.join(requires.accelerators)}"),
         ("made from", f"{lineage.source}, {lineage.source_sha256[:16]}…"),
         ("made by", f"maas-converter {lineage.converter}, recipe {lineage.recipe}{calibration}"),
+        *(("precision", f"{op}: {chosen}") for op, chosen in lineage.precision.items()),
+        *(("forced", finding) for finding in lineage.forced),
+        *(("stayed float", op) for op in lineage.allowed_float),
     ]

@@ -12,6 +12,7 @@ _STEPS = 4
 _QUANTIZATION_NOISE = 2.0
 _FLOAT_SHARE = 0.01
 _LARGEST_SHARE = 0.5
+_UNKNOWN_SHARE = 0.25
 _RANDOM_SEED = 1
 
 
@@ -42,10 +43,11 @@ def random_samples(decode: Decode) -> NDArray[np.generic]:
     return generator.integers(limits.min, limits.max + 1, shape).astype(kind)
 
 
-def tolerance(outputs: tuple[Output, ...], bundle: Answers, float32: Answers, *, quantized: bool) -> float:
+def tolerance(outputs: tuple[Output, ...], bundle: Answers, float32: Answers | None, *, quantized: bool) -> float:
     """How far (absolute, real units) a device's answers on the golden samples may be from the bundle's.
 
-    ``bundle`` and ``float32`` are what the bundle and its float model answered on those samples.
+    ``bundle`` and ``float32`` are what the bundle and its float model, if there is one, answered on those samples; rows
+    of NaN were not answered.
 
     *float*: 1 % of the answers' range. Sums in another order change the sixth digit; GPUs that compute
     in 16-bit floats change the third.
@@ -57,17 +59,25 @@ def tolerance(outputs: tuple[Output, ...], bundle: Answers, float32: Answers, *,
     that uses them, this rule refuses one draw of 16 samples in 200.
 
     Never more than half of the range: a model that answers the same to everything must not pass.
+
+    *quantized before it came here*: a quarter of the range. There is no float model to tell its noise by.
     """
     return max(_of_one(spec, bundle, float32, quantized) for spec in outputs)
 
 
-def _of_one(spec: Output, bundle: Answers, float32: Answers, quantized: bool) -> float:
+def _of_one(spec: Output, bundle: Answers, float32: Answers | None, quantized: bool) -> float:
     name, quantization = spec.tensor.name, spec.tensor.quantization
-    reach = _range(float32[name])
+    given = np.isfinite(bundle[name])
+    if not given.any():
+        return 0.0
+    reference = bundle[name][given] if float32 is None else float32[name][given]
+    reach = _range(reference)
     if not quantized:
         return reach * _FLOAT_SHARE
     step = quantization.scale if quantization is not None else reach / 255
-    noise = float(np.max(np.abs(bundle[name] - float32[name])))
+    if float32 is None:
+        return max(_STEPS * step, _UNKNOWN_SHARE * reach)
+    noise = float(np.max(np.abs(bundle[name][given] - reference)))
     return max(_STEPS * step, min(_QUANTIZATION_NOISE * noise, _LARGEST_SHARE * reach))
 
 

@@ -4,13 +4,21 @@ from pathlib import Path
 
 import msgspec
 
-from maas_agent.bundle.manifest import NAME
+from maas_agent.bundle.manifest import NAME, Manifest
 from maas_agent.bundle.version import parse_version
 from maas_agent.errors import DataError, NoInputError, UsageError
-from maas_converter import data, samples
+from maas_converter import samples
+from maas_converter.data.dataset import Dataset
+from maas_converter.data.formats import load
+from maas_converter.data.labels import read_labels
+from maas_converter.evidence.task import Task, check_asked
 from maas_converter.extras import require
 from maas_converter.importers.table import importer_for
-from maas_converter.quantize.recipes import Recipe, recipe
+from maas_converter.plan import Plan, plan_of
+from maas_converter.quantize.io import chosen_io
+from maas_converter.quantize.recipes import AUTO, DEFAULT, Recipe
+from maas_converter.quantize.search.found import Limits
+from maas_converter.report.page import check_folder
 
 
 class Order(msgspec.Struct, frozen=True):
@@ -20,25 +28,43 @@ class Order(msgspec.Struct, frozen=True):
     name: str
     version: str
     out: Path
-    quantize: str = "int8"
+    quantize: str | None = None
+    io: str | None = None
+    limits: Limits | None = None
     calibration: Path | None = None
     evaluation: Path | None = None
+    task: str | None = None
     labels: Path | None = None
     preprocess: Path | None = None
+    input_shape: tuple[int, ...] | None = None
+    signature: str | None = None
+    trust: bool = False
+    force: bool = False
+    allow_float: bool = False
+    report: Path | None = None
     keys: Path | None = None
 
 
 class Given(msgspec.Struct, frozen=True):
     """Everything an order names, read. Whether it fits the model is not known yet."""
 
-    recipe: Recipe
-    calibration: data.Dataset | None
-    evaluation: data.Dataset | None
+    plan: Plan
+    io: str | None
+    task: Task | None
+    calibration: Dataset | None
+    evaluation: Dataset | None
     processing: samples.Processing
     labels: tuple[str, ...]
 
+    def labels_of(self, draft: Manifest) -> tuple[tuple[str, ...], ...]:
+        """The labels of each of the draft's outputs: its own, or the labels if it is the only one."""
+        if self.plan.single:
+            return tuple(self.labels for _ in draft.outputs)
+        single = self.labels if len(self.plan.outputs) == 1 else ()
+        return tuple(read_labels(plan.labels) if plan.labels else single for plan in self.plan.outputs)
+
     @property
-    def datasets(self) -> list[data.Dataset]:
+    def datasets(self) -> list[Dataset]:
         """The data sets there are, calibration first."""
         return [dataset for dataset in (self.calibration, self.evaluation) if dataset is not None]
 
@@ -47,19 +73,53 @@ def read(order: Order) -> Given:
     """Read what ``order`` names; raises `UsageError`, `NoInputError`, `DataError` or `UnavailableError`."""
     _check_words(order)
     _check_out(order.out)
-    importer_for(order.source)
-    require("convert", "tensorflow", "litert_quantizer")
-    chosen = _recipe(order)
-    calibration = data.load(order.calibration) if order.calibration else None
-    evaluation = data.load(order.evaluation) if order.evaluation else None
+    if order.report is not None:
+        check_folder(order.report)
+    plan = plan_of(order.source, order.quantize)
+    for stage in plan.stages:
+        importer = importer_for(stage.source)
+        require(f"convert {stage.source.name}", *importer.needs)
+        chosen = stage.recipe or (DEFAULT if importer.rungs else None)
+        if chosen is not None:
+            check_recipe(chosen, order)
+    _check_io(order, plan)
+    _check_limits(order, plan)
+    labels = read_labels(order.labels) if order.labels else ()
+    evaluation = load(order.evaluation, labels) if order.evaluation else None
+    # Calibration data may lack a class: its names are numbered as those of the evaluation data.
+    known = labels or (evaluation.classes if evaluation is not None and evaluation.by_name else ())
+    calibration = load(order.calibration, known) if order.calibration else None
     named = [dataset.classes for dataset in (evaluation, calibration) if dataset is not None and dataset.classes]
     return Given(
-        recipe=chosen,
+        plan=plan,
+        io=order.io,
+        task=check_asked(order.task),
         calibration=calibration,
         evaluation=evaluation,
         processing=samples.read_processing(order.preprocess) if order.preprocess else samples.Processing(),
-        labels=data.read_labels(order.labels) if order.labels else next(iter(named), ()),
+        labels=labels or next(iter(named), ()),
     )
+
+
+def shape_of(text: str | None) -> tuple[int, ...] | None:
+    """``96,96,3`` as sizes; raises `UsageError`."""
+    if text is None:
+        return None
+    sizes = [part.strip() for part in text.replace("x", ",").split(",")]
+    if not all(size.isdecimal() and 0 < int(size) < 1 << 24 for size in sizes):
+        raise UsageError(f"--input-shape {text}: give the sizes without the batch, as in 96,96,3")
+    return tuple(int(size) for size in sizes)
+
+
+def limits_of(max_drop: float | None, max_size: int | None, max_latency: float | None) -> Limits | None:
+    """The limits that were given; ``None`` if none was. Raises `UsageError` for one that nothing can meet."""
+    given = {"max_drop": max_drop, "max_size": max_size, "max_latency": max_latency}
+    named = {name: value for name, value in given.items() if value is not None}
+    if not named:
+        return None
+    limits = msgspec.convert(named, Limits)
+    limits.check()
+    return limits
 
 
 def _check_words(order: Order) -> None:
@@ -82,11 +142,27 @@ def _check_out(out: Path) -> None:
         raise NoInputError(f"-o {out}: there is no folder {out.parent}")
 
 
-def _recipe(order: Order) -> Recipe:
-    chosen = recipe(order.quantize)
-    if chosen.calibrated and order.calibration is None:
+def check_recipe(recipe: Recipe, order: Order) -> None:
+    """Raise `UsageError` or `UnavailableError` if what ``recipe`` needs is not given or not installed."""
+    if recipe.quantized or recipe.build is not None:
+        require(f"convert --quantize {recipe.name}", "litert_quantizer")
+    if recipe.calibrated and order.calibration is None:
         raise UsageError(
-            f"--quantize {chosen.name} needs --calibration DATA, some hundred samples like those the device will see; "
-            "or choose --quantize float32"
+            f"--quantize {recipe.name} needs --calibration DATA, some hundred samples like those the device will see; "
+            "or choose --quantize dynamic or float32"
         )
-    return chosen
+    if recipe.name == AUTO and order.evaluation is None:
+        raise UsageError("--quantize auto needs --evaluation DATA: it looks for what costs least on these samples")
+
+
+def _check_io(order: Order, plan: Plan) -> None:
+    for stage in plan.stages:
+        chosen_io(stage.recipe or DEFAULT, order.io)
+
+
+def _check_limits(order: Order, plan: Plan) -> None:
+    auto = [stage for stage in plan.stages if stage.recipe is not None and stage.recipe.name == AUTO]
+    if order.limits is not None and not auto:
+        raise UsageError("--max-drop, --max-size and --max-latency are limits of a search: add --quantize auto")
+    if auto and not plan.single:
+        raise UsageError(f"stage {auto[0].name!r}: auto searches one whole model; choose a recipe for each stage")

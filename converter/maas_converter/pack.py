@@ -2,6 +2,7 @@
 
 import os
 import re
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -24,11 +25,15 @@ from maas_agent.bundle.manifest import (
     encode_manifest,
 )
 from maas_agent.errors import DataError, UnavailableError, UsageError
+from maas_agent.runtime.interface import Model
 from maas_agent.runtime.selection import accelerator
 from maas_converter.blobs import Blobs
+from maas_converter.order import Order
+from maas_converter.plan import OutputPlan, StagePlan
 
 _UNMEASURED_GOLDEN = Golden(blob="0" * 64, size=1, samples=1, tolerance=0.0)
 _UNMEASURED = Metrics(float32_bytes=0, bundle_bytes=0)
+_UNKNOWN = Lineage(source="", source_sha256="0" * 64, converter="", recipe="")
 
 
 class Packed(msgspec.Struct, frozen=True):
@@ -44,48 +49,55 @@ class Loaded(msgspec.Struct, frozen=True):
     """A ``.tflite`` file as a stage, with its tensors as the runtime found them and under the names of its edges."""
 
     stage: Stage
-    input: Tensor
+    inputs: tuple[Tensor, ...]
     outputs: tuple[Tensor, ...]
 
 
-def load_stage(tflite: bytes, blobs: Blobs, name: str = "model") -> Loaded:
-    """Make a ``.tflite`` file a stage by loading it; raises `RuntimeFailure`, `DataError` if it has not one input."""
+def load_stage(tflite: bytes, blobs: Blobs, plan: StagePlan) -> Loaded:
+    """Make a ``.tflite`` file a stage by loading it.
+
+    Raises `RuntimeFailure`, or `DataError` if it has not one input and the plan does not name several.
+    """
     digest = blobs.add(tflite)
     model = accelerator("cpu").load(blobs.path(digest), 1)
-    if len(model.inputs) != 1:
-        raise DataError(f"the model has {len(model.inputs)} inputs, a bundle has one")
-    given = _renamed(model.inputs[0], _edge(model.inputs[0].name, "input"))
-    made = [f"output_{number}" if len(model.outputs) > 1 else "output" for number in range(len(model.outputs))]
-    outputs = tuple(
-        _renamed(tensor, _edge(tensor.name, default)) for tensor, default in zip(model.outputs, made, strict=True)
-    )
-    if len({given.name, *(tensor.name for tensor in outputs)}) <= len(outputs):
-        outputs = tuple(_renamed(tensor, default) for tensor, default in zip(outputs, made, strict=True))
-    edges = tuple(tensor.name for tensor in outputs)
-    return Loaded(Stage(name, digest, len(tflite), inputs=(given.name,), outputs=edges), given, outputs)
+    if plan.inputs:
+        inputs = _named(plan, "inputs", plan.inputs, model.inputs)
+        outputs = _named(plan, "outputs", plan.outputs, model.outputs)
+    else:
+        inputs, outputs = _self_named(model)
+    taken, made = (tuple(tensor.name for tensor in tensors) for tensors in (inputs, outputs))
+    return Loaded(Stage(plan.name, digest, len(tflite), taken, made, plan.when), inputs, outputs)
 
 
-def draft(name: str, version: str, loaded: Loaded, spec: Input, lineage: Lineage) -> Manifest:
-    """A manifest that can be run and measured, but has no measurements: outputs are raw, golden samples are missing."""
+def draft(order: Order, stages: Sequence[Loaded], outputs: Sequence[OutputPlan], spec: Input) -> Manifest:
+    """A manifest that can be run and measured, but has no measurements: outputs are raw, golden samples are missing.
+
+    Without ``outputs`` they are those of the last stage.
+    """
+    tensors = {tensor.name: tensor for loaded in reversed(stages) for tensor in loaded.inputs}
+    tensors |= {tensor.name: tensor for loaded in stages for tensor in loaded.outputs}  # as made, not as taken
+    wanted = outputs or [OutputPlan(tensor.name) for tensor in stages[-1].outputs]
     return Manifest(
         schema=SCHEMA,
-        name=name,
-        version=version,
+        name=order.name,
+        version=order.version,
         created=_now(),
-        stages=(loaded.stage,),
-        inputs=(msgspec.structs.replace(spec, tensor=loaded.input),),
-        outputs=tuple(Output(tensor=tensor) for tensor in loaded.outputs),
+        stages=tuple(loaded.stage for loaded in stages),
+        inputs=(msgspec.structs.replace(spec, tensor=tensors[spec.tensor.name]),),
+        outputs=tuple(Output(tensor=tensors[plan.edge], otherwise=plan.otherwise) for plan in wanted),
         golden=_UNMEASURED_GOLDEN,
         metrics=_UNMEASURED,
         # No lowest runtime is known: golden samples, not version numbers, tell whether a device can run it.
         requires=Requires(),
-        lineage=lineage,
+        lineage=_UNKNOWN,
     )
 
 
-def finish(measured: Manifest, outputs: tuple[Output, ...], golden: Golden, metrics: Metrics) -> bytes:
+def finish(
+    measured: Manifest, outputs: tuple[Output, ...], golden: Golden, metrics: Metrics, lineage: Lineage
+) -> bytes:
     """The bytes of the complete manifest, read back as a device will; raises `BundleError`."""
-    complete = msgspec.structs.replace(measured, outputs=outputs, golden=golden, metrics=metrics)
+    complete = msgspec.structs.replace(measured, outputs=outputs, golden=golden, metrics=metrics, lineage=lineage)
     data = encode_manifest(complete)
     decode_manifest(data)
     return data
@@ -101,9 +113,32 @@ def write(path: Path, manifest_bytes: bytes, blobs: Blobs, signature: bytes | No
         raise UnavailableError(f"cannot write {path}: {error.strerror or error}") from None
 
 
+def _named(plan: StagePlan, what: str, edges: tuple[str, ...], tensors: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+    if len(edges) != len(tensors):
+        found = ", ".join(f"{tensor.name} {list(tensor.shape)}" for tensor in tensors)
+        raise DataError(
+            f"stage {plan.name!r} names {len(edges)} {what}, {plan.source.name} has {len(tensors)}, in this order: "
+            f"{found}"
+        )
+    return tuple(_renamed(tensor, edge) for tensor, edge in zip(tensors, edges, strict=True))
+
+
+def _self_named(model: Model) -> tuple[tuple[Tensor, ...], tuple[Tensor, ...]]:
+    if len(model.inputs) != 1:
+        raise DataError(f"the model has {len(model.inputs)} inputs, a bundle has one")
+    given = _renamed(model.inputs[0], _edge(model.inputs[0].name, "input"))
+    made = [f"output_{number}" if len(model.outputs) > 1 else "output" for number in range(len(model.outputs))]
+    outputs = tuple(
+        _renamed(tensor, _edge(tensor.name, default)) for tensor, default in zip(model.outputs, made, strict=True)
+    )
+    if len({given.name, *(tensor.name for tensor in outputs)}) <= len(outputs):
+        outputs = tuple(_renamed(tensor, default) for tensor, default in zip(outputs, made, strict=True))
+    return (given,), outputs
+
+
 def _edge(tensor_name: str, default: str) -> str:
     """The name a person gave the tensor; TensorFlow wraps inputs' and loses outputs'."""
-    plain = re.sub(r"(^serving_default_|:\d+$)", "", tensor_name)
+    plain = re.sub(r"(^(serving_default|serve)_|:\d+$)", "", tensor_name)
     return default if not plain or plain.startswith("StatefulPartitionedCall") else plain
 
 

@@ -1,133 +1,191 @@
-"""The proof of a conversion: the float model and the bundle side by side on the same real samples."""
-
-from math import prod
+"""The proof of a conversion: the models as they came and the bundle, side by side on the same real samples."""
 
 import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
 from maas_agent.bundle.golden import GoldenSamples
-from maas_agent.bundle.manifest import Accuracy, Input, Latency, Manifest, Metrics, Output, Tensor
-from maas_converter import data, golden, measure, postprocess
-from maas_converter.blobs import Blobs
-from maas_converter.console import Progress
-from maas_converter.order import Given
-
-_EVIDENCE = 256
-"""How many calibration samples stand in where there is no evaluation data."""
-
-
-class Evidence(msgspec.Struct, frozen=True):
-    """The samples (N, …sample) models are judged by, their classes (N,) if known, and where they come from."""
-
-    samples: NDArray[np.generic]
-    y: NDArray[np.int64] | None
-    origin: str
+from maas_agent.bundle.manifest import Accuracy, Anomaly, Latency, Manifest, Metrics, Output, Regression
+from maas_converter import golden, measure, postprocess
+from maas_converter.baseline import Baseline, Evidence
+from maas_converter.evidence.anomaly import AnomalyScore
+from maas_converter.evidence.classification import ClassificationComparison, ClassificationScore
+from maas_converter.evidence.gather import Pair, Side, judged_of
+from maas_converter.evidence.record import Judged
+from maas_converter.evidence.regression import RegressionScore
+from maas_converter.job import Job
 
 
 class Trial(msgspec.Struct, frozen=True):
     """What one model answered on the evidence, and how fast."""
 
+    manifest: Manifest
     answers: measure.Answers
     time: measure.Timing
-    size: int
+
+    @property
+    def size(self) -> int:
+        """Bytes of its stages together."""
+        return sum(stage.size for stage in self.manifest.stages)
 
 
 class Proof(msgspec.Struct, frozen=True):
-    """Both trials."""
+    """Both trials, and what is true of the samples."""
 
     evidence: Evidence
-    float32: Trial
+    float32: Trial | None
+    """``None`` where every model came quantized: there is nothing to compare with."""
     bundle: Trial
-    manifest: Manifest
-    """The bundle's draft, see `maas_converter.pack.draft`."""
+    data: str
+    """What metrics call the evaluation data."""
+    judged: Judged | None
+
+    @property
+    def reference(self) -> Trial:
+        """The trial that says what an output is."""
+        return self.float32 or self.bundle
+
+    @property
+    def pair(self) -> Pair:
+        """Both, as the evidence of the report is gathered from them."""
+        return _pair(self.evidence, self.float32, self.bundle)
 
 
-def evidence_of(given: Given, spec: Input, outputs: tuple[Tensor, ...]) -> Evidence:
-    """Evaluation data, else some calibration data, else noise; raises `DataError` if it does not fit the model."""
-    dataset = given.evaluation or given.calibration
-    if dataset is None:
-        return Evidence(golden.random_samples(spec.decode), None, "seeded random samples, for want of data")
-    limit = None if given.evaluation is not None else _EVIDENCE
-    chosen = data.samples_of(dataset, spec.decode)[:limit]
-    if len(outputs) != 1 or prod(outputs[0].shape) < 2:
-        return Evidence(chosen, None, dataset.path.name)  # nothing there that names a class
-    y = data.classes_of(dataset, prod(outputs[0].shape))
-    return Evidence(chosen, y[:limit] if y is not None else None, dataset.path.name)
+def prove(job: Job, baseline: Baseline, shipped: Manifest, *, compared: bool) -> Proof:
+    """Run the draft ``shipped`` on all the evidence, and time it in turns with the models as they came.
 
-
-def prove(float32: Manifest, bundle: Manifest, blobs: Blobs, evidence: Evidence, progress: Progress) -> Proof:
-    """Run both on all the evidence; ``float32`` and ``bundle`` are drafts whose stages lie in ``blobs``."""
-    graphs = [measure.load_graph(manifest, blobs) for manifest in (float32, bundle)]
+    ``compared``: these are something else than what ships.
+    """
+    evidence, blobs, progress = baseline.evidence, job.blobs, job.progress
+    manifests = [baseline.draft, shipped] if compared else [shipped]
+    graphs = [measure.load_graph(manifest, blobs) for manifest in manifests]
+    answers = measure.answers(graphs[-1], evidence.samples, progress, "evaluating the bundle")
+    progress.step("measuring latency")
     times = measure.times_of(graphs, evidence.samples)
-    names = ("evaluating float32", "evaluating the bundle")
-    before, after = (
-        Trial(
-            answers=measure.answers(graph, evidence.samples, progress, name),
-            time=timing,
-            size=sum(stage.size for stage in graph.manifest.stages),
-        )
-        for graph, timing, name in zip(graphs, times, names, strict=True)
-    )
-    return Proof(evidence=evidence, float32=before, bundle=after, manifest=bundle)
+    bundle = Trial(shipped, answers, times[-1])
+    float32 = Trial(baseline.draft, baseline.answers, times[0]) if compared else None
+    data = job.given.evaluation.name if job.given.evaluation is not None else ""
+    return Proof(evidence, float32, bundle, data, _judged(evidence, float32, bundle, data))
 
 
-def outputs_of(proof: Proof, given: Given) -> tuple[Output, ...]:
-    """The bundle's outputs, described by what the float model answered; raises `DataError` if labels do not fit."""
+def outputs_of(proof: Proof, labels: tuple[tuple[str, ...], ...]) -> tuple[Output, ...]:
+    """The bundle's outputs, described by what the reference answered; ``labels`` are those of each output."""
+    described = zip(proof.bundle.manifest.outputs, proof.reference.answers.values(), labels, strict=True)
+    has_classes = proof.evidence.classes is not None
     return tuple(
-        postprocess.output_of(
-            output.tensor,
-            proof.float32.answers[original],
-            given.labels,
-            has_classes=proof.evidence.y is not None,
+        msgspec.structs.replace(
+            postprocess.output_of(output.tensor, _given(values), names, has_classes=has_classes),
+            otherwise=output.otherwise,
         )
-        for output, original in zip(proof.manifest.outputs, proof.float32.answers, strict=True)
+        for output, values, names in described
     )
 
 
-def metrics_of(proof: Proof, given: Given) -> Metrics:
+def notes_of(proof: Proof, outputs: tuple[Output, ...]) -> tuple[str, ...]:
+    """What was decided without being asked, and on what grounds."""
+    evidence = proof.evidence
+    notes = [f"golden samples and decisions rest on {len(evidence.samples)} samples: {evidence.origin}"]
+    if evidence.truth is None:
+        notes.append(f"quality was not measured: {evidence.not_judged}")
+    for output, values in zip(outputs, proof.reference.answers.values(), strict=True):
+        known = bool(output.labels) or evidence.classes is not None
+        notes.append(f"output {output.tensor.name!r}: {postprocess.tell(_given(values), known_classes=known)[1]}")
+    return tuple(notes)
+
+
+def metrics_of(proof: Proof) -> Metrics:
     """What the conversion cost and won, as the manifest states it."""
-    accuracy = _accuracy(proof)
-    named = given.evaluation.name if given.evaluation is not None else ""
-    return Metrics(
-        float32_bytes=proof.float32.size,
-        bundle_bytes=proof.bundle.size,
-        accuracy={named: accuracy} if accuracy is not None and named else {},
+    before, after = proof.float32, proof.bundle
+    plain = Metrics(
+        float32_bytes=before.size if before is not None else 0,
+        bundle_bytes=after.size,
         latency=Latency(
             host=measure.this_host(),
             threads=measure.THREADS,
-            float32_p50_ms=proof.float32.time.p50_ms,
-            bundle_p50_ms=proof.bundle.time.p50_ms,
-            bundle_p99_ms=proof.bundle.time.p99_ms,
+            float32_p50_ms=before.time.p50_ms if before is not None else None,
+            bundle_p50_ms=after.time.p50_ms,
+            bundle_p99_ms=after.time.p99_ms,
         ),
     )
+    return _with_quality(plain, proof.judged)
 
 
 def agreement_of(proof: Proof) -> float | None:
     """How often (a fraction) both name the same class; ``None`` if answers are no classes."""
-    found = _top(proof)
-    return float(np.mean(found[0] == found[1])) if found is not None else None
+    if proof.float32 is None or len(proof.bundle.answers) != 1:
+        return None
+    before, after = (next(iter(trial.answers.values())) for trial in (proof.float32, proof.bundle))
+    both = measure.answered(before) & measure.answered(after)
+    if before[0].size < 2 or not both.any() or _is_regression(proof):
+        return None
+    return float(np.mean(measure.top_classes(before[both]) == measure.top_classes(after[both])))
 
 
 def golden_of(proof: Proof, *, quantized: bool) -> tuple[GoldenSamples, float]:
     """The golden samples with the bundle's own answers, and the tolerance for devices."""
-    rows = golden.chosen_rows(len(proof.evidence.samples), proof.evidence.y)
+    steady = _steady(proof)
+    y = proof.evidence.classes
+    rows = steady[golden.chosen_rows(len(steady), y[steady] if y is not None else None)]
     bundle = {name: values[rows] for name, values in proof.bundle.answers.items()}
     # The two models may call an output differently; they have the same ones in the same order.
-    float32 = dict(zip(bundle, (values[rows] for values in proof.float32.answers.values()), strict=True))
-    allowed = golden.tolerance(proof.manifest.outputs, bundle, float32, quantized=quantized)
+    before = proof.float32
+    float32 = dict(zip(bundle, (values[rows] for values in before.answers.values()), strict=True)) if before else None
+    allowed = golden.tolerance(proof.bundle.manifest.outputs, bundle, float32, quantized=quantized)
     return GoldenSamples(samples=proof.evidence.samples[rows], outputs=bundle), allowed
 
 
-def _accuracy(proof: Proof) -> Accuracy | None:
-    found = _top(proof)
-    if found is None or proof.evidence.y is None:
-        return None
-    return measure.compare(*found, proof.evidence.y)
+def _steady(proof: Proof) -> NDArray[np.int64]:
+    """Samples (M,) on which both models skip the same stages: near a threshold a device may decide otherwise."""
+    pairs = zip(proof.reference.answers.values(), proof.bundle.answers.values(), strict=True)
+    alike = np.logical_and.reduce([measure.answered(before) == measure.answered(after) for before, after in pairs])
+    rows = np.flatnonzero(alike)
+    return rows if len(rows) else np.arange(len(alike))
 
 
-def _top(proof: Proof) -> tuple[NDArray[np.int64], NDArray[np.int64]] | None:
-    if len(proof.manifest.outputs) != 1 or prod(proof.manifest.outputs[0].tensor.shape) < 2:
+def _given(values: NDArray[np.float32]) -> NDArray[np.float32]:
+    """The rows that were answered; all, as zeros, if none was: its shape is still known."""
+    answered = measure.answered(values)
+    return values[answered] if answered.any() else np.zeros_like(values)
+
+
+def _judged(evidence: Evidence, float32: Trial | None, bundle: Trial, data: str) -> Judged | None:
+    if evidence.truth is None:
         return None
-    before, after = (next(iter(trial.answers.values())) for trial in (proof.float32, proof.bundle))
-    return measure.top_classes(before), measure.top_classes(after)
+    return judged_of(evidence.truth, data, next(iter(bundle.answers)), _pair(evidence, float32, bundle))
+
+
+def _pair(evidence: Evidence, float32: Trial | None, bundle: Trial) -> Pair:
+    before = Side(float32.manifest, float32.answers) if float32 is not None else None
+    return Pair(before, Side(bundle.manifest, bundle.answers), evidence.samples, evidence.origin)
+
+
+def _is_regression(proof: Proof) -> bool:
+    return proof.evidence.truth is not None and proof.evidence.truth.task != "classification"
+
+
+def _with_quality(metrics: Metrics, judged: Judged | None) -> Metrics:
+    """``metrics`` with the figure of the task."""
+    if judged is None:
+        return metrics
+    match judged.bundle, judged.float32:
+        case ClassificationScore() as bundle, before:
+            accuracy = {judged.data: _accuracy(judged, bundle, before)}
+            return msgspec.structs.replace(metrics, accuracy=accuracy)
+        case RegressionScore() as bundle, RegressionScore() as before:
+            errors = (bundle.mae.value, bundle.rmse.value, before.mae.value, before.rmse.value)
+            return msgspec.structs.replace(metrics, regression={judged.data: Regression(bundle.samples, *errors)})
+        case RegressionScore() as bundle, _:
+            alone = Regression(bundle.samples, bundle.mae.value, bundle.rmse.value)
+            return msgspec.structs.replace(metrics, regression={judged.data: alone})
+        case AnomalyScore() as bundle, before:
+            auc = before.auc.value if isinstance(before, AnomalyScore) else None
+            found = Anomaly(bundle.samples, bundle.auc.value, auc)
+            return msgspec.structs.replace(metrics, anomaly={judged.data: found})
+    return metrics
+
+
+def _accuracy(judged: Judged, bundle: ClassificationScore, before: object) -> Accuracy:
+    if not isinstance(before, ClassificationScore) or not isinstance(judged.comparison, ClassificationComparison):
+        return Accuracy(bundle.samples, bundle.accuracy)
+    drop = judged.comparison.drop_points
+    return Accuracy(bundle.samples, bundle.accuracy, before.accuracy, drop.value, drop.interval)

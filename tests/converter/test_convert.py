@@ -227,7 +227,7 @@ class TestBadInput:
         refused(64, "1.2.0", version="new")
 
     def test_a_recipe_that_is_none(self, refused):
-        refused(64, "int8, float32", quantize="int3")
+        refused(64, "float32", quantize="int3")
 
     def test_an_output_folder_that_is_not_there(self, refused, tmp_path):
         refused(66, "no folder", out=tmp_path / "none" / "out.maas")
@@ -244,7 +244,7 @@ class TestDataThatDoesNotFitTheModel:
     @pytest.fixture(autouse=True)
     def imported_before(self, digits, digits_bundle, monkeypatch):
         """The real import, done once for all of these: it costs 6 s, and is not what they are about."""
-        from maas_converter import convert
+        from maas_converter import bring
         from maas_converter.importers.process import Imported
 
         if not (digits.folder / "float32.tflite").exists():
@@ -252,7 +252,7 @@ class TestDataThatDoesNotFitTheModel:
 
             (digits.folder / "float32.tflite").write_bytes(import_model(digits.model, digits.folder).tflite)
         imported = Imported((digits.folder / "float32.tflite").read_bytes(), "0" * 64)
-        monkeypatch.setattr(convert, "import_model", lambda source, folder: imported)
+        monkeypatch.setattr(bring, "import_model", lambda source, folder, options: imported)
 
     def test_samples_of_another_shape(self, digits, tmp_path, capsys):
         data = _npz(tmp_path, x=np.zeros((5, 9, 9, 1), np.uint8), y=np.zeros(5, int))

@@ -1,0 +1,86 @@
+"""The models as they will ship: each stage quantized by its recipe, and looked at afterwards."""
+
+import hashlib
+import os
+from pathlib import Path
+
+import msgspec
+import numpy as np
+
+from maas_agent.errors import UsageError
+from maas_converter.baseline import Baseline
+from maas_converter.bring import Brought
+from maas_converter.edges import given_to
+from maas_converter.job import Job
+from maas_converter.pack import Loaded
+from maas_converter.quantize import fallback
+from maas_converter.quantize.calibration import Feed, quantize_fed
+from maas_converter.quantize.recipes import AS_IS, AUTO
+from maas_converter.quantize.search.found import Found, Limits
+from maas_converter.quantize.search.search import search
+
+
+class Shipped(msgspec.Struct, frozen=True):
+    """What ships, one ``.tflite`` a stage, and what is to be said of it."""
+
+    tflites: tuple[bytes, ...]
+    allowed_float: tuple[str, ...] = ()
+    """Ops that stayed float although the recipe computes with integers."""
+    found: Found | None = None
+    """The outcome of a search, if there was one."""
+
+
+def ship(job: Job, brought: tuple[Brought, ...], baseline: Baseline) -> Shipped:
+    """Quantize; raises `DataError` if ops that the recipe promises to quantize stay float, or nothing fits a budget."""
+    if brought[0].recipe.name == AUTO:
+        found = _searched(job, brought[0], baseline)
+        return Shipped(tflites=(found.tflite,), found=found)
+    tflites: list[bytes] = []
+    stayed: list[str] = []
+    for one, loaded in zip(brought, baseline.stages, strict=True):
+        tflites.append(_quantized(job, one, loaded, baseline))
+        if one.recipe is not AS_IS:
+            stayed += fallback.check(fallback.precision_of(tflites[-1]), one.recipe, allow_float=job.order.allow_float)
+    return Shipped(tuple(tflites), tuple(stayed))
+
+
+def _quantized(job: Job, one: Brought, loaded: Loaded, baseline: Baseline) -> bytes:
+    if one.recipe is AS_IS:
+        return one.imported.tflite
+    if one.recipe.build is not None:
+        job.progress.step(f"quantizing {one.plan.source.name} to {one.recipe.name}")
+    feed = _feed(loaded, baseline) if baseline.edges else Feed(0, lambda _: [])
+    return quantize_fed(one.imported.tflite, one.recipe, feed, job.given.io, job.progress)
+
+
+def _feed(loaded: Loaded, baseline: Baseline) -> Feed:
+    """What this stage is given on the calibration samples, in the types of its own inputs."""
+    values = given_to(baseline.edges, loaded.stage.inputs)
+    columns = [
+        value.reshape(len(value), *tensor.shape).astype(tensor.dtype, copy=False)
+        for value, tensor in zip(values, loaded.inputs, strict=True)
+    ]
+    return Feed(len(columns[0]), lambda number: [np.ascontiguousarray(column[number]) for column in columns])
+
+
+def _searched(job: Job, one: Brought, baseline: Baseline) -> Found:
+    evidence, calibration = baseline.evidence, baseline.calibration
+    if calibration is None:
+        raise UsageError("--quantize auto needs --calibration DATA")  # which `order.check_recipe` saw to
+    return search(
+        one.imported.tflite,
+        baseline.spec,
+        calibration,
+        evidence.samples,
+        evidence.classes,
+        job.order.limits or Limits(),
+        folder=job.folder,
+        journal=_journal(one.imported.tflite),
+        progress=job.progress,
+    )
+
+
+def _journal(tflite: bytes) -> Path:
+    """Where a search notes what it measured, so that one that was interrupted goes on: the user's cache."""
+    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+    return cache / "maas-edge" / "search" / f"{hashlib.sha256(tflite).hexdigest()[:32]}.jsonl"
