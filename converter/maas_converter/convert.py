@@ -18,6 +18,7 @@ from maas_converter.lineage import lineage_of
 from maas_converter.order import Order, read
 from maas_converter.proof import Proof, agreement_of, golden_of, metrics_of, notes_of, outputs_of, prove
 from maas_converter.quantize.recipes import AS_IS
+from maas_converter.quantize.search.found import HeldOut
 from maas_converter.reporting import candidates_of, report
 from maas_converter.scrutiny import scrutinized
 from maas_converter.ship import Shipped, ship
@@ -47,6 +48,8 @@ class Conversion(msgspec.Struct, frozen=True):
     lineage: Lineage
     candidates: tuple[Candidate, ...]
     """What ``--quantize auto`` looked at."""
+    held_out: HeldOut | None
+    """What it chose, on samples that the search had not seen."""
     report: str | None
     """The folder that ``--report`` names."""
     notes: tuple[str, ...]
@@ -125,6 +128,7 @@ def _conversion(
         golden=manifest.golden,
         lineage=manifest.lineage,
         candidates=candidates_of(shipped.found),
+        held_out=shipped.found.held_out if shipped.found is not None else None,
         report=str(order.report) if order.report is not None else None,
         notes=notes,
     )

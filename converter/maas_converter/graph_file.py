@@ -196,12 +196,12 @@ def _check(path: Path, stages: tuple[StageFile, ...], outputs: tuple[OutputFile,
         for key, edge in (("edge", output.edge), ("otherwise", output.otherwise)):
             if edge and edge not in made:
                 raise DataError(f"{path}: [[output]] {number} {key} = {edge!r}: no stage makes it{_meant(edge, made)}")
-    names = [output.edge for output in outputs]
-    if len(set(names)) < len(names):
-        raise DataError(f"{path} has an output twice: {', '.join(names)}")
     rules = [Stage(stage.name, "0" * 64, 1, stage.inputs, stage.outputs, stage.when) for stage in stages]
+    names = [output.edge for output in outputs]
     try:
         check_stages(rules, [given])
+        if len(set(names)) < len(names):
+            raise BundleError(f"there is an output twice: {', '.join(names)}")
         check_answers(rules, [given], {output.edge: output.otherwise for output in outputs})
     except BundleError as error:
         raise DataError(f"{path}: {error}") from None

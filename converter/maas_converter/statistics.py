@@ -194,10 +194,16 @@ def _macro_of_cells(
     drawn: NDArray[np.int64], true: NDArray[np.intp], answered: NDArray[np.intp], classes: int
 ) -> NDArray[np.float64]:
     """Counts (draws, cells) of the cells (``true``, ``answered``), to (draws, 3)."""
-    right, present, named = (np.zeros((len(drawn), classes), np.int64) for _ in range(3))
-    for cell, (row, column) in enumerate(zip(true, answered, strict=True)):
-        present[:, row] += drawn[:, cell]
-        named[:, column] += drawn[:, cell]
-        if row == column:
-            right[:, row] += drawn[:, cell]
-    return _macro(right, present, named)
+    right = np.zeros((len(drawn), classes), np.int64)
+    diagonal = true == answered
+    right[:, true[diagonal]] = drawn[:, diagonal]
+    return _macro(right, _by_class(drawn, true, classes), _by_class(drawn, answered, classes))
+
+
+def _by_class(drawn: NDArray[np.int64], of: NDArray[np.intp], classes: int) -> NDArray[np.int64]:
+    """Counts (draws, cells), of which each cell is ``of`` a class, to sums (draws, classes)."""
+    order = np.argsort(of, kind="stable")
+    present, starts = np.unique(of[order], return_index=True)
+    sums = np.zeros((len(drawn), classes), np.int64)
+    sums[:, present] = np.add.reduceat(drawn[:, order], starts, axis=1)
+    return sums

@@ -1,10 +1,10 @@
 """How much memory a model's activations need, computed from the file, not measured.
 
 TFLite's arena planner (``tensorflow/lite/arena_planner.cc``) gives tensors that are never alive at the same time the
-same memory: largest first, each at the lowest place that is free for its whole life, 64-byte aligned; inputs
-and outputs live to the end. The same is done here. Kernels' scratch buffers are not in the file and not counted, and
-XNNPACK plans its own memory, so it is a figure to compare models by, and near what an interpreter without XNNPACK
-allocates.
+same memory: largest first, each at the lowest place that is free for its whole life, 64-byte aligned; inputs and
+outputs live to the end. The same is done here. What a DEQUANTIZE makes of stored weights counts. Kernels' scratch
+buffers are not in the file and do not, and XNNPACK plans its own memory: it is a figure to compare models by, and near
+what an interpreter without XNNPACK allocates.
 """
 
 from math import prod

@@ -9,8 +9,7 @@ from typing import Any
 from maas_agent.errors import UnavailableError
 from maas_converter.importers.configuration import refuse_code
 from maas_converter.importers.conversion import to_tflite
-from maas_converter.importers.graphs import freeze, take_one_sample
-from maas_converter.importers.keras_model import FixedInput, cannot_load, named, prepared
+from maas_converter.importers.keras_model import cannot_load, named, prepared
 from maas_converter.importers.refusal import Passed, first_sentence
 from maas_converter.importers.task import Task, run
 
@@ -25,10 +24,9 @@ def convert(task: Task) -> bytes:
         v1.keras.backend.set_learning_phase(0)  # traced once, as it is used
         model = _load(tensorflow, task)
         taken = prepared(v1.keras, model, task.options)
-        tensor = model.inputs[0].name
-        outputs = {out.op.name: out.name for out in model.outputs}
-        graph = freeze(tensorflow, session, outputs)
-    return _converted(tensorflow, graph, taken, tensor, list(outputs.values()))
+        batch = v1.placeholder(taken.dtype, taken.shape, name=taken.name)
+        outputs = _called(model, batch)
+        return to_tflite(tensorflow, lambda: v1.lite.TFLiteConverter.from_session(session, [batch], outputs))
 
 
 def _library() -> Any:
@@ -51,18 +49,13 @@ def _load(tensorflow: Any, task: Task) -> Any:
             cannot_load("tf.compat.v1.keras", error)
 
 
-def _converted(tensorflow: Any, graph: Any, taken: FixedInput, tensor: str, outputs: list[str]) -> bytes:
-    v1 = tensorflow.compat.v1
-    take_one_sample(tensorflow, graph)
-    with v1.Session(graph=tensorflow.Graph()) as session:
-        batch = v1.placeholder(taken.dtype, taken.shape, name=taken.name)
-        try:
-            made = v1.graph_util.import_graph_def(graph, {tensor: batch}, outputs, name="model")
-        except Exception as error:  # a shape that does not suit an op
-            raise Passed(
-                f"it cannot be run on an input of shape {list(taken.shape)}: {first_sentence(error)}"
-            ) from None
-        return to_tflite(tensorflow, lambda: v1.lite.TFLiteConverter.from_session(session, [batch], made))
+def _called(model: Any, batch: Any) -> list[Any]:
+    """The model once more, for a batch of 1: the graph that loading made has it open."""
+    try:
+        outputs = model(batch)
+    except Exception as error:  # layers raise whatever a shape that does not suit them makes them raise
+        raise Passed(f"it cannot be run on an input of shape {list(batch.shape)}: {first_sentence(error)}") from None
+    return list(outputs) if isinstance(outputs, list | tuple) else [outputs]
 
 
 if __name__ == "__main__":

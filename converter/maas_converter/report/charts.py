@@ -108,6 +108,9 @@ def latencies(found: Latencies, bundle: str) -> str:
             axes.bar(places, middle, width * 0.92, color=colour, label=short(name))
             axes.errorbar(places, middle, [np.zeros_like(above), above], fmt="none", ecolor=_INK, capsize=4)
         axes.set_xticks(range(len(rows)), [f"{row.threads} thread{'s' * (row.threads > 1)}" for row in rows])
+        medians = [time.p50_ms for _, times, _ in models for time in times]
+        most = max(time.p99_ms for _, times, _ in models for time in times)
+        axes.set_ylim(0, 1.05 * min(most, 4 * max(medians)))  # one pause of a busy host would hide the medians
         axes.set_ylabel("ms: median, whisker to 99 %")
         axes.grid(True, axis="y")
         _legend(axes)

@@ -2,7 +2,6 @@
 
 import msgspec
 
-from maas_converter.document import whole
 from maas_converter.evidence.classification import ClassificationScore
 from maas_converter.evidence.record import Record
 from maas_converter.report import charts, judgement, words
@@ -211,7 +210,7 @@ def _ranges(record: Record) -> Section:
 
 
 def _origin(record: Record) -> Section:
-    lines = [(name.replace("_", " "), _text(value)) for name, value in record.lineage.items()]
+    lines = [(name.replace("_", " "), _text(value)) for name, value in record.lineage.items() if value]
     lines += [("input", text) for text in record.bundle.inputs] + [("output", text) for text in record.bundle.outputs]
     lines.append(("judged on", f"{record.samples} samples: {record.origin}"))
     return Section("origin", "How it was made", record.notes, (Table(("", ""), tuple(lines)),))
@@ -219,7 +218,7 @@ def _origin(record: Record) -> Section:
 
 def _text(value: object) -> str:
     if isinstance(value, dict):
-        return ", ".join(f"{key}: {item}" for key, item in value.items()) or words.NONE
+        return ", ".join(f"{key}: {item}" for key, item in value.items())
     if isinstance(value, list | tuple):
-        return "; ".join(str(item) for item in value) or words.NONE
-    return str(whole(value)) if value not in (None, "") else words.NONE
+        return "; ".join(str(item) for item in value)
+    return str(value)

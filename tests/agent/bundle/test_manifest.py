@@ -97,6 +97,18 @@ REFUSED = [
     ("inputs.0.preprocess", [{"op": "normalize", "mean": [0], "std": [1, 1]}], "1 means and 2 deviations"),
     ("inputs.0.preprocess", [{"op": "normalize", "mean": [0], "std": [0]}], "not positive"),
     ("outputs", [], "not valid"),
+    ("stages.0.outputs", ["scores", "scores"], "makes 'scores', which is there already"),
+    ("stages.0.outputs", ["image"], "makes 'image', which is there already"),
+    ("stages.0.when", {"edge": "nothing", "below": 1}, "condition on 'nothing', which nothing before it makes"),
+    ("stages.0.when", {"edge": "scores", "below": 1}, "condition on 'scores', which nothing before it makes"),
+    ("stages.0.when", {"edge": "image"}, "either at_least or below"),
+    ("stages.0.when", {"edge": "image", "below": 1, "at_least": 0}, "either at_least or below"),
+    ("stages.0.when", {"edge": "image", "below": 1, "index": -1}, "not valid"),
+    ("stages.0.when", {"edge": "image", "below": 1, "index": 64}, "element 64 of 'image', which has 64"),
+    ("stages.0.when", {"edge": "image", "below": 1, "index": 63}, "no output is always made"),
+    ("outputs.0.otherwise", "nothing", "otherwise = 'nothing', which no stage makes"),
+    ("outputs.0.otherwise", "image", "output 'scores' is .1, 10., its otherwise 'image' is .1, 8, 8, 1."),
+    ("outputs.0.otherwise", "scores", "stand in for itself: scores → scores"),
     ("outputs.0.labels", ["one"], "10 classes and 1 labels"),
     ("outputs.0.postprocess", {"kind": "dream"}, "not valid"),
     ("outputs.0.postprocess", {"kind": "classification", "top": 0}, "not valid"),
@@ -121,6 +133,63 @@ def test_a_stage_may_only_use_what_comes_before_it(written: bytes) -> None:
     document["stages"].reverse()
     with pytest.raises(BundleError, match=r"stage 'last' needs \['middle'\]"):
         decode_manifest(msgspec.json.encode(document))
+
+
+def cascade(written: bytes, *outputs: dict[str, Any], when: dict[str, Any]) -> bytes:
+    """The stage and output of ``written``, and a second stage under a condition that makes ``more``."""
+    document = msgspec.json.decode(written)
+    first, output = document["stages"][0], document["outputs"][0]
+    document["stages"].append(first | {"name": "second", "outputs": ["more"], "when": when})
+    document["outputs"] = [
+        output | {"tensor": output["tensor"] | {"name": name}} | more for one in outputs for name, more in one.items()
+    ]
+    return msgspec.json.encode(document)
+
+
+WHEN = {"edge": "scores", "index": 9, "at_least": 0.5}
+
+
+def test_a_stage_under_a_condition_is_a_bundle_if_there_is_always_an_answer(written: bytes) -> None:
+    both = decode_manifest(cascade(written, {"scores": {}, "more": {}}, when=WHEN))
+    assert both.stages[1].when is not None and both.stages[1].when.below is None
+    assert decode_manifest(encode_manifest(both)) == both
+    assert (
+        decode_manifest(cascade(written, {"more": {"otherwise": "scores"}}, when=WHEN)).outputs[0].otherwise == "scores"
+    )
+    with pytest.raises(BundleError, match="no output is always made"):
+        decode_manifest(cascade(written, {"more": {}}, when=WHEN))
+
+
+@pytest.mark.parametrize(
+    ("bound", "words"), [("1e999", "finite|not valid|out of range"), ("-1e999", "finite|not valid|out of range")]
+)
+def test_a_bound_that_no_number_reaches_is_refused(written: bytes, bound: str, words: str) -> None:
+    data = cascade(written, {"scores": {}}, when=WHEN | {"at_least": "BOUND"}).replace(b'"BOUND"', bound.encode())
+    with pytest.raises(BundleError, match=words):
+        decode_manifest(data)
+
+
+def test_a_condition_on_an_element_that_is_not_there_is_refused(written: bytes) -> None:
+    with pytest.raises(BundleError, match="element 10 of 'scores', which has 10, counted from 0"):
+        decode_manifest(cascade(written, {"scores": {}}, when=WHEN | {"index": 10}))
+
+
+def test_outputs_that_stand_in_for_each_other_are_refused(written: bytes) -> None:
+    circle = {"scores": {"otherwise": "more"}, "more": {"otherwise": "scores"}}
+    with pytest.raises(BundleError, match="scores → more → scores"):
+        decode_manifest(cascade(written, circle, when=WHEN))
+
+
+def test_an_output_may_be_named_once(written: bytes) -> None:
+    with pytest.raises(BundleError, match="an output twice: scores, scores"):
+        decode_manifest(cascade(written, {"scores": {}}, {"scores": {}}, when=WHEN))
+
+
+def test_a_name_is_that_of_one_stage(written: bytes) -> None:
+    twice = msgspec.json.decode(cascade(written, {"scores": {}}, when=WHEN))
+    twice["stages"][1]["name"] = twice["stages"][0]["name"]
+    with pytest.raises(BundleError, match="two stages are called 'classify'"):
+        decode_manifest(msgspec.json.encode(twice))
 
 
 def test_one_blob_with_two_sizes_is_refused_and_with_one_size_shared(written: bytes) -> None:

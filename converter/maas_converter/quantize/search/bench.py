@@ -99,6 +99,10 @@ class Bench:
         """Median latency in milliseconds of each plan, and the median of its ratio to ``first``'s in the same turns."""
         return _compared(_turns([self.runner(self.build(plan)) for plan in (first, *plans)], samples))[1:]
 
+    def seconds(self, tflite: bytes, samples: Samples) -> float:
+        """About how long one inference takes."""
+        return _turn(self.runner(tflite), samples, 0, runs=2) / 1000
+
     @property
     def activations(self) -> tuple[int, ...]:
         """Indexes of the tensors that have ranges, in order of execution."""
@@ -139,12 +143,12 @@ def _turns(runners: list[Runner], samples: Samples) -> list[list[float]]:
     return taken
 
 
-def _turn(runner: Runner, samples: Samples, turn: int) -> float:
+def _turn(runner: Runner, samples: Samples, turn: int, runs: int = _TURN_RUNS) -> float:
     """The median of a few runs; one before them, not counted, brings the model back into the caches."""
     runner.run(samples[turn % len(samples)])
     taken = []
-    for run in range(_TURN_RUNS):
-        sample = samples[(turn * _TURN_RUNS + run) % len(samples)]
+    for run in range(runs):
+        sample = samples[(turn * runs + run) % len(samples)]
         begin = time.perf_counter()
         runner.run(sample)
         taken.append((time.perf_counter() - begin) * 1000)

@@ -101,6 +101,7 @@ def _raised(lab: Lab, base: Plan, model: Model, limits: Limits, progress: Progre
     worst = sorted(noise, key=lambda layer: (-noise[layer], layer.op))
     found = []
     for precision in _RAISED:
+        progress.step(f"raising the worst ops to {precision}")
         found += _fewest(lab, base, _raises(worst, precision), limits)
     return found
 

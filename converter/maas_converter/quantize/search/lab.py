@@ -17,6 +17,9 @@ from maas_converter.quantize.search.plan import FLOAT32, INT8, Plan
 
 _TIMED_SAMPLES = 32
 
+_PATIENCE_S = 30.0
+"""For the search part. LiteRT runs some int16 ops with reference kernels, about a hundred times slower than int8's."""
+
 
 class Made(msgspec.Struct, frozen=True):
     """A plan as a file: its bytes, and its noise on the search part."""
@@ -113,10 +116,18 @@ class Lab:
     def _make(self, plan: Plan) -> dict[str, float | int | str]:
         try:
             tflite = self._bench.build(plan)
+            self._check_pace(plan, tflite)
             found = noise(self._before(self._data.parts.search), self._answers(tflite, self._data.parts.search))
         except RuntimeFailure as error:
             return {"problem": str(error)}
         return {"size": len(tflite), "noise": found} if np.isfinite(found) else {"problem": "answers are not finite"}
+
+    def _check_pace(self, plan: Plan, tflite: bytes) -> None:
+        """Raise `RuntimeFailure` for a model with 16-bit activations that would take minutes to measure."""
+        if plan.whole == "int16x8" or any(change.precision == "int16" for change in plan.changes):
+            seconds = self._bench.seconds(tflite, self._data.samples)
+            if seconds * len(self._data.parts.search) > _PATIENCE_S:
+                raise RuntimeFailure(f"an inference takes {seconds:.2f} s: there are no fast kernels for its int16 ops")
 
     def _judged(self, tflite: bytes, rows: NDArray[np.int64]) -> Loss:
         after = self._answers(tflite, rows)
