@@ -1,6 +1,5 @@
 """The models as they will ship: each stage quantized by its recipe, and looked at afterwards."""
 
-import hashlib
 import os
 from pathlib import Path
 
@@ -75,12 +74,12 @@ def _searched(job: Job, one: Brought, baseline: Baseline) -> Found:
         evidence.classes,
         job.order.limits or Limits(),
         folder=job.folder,
-        journal=_journal(one.imported.tflite),
+        journal=_journal(),
         progress=job.progress,
     )
 
 
-def _journal(tflite: bytes) -> Path:
-    """Where a search notes what it measured, so that one that was interrupted goes on: the user's cache."""
+def _journal() -> Path:
+    """The folder where searches note what they measured, so that one that was interrupted goes on: the user's cache."""
     cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
-    return cache / "maas-edge" / "search" / f"{hashlib.sha256(tflite).hexdigest()[:32]}.jsonl"
+    return cache / "maas-edge" / "search"

@@ -6,6 +6,8 @@ The last rung of the ladder: layers are those of TensorFlow 1, in a graph and a 
 import os
 from typing import Any
 
+import msgspec
+
 from maas_agent.errors import UnavailableError
 from maas_converter.importers.configuration import refuse_code
 from maas_converter.importers.conversion import to_tflite
@@ -22,8 +24,10 @@ def convert(task: Task) -> bytes:
     with v1.Session(graph=tensorflow.Graph()) as session:
         v1.keras.backend.set_session(session)
         v1.keras.backend.set_learning_phase(0)  # traced once, as it is used
-        model = _load(tensorflow, task)
-        taken = prepared(v1.keras, model, task.options)
+        with v1.name_scope("as_saved"):  # leaves the input's name for the one below
+            model = _load(tensorflow, task)
+        # Always unrolled: TFLite takes no loop of TensorFlow 1.
+        taken = prepared(v1.keras, model, msgspec.structs.replace(task.options, unroll=True))
         batch = v1.placeholder(taken.dtype, taken.shape, name=taken.name)
         outputs = _called(model, batch)
         return to_tflite(tensorflow, lambda: v1.lite.TFLiteConverter.from_session(session, [batch], outputs))
@@ -37,7 +41,6 @@ def _library() -> Any:
     except ImportError as error:
         raise UnavailableError(f"tf-keras cannot be imported ({error}): pip install 'maas-edge[converter]'") from None
     tensorflow.compat.v1.disable_v2_behavior()
-    tensorflow.compat.v1.enable_control_flow_v2()  # TFLite has a WHILE, not TensorFlow 1's Enter and Exit
     return tensorflow
 
 

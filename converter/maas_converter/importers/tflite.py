@@ -21,7 +21,10 @@ _STATE = {"VAR_HANDLE", "READ_VARIABLE", "ASSIGN_VARIABLE"}
 
 def convert(task: Task) -> bytes:
     """Check ``task.source`` and make it complete; raises a `MaasError`."""
-    data = fixed_batch(with_signature(task.source.read_bytes()))
+    data = with_signature(task.source.read_bytes())
+    if any(tensor.shape[:1] == (-1,) for tensor in contents_of(data).inputs):
+        # Only then: the open sizes of a loop's body are steps that are counted while it runs, and no batch.
+        data = fixed_batch(data)
     check(contents_of(data), task.options)
     _run_once(data)
     return data

@@ -55,3 +55,10 @@ def test_there_has_to_be_an_answer_to_every_sample(otherwise: dict[str, str], an
 def test_a_stage_that_needs_a_later_one_is_refused() -> None:
     with pytest.raises(BundleError, match=r"stage 'head' needs \['b'\]"):
         check_stages(CASCADE[::2], ["x"])
+
+
+@pytest.mark.parametrize("bound", [float("nan"), float("inf"), -float("inf")])
+def test_a_bound_that_no_number_reaches_is_refused(bound: float) -> None:
+    never = Stage("never", "0" * 64, 1, ("x",), ("y",), When("x", at_least=bound))
+    with pytest.raises(BundleError, match="has to be finite"):
+        check_stages([never], ["x"])

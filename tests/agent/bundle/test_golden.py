@@ -45,6 +45,13 @@ def test_the_same_samples_give_the_same_bytes() -> None:
     )
 
 
+def test_a_row_of_nan_is_kept() -> None:
+    """It says that a sample has no such output."""
+    outputs = {"face": np.array([[1, 2], [np.nan, np.nan], [3, 4]], np.float32)}
+    golden = decode_golden(encode_golden(GoldenSamples(SAMPLES, outputs)))
+    np.testing.assert_array_equal(golden.outputs["face"], outputs["face"])
+
+
 def test_the_file_that_the_other_tests_change_is_good() -> None:
     assert decode_golden(file_of()).outputs["scores"].shape == (3, 1)
 

@@ -104,7 +104,6 @@ REFUSED = [
     ("stages.0.when", {"edge": "image"}, "either at_least or below"),
     ("stages.0.when", {"edge": "image", "below": 1, "at_least": 0}, "either at_least or below"),
     ("stages.0.when", {"edge": "image", "below": 1, "index": -1}, "not valid"),
-    ("stages.0.when", {"edge": "image", "below": 1, "index": 64}, "element 64 of 'image', which has 64"),
     ("stages.0.when", {"edge": "image", "below": 1, "index": 63}, "no output is always made"),
     ("outputs.0.otherwise", "nothing", "otherwise = 'nothing', which no stage makes"),
     ("outputs.0.otherwise", "image", "output 'scores' is .1, 10., its otherwise 'image' is .1, 8, 8, 1."),
@@ -160,12 +159,10 @@ def test_a_stage_under_a_condition_is_a_bundle_if_there_is_always_an_answer(writ
         decode_manifest(cascade(written, {"more": {}}, when=WHEN))
 
 
-@pytest.mark.parametrize(
-    ("bound", "words"), [("1e999", "finite|not valid|out of range"), ("-1e999", "finite|not valid|out of range")]
-)
-def test_a_bound_that_no_number_reaches_is_refused(written: bytes, bound: str, words: str) -> None:
+@pytest.mark.parametrize("bound", ["1e999", "-1e999"])
+def test_a_bound_that_no_number_reaches_is_refused(written: bytes, bound: str) -> None:
     data = cascade(written, {"scores": {}}, when=WHEN | {"at_least": "BOUND"}).replace(b'"BOUND"', bound.encode())
-    with pytest.raises(BundleError, match=words):
+    with pytest.raises(BundleError, match="not valid: Number out of range"):
         decode_manifest(data)
 
 

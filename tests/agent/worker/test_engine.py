@@ -135,3 +135,38 @@ def test_several_outputs_are_answered_by_name(graph: Graph) -> None:
     result = document_of(twice.answer(request(SAMPLE.tobytes())))["result"]
     assert set(result) == {"scores", "raw"}
     assert max(result["raw"]["values"][0]) == pytest.approx(result["scores"]["score"], abs=1e-6)
+
+
+class Sometimes:
+    """A graph with two outputs, one of which an image of zeros does not have."""
+
+    def __init__(self, graph: Graph) -> None:
+        output = graph.manifest.outputs[0]
+        more = msgspec.structs.replace(output, tensor=msgspec.structs.replace(output.tensor, name="more"))
+        self.manifest = msgspec.structs.replace(graph.manifest, outputs=(output, more))
+        self._graph = graph
+
+    def run(self, sample: Any) -> Any:
+        scores = self._graph.run(sample)["scores"]
+        return {"scores": scores, "more": scores} if sample.any() else {"scores": scores}
+
+
+def test_an_output_whose_stage_was_skipped_is_left_out(graph: Graph) -> None:
+    sometimes = Engine(Sometimes(graph), "dev", "digits", None)  # type: ignore[arg-type]
+    whole = document_of(sometimes.answer(request(SAMPLE.tobytes())))["result"]
+    part = document_of(sometimes.answer(request(bytes(64))))["result"]
+    assert set(whole) == {"scores", "more"}
+    assert set(part) == {"scores"}  # still by name: an answer's form does not depend on the sample
+
+
+def test_an_open_inference_response_has_the_outputs_that_all_samples_have(graph: Graph) -> None:
+    """A tensor cannot lack rows; what each sample has is in the parameters."""
+    sometimes = Engine(Sometimes(graph), "dev", "digits", None)  # type: ignore[arg-type]
+    pixels = SAMPLE.reshape(-1).tolist()
+    tensor = {"name": "x", "shape": [2, 8, 8, 1], "datatype": "UINT8", "data": pixels + [0] * 64}
+    response = document_of(sometimes.answer(request(json.dumps({"inputs": [tensor]}).encode())))
+    assert [output["name"] for output in response["outputs"]] == ["scores"]
+    assert [set(result) for result in response["parameters"]["result"]] == [{"scores", "more"}, {"scores"}]
+    both = {"inputs": [tensor | {"data": pixels + pixels}]}
+    response = document_of(sometimes.answer(request(json.dumps(both).encode())))
+    assert [output["name"] for output in response["outputs"]] == ["scores", "more"]

@@ -13,8 +13,12 @@ _AS_SMALL = 1.05
 _MORE_ACCURATE = 0.9
 """Share of the noise of one that failed, which another has to be below to be worth a look."""
 
-_TIERS: dict[Whole, int] = {"int8": 0, "int16x8": 1, "dynamic": 1, "float16": 2, "float32": 3}
-"""What is not made of integers throughout is returned only where nothing that is meets the budgets."""
+_INTEGER_IO: tuple[Whole, ...] = ("int8",)
+_LAST: dict[Whole, int] = {"float16": 1, "float32": 2}
+"""Models without integers are returned only where nothing else is worth it."""
+
+_ROUNDING = 1e-9
+"""A point is a share of samples, times 100: not exact in binary."""
 
 
 def tight(candidates: tuple[Candidate, ...], limits: Limits) -> bool:
@@ -31,24 +35,34 @@ def ranking(candidates: tuple[Candidate, ...], limits: Limits) -> list[Candidate
     same inputs give the same model. Otherwise: the fastest, of equally fast ones the smallest, of equally small ones
     the plainest.
     """
+    bought = tight(candidates, limits)
     eligible = [candidate for candidate in candidates if meets(candidate, limits)]
+    eligible = [one for one in eligible if not any(_outdoes(other, one, in_time=not bought) for other in eligible)]
     if not eligible:
         return []
-    best = min(_TIERS[candidate.plan.whole] for candidate in eligible)
-    first_tier = [candidate for candidate in eligible if _TIERS[candidate.plan.whole] == best]
-    first = min(first_tier, key=_accuracy) if tight(candidates, limits) else _fastest(first_tier)
-    plain = [other for other in eligible if other.plan == INT8 != first.plan]
-    rest = [other for other in eligible if other.noise < first.noise * _MORE_ACCURATE and other not in plain]
-    return [first, *plain, *sorted(rest, key=lambda other: (_TIERS[other.plan.whole], *_accuracy(other)))]
+    best = min(map(_last, eligible))
+    preferred = [candidate for candidate in eligible if _last(candidate) == best]
+    first = min(preferred, key=_accuracy) if bought else _fastest(preferred)
+    plain = [other for other in candidates if other.plan == INT8 != first.plan and meets(other, limits)]
+    rest = [other for other in eligible if other not in (first, *plain)]
+    if not bought:
+        rest = [other for other in rest if other.noise < first.noise * _MORE_ACCURATE]
+    return [first, *plain, *sorted(rest, key=lambda other: (_last(other), *_accuracy(other)))]
 
 
 def meets(candidate: Candidate, limits: Limits) -> bool:
     """Whether it is within all budgets, as far as the validation part and the first timing tell."""
     return (
-        candidate.drop_points <= limits.max_drop
+        keeps(candidate.drop_points, limits)
         and (limits.max_size is None or candidate.size <= limits.max_size)
         and (limits.max_latency is None or candidate.p50_ms <= limits.max_latency)
+        and not (limits.integer_io and candidate.plan.whole not in _INTEGER_IO)
     )
+
+
+def keeps(points: float, limits: Limits) -> bool:
+    """Whether so many points may be lost."""
+    return points <= limits.max_drop + _ROUNDING
 
 
 def pareto(candidates: tuple[Candidate, ...]) -> tuple[Candidate, ...]:
@@ -78,6 +92,16 @@ def _fastest(candidates: list[Candidate]) -> Candidate:
     smallest = min(candidate.size for candidate in fast)
     small = [candidate for candidate in fast if candidate.size <= smallest * _AS_SMALL]
     return min(small, key=lambda candidate: (len(candidate.plan.changes), *_accuracy(candidate)))
+
+
+def _outdoes(other: Candidate, one: Candidate, *, in_time: bool) -> bool:
+    """Whether ``other`` is smaller, more accurate and, if that counts, clearly faster."""
+    faster = not in_time or other.ratio * _AS_FAST < one.ratio
+    return other.size < one.size and other.noise < one.noise and faster
+
+
+def _last(candidate: Candidate) -> int:
+    return _LAST.get(candidate.plan.whole, 0)
 
 
 def _accuracy(candidate: Candidate) -> tuple[float, int, str]:

@@ -27,7 +27,7 @@ def confirmed(
             continue
         tflite, looks = bench.build(candidate.plan), looks + 1
         loss = lab.loss_on_held_out(tflite)
-        if loss.points <= limits.max_drop:
+        if choice.keeps(loss.points, limits):
             return candidate, tflite, HeldOut(lab.held_out, loss.points, loss.interval, looks)
         failed.append(wording.fell(candidate, loss, lab.held_out))
         if looks == _LOOKS:

@@ -7,6 +7,7 @@ import msgspec
 import numpy as np
 
 from maas_converter.console import Progress
+from maas_converter.quantize.search.choice import keeps
 from maas_converter.quantize.search.clipping import clipped
 from maas_converter.quantize.search.found import Limits
 from maas_converter.quantize.search.lab import Lab
@@ -38,7 +39,7 @@ def explore(lab: Lab, model: Model, limits: Limits, progress: Progress) -> list[
         return plans
     base = clipped(lab, model.tensors, progress)
     bases = [base]
-    if lab.loss(base).points > limits.max_drop:
+    if not keeps(lab.loss(base).points, limits):
         bases += _raised(lab, base, model, limits, progress)
     steps = _steps(lab, base, model, progress)
     for one in bases:
@@ -119,7 +120,7 @@ def _fewest(lab: Lab, base: Plan, changes: list[Change], limits: Limits) -> list
 
     def enough(count: int) -> bool:
         plan = base.with_changes(tuple(changes[:count]))
-        return lab.made(plan) is not None and lab.loss(plan).points <= limits.max_drop
+        return lab.made(plan) is not None and keeps(lab.loss(plan).points, limits)
 
     low = 0
     for high in doubling(len(changes)):

@@ -18,6 +18,9 @@ class Limits(msgspec.Struct, frozen=True):
     max_latency: float | None = None
     """Milliseconds, median of single inferences, one thread, on this machine."""
 
+    integer_io: bool = False
+    """Whether inputs and outputs have to be int8: no dynamic, 16-bit or float model then."""
+
     def check(self) -> None:
         """Raise `UsageError` for a budget that nothing can meet."""
         if not self.max_drop >= _LEAST_DROP:

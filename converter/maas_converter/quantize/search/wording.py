@@ -1,5 +1,9 @@
 """What a search says: why it returns nothing, or what its choice rests on."""
 
+from math import ceil
+
+from msgspec.structs import replace
+
 from maas_converter.quantize.search.choice import meets, nearest
 from maas_converter.quantize.search.found import Candidate, HeldOut, Limits
 from maas_converter.quantize.search.judge import Loss
@@ -12,7 +16,7 @@ def refusal(candidates: tuple[Candidate, ...], limits: Limits) -> str:
     takes = f" and takes {found.p50_ms:.3f} ms" if found.p50_ms else ""
     return (
         f"auto found nothing within {stated(limits)}: of {len(candidates)} models the nearest ({found.title}) has "
-        f"{found.size} bytes, loses {found.drop_points:.2f} points on the validation part{takes}. "
+        f"{found.size} bytes, {_lost(found.drop_points)} on the validation part{takes}. "
         f"{_relaxed(candidates, limits)}"
     )
 
@@ -27,20 +31,22 @@ def stated(limits: Limits) -> str:
 
 def _relaxed(candidates: tuple[Candidate, ...], limits: Limits) -> str:
     """For each budget, the value with which some candidate meets all of them."""
-    no_drop = Limits(float("inf"), limits.max_size, limits.max_latency)
-    offers = [
-        f"--max-drop {min(one.drop_points for one in candidates if meets(one, no_drop)) + 0.005:.2f}"
-        if any(meets(one, no_drop) for one in candidates)
-        else ""
-    ]
-    if limits.max_size is not None:
-        fit = [one.size for one in candidates if meets(one, Limits(limits.max_drop, None, limits.max_latency))]
-        offers.append(f"--max-size {min(fit)}" if fit else "")
-    if limits.max_latency is not None:
-        fast = [one.p50_ms for one in candidates if meets(one, Limits(limits.max_drop, limits.max_size, None))]
-        offers.append(f"--max-latency {min(fast) * 1.1:.3f}" if fast else "")
-    named = [offer for offer in offers if offer]
-    return f"Met would be {' or '.join(named)}" if named else "No single budget relaxed is enough: relax two of them"
+    dropping = _meeting(candidates, replace(limits, max_drop=float("inf")))
+    fitting = _meeting(candidates, replace(limits, max_size=None)) if limits.max_size is not None else []
+    lasting = _meeting(candidates, replace(limits, max_latency=None)) if limits.max_latency is not None else []
+    offers = [f"--max-drop {ceil(min(one.drop_points for one in dropping) * 100) / 100:g}"] if dropping else []
+    offers += [f"--max-size {min(one.size for one in fitting)}"] if fitting else []
+    # What is timed again may take a little longer.
+    offers += [f"--max-latency {min(one.p50_ms for one in lasting) * 1.1:.3f}"] if lasting else []
+    return f"There is one with {' or '.join(offers)}" if offers else "Relax two budgets: no single one is enough"
+
+
+def _meeting(candidates: tuple[Candidate, ...], limits: Limits) -> list[Candidate]:
+    return [candidate for candidate in candidates if meets(candidate, limits)]
+
+
+def _lost(points: float) -> str:
+    return f"loses {points:.2f} points" if points >= 0 else f"gains {-points:.2f} points"
 
 
 def fell(candidate: Candidate, loss: Loss, samples: int) -> str:

@@ -1,0 +1,154 @@
+"""Real models of every format, made once a session by the frameworks themselves, with what they answered."""
+
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from maas_agent.runtime.selection import accelerator
+from maas_converter.importers.process import Imported, Importing, import_model
+
+SHARED = Path(__file__).resolve().parents[4] / "shared" / "data"
+
+_KERAS = """
+import sys
+from pathlib import Path
+import keras
+import numpy as np
+import tensorflow as tf
+import tf_keras
+
+folder = Path(sys.argv[1])
+keras.utils.set_random_seed(1)
+x = np.random.default_rng(1).random((4, 8, 8), np.float32)
+
+def recurrent(library):
+    layers = library.layers
+    return library.Sequential([
+        library.Input((8, 8), name="steps"), layers.LSTM(6, return_sequences=True),
+        layers.Bidirectional(layers.GRU(4)), layers.Dense(3, activation="softmax"),
+    ])
+
+new, old = recurrent(keras), recurrent(tf_keras)
+np.savez(folder / "answers.npz", x=x, new=new(x), old=old(x))
+new.save(folder / "recurrent.keras")
+new.save(folder / "recurrent.h5")
+new.save_weights(folder / "new.weights.h5")
+new.export(folder / "recurrent", verbose=False)
+old.save(folder / "legacy.h5")
+old.save_weights(folder / "old_weights.h5")
+old.save(folder / "legacy.keras")
+
+mark = str(folder / "code-of-the-model-ran")
+for name, library in (("new", keras), ("old", tf_keras)):
+    layers = library.layers
+    run = layers.Lambda(lambda batch: open(mark, "w") and batch, name="innocent")
+    inner = library.Sequential([library.Input((4,)), run], name="inner")
+    outer = library.Sequential([library.Input((2, 4)), layers.TimeDistributed(inner), layers.Flatten(), layers.Dense(2)])
+    outer.save(folder / f"{name}-lambda.h5")
+Path(mark).unlink(missing_ok=True)
+
+batch = keras.Input((4, 4), name="matrix")
+keras.Model(batch, keras.ops.inv(batch)).save(folder / "inverse.keras")
+batch = keras.Input((8, 8), name="steps")
+keras.Model(batch, keras.layers.Dense(3)(batch)).save(folder / "dense.keras")
+batch = keras.Input((None, 8), name="steps")
+keras.Model(batch, keras.layers.LSTM(4)(batch)).save(folder / "any-steps.keras")
+
+class Two(tf.Module):
+    def __init__(self):
+        self.weights = tf.Variable(tf.random.stateless_normal((4, 3), (1, 2)))
+    @tf.function(input_signature=[tf.TensorSpec((None, 4), tf.float32, name="x")])
+    def plain(self, x):
+        return {"y": x @ self.weights}
+    @tf.function(input_signature=[tf.TensorSpec((None, 4), tf.float32, name="x")])
+    def clipped(self, x):
+        return {"z": tf.nn.relu(x @ self.weights)}
+
+two = Two()
+tf.saved_model.save(two, str(folder / "two"), signatures={"plain": two.plain, "clipped": two.clipped})
+
+class Writer(tf.Module):
+    @tf.function(input_signature=[tf.TensorSpec((1, 4), tf.float32, name="x")])
+    def write(self, x):
+        tf.io.write_file(mark, "ran")
+        return {"y": x * 2.0}
+
+writer = Writer()
+tf.saved_model.save(writer, str(folder / "writer"), signatures={"serving_default": writer.write})
+"""
+
+_TENSORFLOW_1 = """
+import sys
+from pathlib import Path
+import numpy as np
+import tensorflow as tf
+
+tf.compat.v1.disable_v2_behavior()
+v1, folder = tf.compat.v1, Path(sys.argv[1])
+with v1.Session(graph=tf.Graph()) as session:
+    v1.set_random_seed(1)
+    images = v1.placeholder(tf.float32, (None, 8, 8, 1), name="images")
+    hidden = tf.nn.relu(tf.nn.conv2d(images, v1.get_variable("kernel", (3, 3, 1, 4)), 1, "SAME"))
+    probs = tf.nn.softmax(tf.reshape(hidden, (-1, 256)) @ v1.get_variable("weights", (256, 10)), name="probs")
+    session.run(v1.global_variables_initializer())
+    v1.saved_model.simple_save(session, str(folder / "tf1"), {"images": images}, {"probs": probs})
+    x = np.random.default_rng(1).random((4, 8, 8, 1), np.float32)
+    np.savez(folder / "answers-tf1.npz", x=x, probs=session.run(probs, {images: x}))
+"""
+
+
+@pytest.fixture(scope="session")
+def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder of models; ``answers.npz`` holds four samples and what the recurrent ones answer."""
+    folder = tmp_path_factory.mktemp("models")
+    _make(_KERAS, folder)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def tensorflow_1(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with a SavedModel of TensorFlow 1, ``tf1``, and ``answers-tf1.npz``."""
+    folder = tmp_path_factory.mktemp("tf1")
+    _make(_TENSORFLOW_1, folder)
+    return folder
+
+
+def _make(program: str, folder: Path) -> None:
+    quiet = os.environ | {"TF_CPP_MIN_LOG_LEVEL": "3", "CUDA_VISIBLE_DEVICES": "-1", "KERAS_BACKEND": "tensorflow"}
+    command = [sys.executable, "-c", program, str(folder)]
+    done = subprocess.run(command, env=quiet, capture_output=True, text=True, timeout=240)
+    assert done.returncode == 0, done.stderr[-3000:]
+
+
+Bring = Callable[..., Imported]
+
+
+@pytest.fixture
+def bring(tmp_path: Path) -> Bring:
+    """Import a model, with options."""
+
+    def run(source: Path, **options: object) -> Imported:
+        return import_model(source, tmp_path, Importing(**options))
+
+    return run
+
+
+Answer = Callable[[bytes, NDArray[np.generic]], NDArray[np.generic]]
+
+
+@pytest.fixture
+def answer(tmp_path: Path) -> Answer:
+    """What a ``.tflite`` file answers to samples, one at a time."""
+
+    def run(tflite: bytes, samples: NDArray[np.generic]) -> NDArray[np.generic]:
+        (tmp_path / "answering.tflite").write_bytes(tflite)
+        model = accelerator("cpu").load(tmp_path / "answering.tflite", 1)
+        return np.concatenate([model.run([sample[None]])[0] for sample in samples])
+
+    return run
