@@ -180,7 +180,7 @@ def split(
     json: Json = False,
 ) -> None:
     """Stages, a graph file, and the proof that they answer to the bit as the whole."""
-    from maas_converter import console, summary
+    from maas_converter import console, split_summary
     from maas_converter.split import SplitOrder, list_cuts
     from maas_converter.split import split as run
 
@@ -188,14 +188,14 @@ def split(
         listing = list_cuts(model)
         _answer(json, listing)
         if not json:
-            summary.show_cuts(listing)
+            split_summary.show_cuts(listing)
         return
     if out is None:
         raise UsageError("name a new folder with -o DIR, or give --list to see where the model can be cut")
     done = run(SplitOrder(model, tuple(at or ()), out, evaluation, preprocess), console.TerminalProgress())
     _answer(json, done)
     if not json:
-        summary.show_split(done)
+        split_summary.show_split(done)
 
 
 @keys_app.command("create", help=COMMANDS["keys create"])

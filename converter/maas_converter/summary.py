@@ -7,9 +7,7 @@ from maas_converter.evaluate import Evaluation
 from maas_converter.evidence.anomaly import AnomalyScore
 from maas_converter.evidence.classification import ClassFigures, ClassificationScore
 from maas_converter.evidence.regression import RegressionScore
-from maas_converter.split import Listing, Split
 from maas_converter.statistics import Interval
-from maas_converter.tflite.cut import Crossing
 
 _SHOWN = 12
 """Candidates of a search that the table has room for."""
@@ -106,34 +104,6 @@ def show_evaluation(evaluation: Evaluation) -> None:
             f"{evaluation.unanswered} samples were not answered: the stage that makes {evaluation.output!r} was skipped"
         )
     say(f"latency p50 {evaluation.time.p50_ms:.3f} ms, p99 {evaluation.time.p99_ms:.3f} ms, on {evaluation.host}")
-
-
-def show_cuts(listing: Listing) -> None:
-    """Every op a model can be cut after, and what crosses there; those it cannot be cut after with the reason."""
-    rows = [
-        (
-            cut.label,
-            cut.obstacle or ", ".join(map(_crossing, cut.crossing)),
-            "" if cut.obstacle else f"{cut.wire_bytes:,}",
-        )
-        for cut in listing.cuts
-    ]
-    show_table(f"{listing.model}, {listing.bytes:,} bytes", ("cut after", "crosses", "bytes"), rows)
-
-
-def show_split(done: Split) -> None:
-    """The stages, and what was proven."""
-    rows = [
-        (stage.file, f"{stage.bytes:,}", ", ".join(stage.inputs), ", ".join(stage.outputs)) for stage in done.stages
-    ]
-    show_table(f"{done.model}, {done.bytes:,} bytes", ("stage", "bytes", "takes", "makes"), rows)
-    evidence = done.evidence
-    say(f"the stages answer to the bit as the whole model: {evidence.samples} samples, {evidence.origin}")
-    say(f"wrote {done.out}: pack it with maas-converter convert {done.out}/graph.toml --name … --version … -o ….maas")
-
-
-def _crossing(crossing: Crossing) -> str:
-    return f"{crossing.edge} {list(crossing.shape)} {crossing.dtype}"
 
 
 def _class_row(figures: ClassFigures) -> tuple[str, ...]:
