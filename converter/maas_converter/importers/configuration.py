@@ -1,7 +1,7 @@
 """The configuration in a Keras file: what the model is made of, read as data before any framework sees it.
 
-Keras refuses Lambda layers in ``.keras`` files by itself (``safe_mode``), but tf-keras runs those of an ``.h5`` file while
-loading. Hence this look at the JSON, the same for both.
+Keras refuses Lambda layers in ``.keras`` files by itself (``safe_mode``), but tf-keras runs those of an ``.h5`` file
+while loading. Hence this look at the JSON, the same for both.
 """
 
 import json

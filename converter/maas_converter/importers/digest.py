@@ -10,8 +10,8 @@ def digest_of(source: Path) -> str:
     """SHA-256, in hexadecimal, of a file, or of a folder with everything in it; raises `NoInputError` or `DataError`.
 
     A folder's is that of the text ``sha256sum`` prints for its files: one line ``<digest>  <path>`` a file, paths
-    relative to the folder and with ``/``, in the order of their bytes. So ``(cd FOLDER && find * -type f | LC_ALL=C sort
-    | xargs sha256sum | sha256sum)`` prints the same.
+    relative to the folder and with ``/``, in the order of their bytes. So ``(cd FOLDER && find * -type f |
+    LC_ALL=C sort | xargs sha256sum | sha256sum)`` prints the same.
     """
     if not source.is_dir():
         return _of_file(source)

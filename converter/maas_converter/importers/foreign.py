@@ -12,7 +12,10 @@ _TORCH = (
     "a PyTorch file, a pickle, which is never opened because it can run code: export the model with litert-torch and "
     "convert the .tflite file that gives"
 )
-_PICKLED = "a Python pickle, which is never opened because it can run code: save the model with model.save('NAME.keras') instead"
+_PICKLED = (
+    "a Python pickle, which is never opened because it can run code: save the model with model.save('NAME.keras') "
+    "instead"
+)
 
 _STARTS = {
     b"GGUF": "a GGUF language model, which TFLite bundles cannot hold",

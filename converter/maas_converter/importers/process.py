@@ -1,4 +1,4 @@
-"""Runs importers, each in its own process: TensorFlow's memory, noise, crashes and threads stay out of the converter."""
+"""Runs importers, each in its own process: TensorFlow's memory, noise, crashes and threads stay out of this one."""
 
 import os
 import re
@@ -45,12 +45,13 @@ class Made(msgspec.Struct, frozen=True):
     notes: tuple[str, ...]
 
 
-def import_model(source: Path, folder: Path, options: Importing = Importing()) -> Imported:
+def import_model(source: Path, folder: Path, options: Importing | None = None) -> Imported:
     """Convert ``source``, using ``folder`` for scratch.
 
     Raises `NoInputError`, `DataError` (no model, damaged, or one that must not or cannot be converted),
     `UnavailableError` (its framework is not installed) or `RuntimeFailure` (the framework crashed).
     """
+    options = options or Importing()
     importer = importer_for(source)
     require("convert", *importer.needs)
     digest = digest_of(source)
@@ -61,7 +62,8 @@ def import_model(source: Path, folder: Path, options: Importing = Importing()) -
     contents = contents_of(tflite)
     if options.unroll and contents.has_control_flow:
         raise DataError(
-            f"{source}: a loop is left, because only recurrent layers of Keras models can be unrolled: save it as .keras"
+            f"{source}: a loop is left, because only recurrent layers of Keras models can be unrolled: "
+            "save it as .keras"
         )
     return Imported(tflite, digest, contents.quantized, (*made.notes, *done.notes))
 

@@ -53,8 +53,8 @@ def check(contents: Contents, options: Importing) -> None:
     kept = sorted({op.name for op in contents.ops} & _STATE)
     if kept:
         raise DataError(
-            f"it remembers earlier samples ({', '.join(kept)}; a stateful layer): a device must give the same answer to "
-            "the same sample"
+            f"it remembers earlier samples ({', '.join(kept)}; a stateful layer): a device must give the same answer "
+            "to the same sample"
         )
 
 

@@ -8,8 +8,8 @@ from maas_converter.importers.refusal import note
 def unroll(library: Any, model: Any) -> None:
     """Make every recurrent layer of ``model`` unroll when it is called next.
 
-    ``library`` is the Keras that made the model: Keras 3 or tf-keras. Layers inside others (Bidirectional, nested models)
-    count too.
+    ``library`` is the Keras that made the model: Keras 3 or tf-keras. Layers inside others (Bidirectional, nested
+    models) count too.
     """
     names = []
     for layer in model._flatten_layers():

@@ -31,7 +31,8 @@ def default_folder() -> Path:
 def digest_of(float32: bytes, spec: Input, arrays: tuple[NDArray[Any] | None, ...], seed: int) -> str:
     """What measurements depend on: model, preprocessing, data, seed and library versions; budgets are none of it."""
     versions = [f"{name} {_version(name)}" for name in _LIBRARIES]
-    told = hashlib.sha256(msgspec.json.encode([_FORMAT, seed, versions, spec]))
+    # Not JSON: whether that leaves out a default depends on where the value came from.
+    told = hashlib.sha256(repr([_FORMAT, seed, versions, spec]).encode())
     told.update(hashlib.sha256(float32).digest())
     for array in arrays:
         told.update(b"none" if array is None else f"{array.dtype.str}{array.shape}".encode())

@@ -1,5 +1,7 @@
 """What survives of a search that was cut."""
 
+import pickle
+
 import numpy as np
 import pytest
 
@@ -47,7 +49,8 @@ def test_any_other_input_is_another_journal():
     ]
     digests = [digest_of(*arguments) for arguments in given]
     assert len(set(digests)) == len(given)
-    assert digest_of(*given[0]) == digests[0]
+    restored = pickle.loads(pickle.dumps(given[0]))
+    assert digest_of(*restored) == digests[0]
 
 
 def test_a_folder_that_cannot_be_used_is_named(tmp_path):
