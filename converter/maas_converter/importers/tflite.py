@@ -1,4 +1,4 @@
-"""The last step of every import, and the only one of a ``.tflite`` file. A program, see `maas_converter.importers.task`.
+"""The last step of every import, and all there is to one of a ``.tflite`` file. A program, see `importers.task`.
 
 Whatever the source was, what is handed on has a batch of 1, fixed shapes, a SignatureDef, no op that LiteRT lacks, and
 ran once. TensorFlow is not needed.
