@@ -18,7 +18,7 @@ from maas_converter.lineage import lineage_of
 from maas_converter.order import Order, read
 from maas_converter.proof import Proof, agreement_of, golden_of, metrics_of, notes_of, outputs_of, prove
 from maas_converter.quantize.recipes import AS_IS
-from maas_converter.quantize.search.found import HeldOut
+from maas_converter.quantize.search.found import Found, HeldOut
 from maas_converter.reporting import candidates_of, report
 from maas_converter.scrutiny import scrutinized
 from maas_converter.ship import Shipped, ship
@@ -103,9 +103,15 @@ def _notes(job: Job, brought: tuple[Brought, ...], shipped: Shipped) -> tuple[st
     imported = [note for one in brought for note in one.imported.notes]
     read_ = [note for dataset in job.given.datasets for note in dataset.notes]
     kept = [f"{one.plan.source.name} came quantized and is packed as it is" for one in brought if one.recipe is AS_IS]
-    searched = shipped.found.notes if shipped.found is not None else ()
+    found = shipped.found
+    searched = (_effort(found), *found.notes) if found is not None else ()
     stayed = [f"stayed float: {', '.join(shipped.allowed_float)}"] if shipped.allowed_float else []
     return (*imported, *read_, *kept, *searched, *stayed)
+
+
+def _effort(found: Found) -> str:
+    known = f", {found.resumed} figures known of an earlier search" if found.resumed else ""
+    return f"auto ran {found.evaluations} models{known}"
 
 
 def _conversion(

@@ -1,8 +1,5 @@
 """The models as they will ship: each stage quantized by its recipe, and looked at afterwards."""
 
-import os
-from pathlib import Path
-
 import msgspec
 import numpy as np
 
@@ -16,6 +13,7 @@ from maas_converter.quantize import fallback
 from maas_converter.quantize.calibration import Feed, quantize_fed
 from maas_converter.quantize.recipes import AS_IS, AUTO
 from maas_converter.quantize.search.found import Found, Limits
+from maas_converter.quantize.search.journal import default_folder
 from maas_converter.quantize.search.search import search
 
 
@@ -72,14 +70,8 @@ def _searched(job: Job, one: Brought, baseline: Baseline) -> Found:
         calibration,
         evidence.samples,
         evidence.classes,
-        job.order.limits or Limits(),
+        msgspec.structs.replace(job.order.limits or Limits(), integer_io=job.order.io is not None),
         folder=job.folder,
-        journal=_journal(),
+        journal=default_folder(),
         progress=job.progress,
     )
-
-
-def _journal() -> Path:
-    """The folder where searches note what they measured, so that one that was interrupted goes on: the user's cache."""
-    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
-    return cache / "maas-edge" / "search"

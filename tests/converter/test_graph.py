@@ -126,6 +126,20 @@ def test_an_output_whose_stage_was_skipped_is_left_out(digits, stages, tmp_path,
     assert {"digit" in answer for answer in answers} == {True, False}
 
 
+def test_a_tflite_model_is_converted_without_tensorflow(digits, stages, maas_converter, tmp_path):
+    """Whoever has only a ``.tflite`` needs no framework: here importing one fails."""
+    (tmp_path / "absent").mkdir()
+    for name in ("tensorflow", "keras", "tf_keras"):
+        (tmp_path / "absent" / f"{name}.py").write_text("raise ImportError('it is not installed')\n")
+    arguments = digits.arguments(tmp_path / "out.maas")
+    arguments[1] = str(stages / "digits.tflite")
+    done = maas_converter(*arguments, PYTHONPATH=str(tmp_path / "absent"))
+    assert done.returncode == 0, done.stderr
+    refused = maas_converter(*digits.arguments(tmp_path / "keras.maas"), PYTHONPATH=str(tmp_path / "absent"))
+    assert refused.returncode != 0
+    assert not (tmp_path / "keras.maas").exists()
+
+
 class TestGraphFilesThatAreRefused:
     """With exit 65 or 66, a sentence, and nothing written."""
 

@@ -16,6 +16,8 @@ _HDF5 = b"\x89HDF\r\n\x1a\n"
 _CODE = ("Lambda", "__lambda__")
 """Class names under which Keras stores Python code: the layer, and any function given as an argument (Keras 3)."""
 
+_NAMELESS = "a function"
+
 
 def is_hdf5(head: bytes) -> bool:
     """Whether a file that begins so is HDF5."""
@@ -25,7 +27,7 @@ def is_hdf5(head: bytes) -> bool:
 def refuse_code(source: Path, *, trust: bool) -> None:
     """Raise `DataError` if the model in ``source`` holds Python code and ``trust`` is not given; nothing is run."""
     configuration = read_configuration(source)
-    names = sorted(set(code_in(configuration)))
+    names = sorted(set(code_in(configuration)) - {_NAMELESS}) or list(set(code_in(configuration)))
     if names and not trust:
         raise DataError(
             f"it holds Python code (Lambda: {', '.join(names[:5])}), which is not run: replace it by layers, "
@@ -59,7 +61,7 @@ def code_in(configuration: Any) -> Iterator[str]:
 def _name(value: dict[str, Any]) -> str:
     inner = value.get("config")
     found = (inner.get("name") if isinstance(inner, dict) else None) or value.get("name")
-    return str(found or "a function")
+    return str(found or _NAMELESS)
 
 
 def _of_archive(source: Path) -> str:

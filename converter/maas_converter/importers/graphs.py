@@ -34,6 +34,9 @@ def take_one_sample(tensorflow: Any, graph: Any) -> None:
     """Remove from ``graph`` what was noted for an open batch, so that shapes are inferred anew for a batch of 1."""
     _drop_unused_functions(graph)
     _rename_functions(graph)
+    for function in graph.library.function:
+        # Names a kernel of tf-keras, which TFLite takes for its own with a lasting state, see `recurrent`.
+        function.attr.pop("api_implements", None)
     for nodes in _bodies(graph):
         constants = {node.name: node for node in nodes if node.op == "Const"}
         for node in nodes:

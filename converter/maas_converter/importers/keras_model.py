@@ -10,10 +10,11 @@ import msgspec
 
 from maas_agent.errors import DataError
 from maas_converter.importers.configuration import is_hdf5
+from maas_converter.importers.conversion import to_tflite
 from maas_converter.importers.inputs import fixed_shape, only_input
+from maas_converter.importers.recurrent import set_loops
 from maas_converter.importers.refusal import Passed, first_sentence
 from maas_converter.importers.task import Importing
-from maas_converter.importers.unroll import unroll
 
 
 class FixedInput(msgspec.Struct, frozen=True):
@@ -35,9 +36,12 @@ def named(source: Path) -> Iterator[Path]:
         yield link
 
 
-def cannot_load(library: str, error: Exception) -> NoReturn:
+def cannot_load(library: str, error: Exception, *, trust: bool) -> NoReturn:
     """Raise `Passed` or `DataError` for whatever Keras raised on a damaged or foreign file."""
     text = str(error)
+    # What `refuse_code` did not see, Keras 3 may.
+    if trust:
+        raise Passed(f"{library} cannot load it: {_plain(text)}") from None
     if "Lambda" in text or "lambda" in text or "unsafe" in text:
         raise DataError(
             f"it holds Python code, which is not run without --trust (Lambda): {first_sentence(text)}"
@@ -49,15 +53,36 @@ def cannot_load(library: str, error: Exception) -> NoReturn:
 
 def prepared(library: Any, model: Any, options: Importing) -> FixedInput:
     """The input to trace ``model`` with; raises `DataError` if it has not one input or its sizes stay open."""
-    if options.unroll:
-        unroll(library, model)
+    set_loops(library, model, unroll=options.unroll)
     inputs = getattr(model, "inputs", None) or []
     names = list(getattr(model, "input_names", None) or [tensor.name for tensor in inputs])
     only_input(names)
     return FixedInput(names[0], fixed_shape(tuple(inputs[0].shape), options.input_shape), inputs[0].dtype)
 
 
+def traced_to_tflite(tensorflow: Any, model: Any, variables: list[Any], taken: FixedInput) -> bytes:
+    """Convert ``model``, traced on ``taken``; raises `Passed` or `DataError`.
+
+    Batch size 1 is fixed in the signature: no op is left that computes shapes, which quantizers and NPUs refuse. Only
+    this trace is saved: a Keras model saved whole is traced with an open batch as well.
+    """
+    signature = tensorflow.TensorSpec(taken.shape, taken.dtype, name=taken.name)
+    holder = tensorflow.Module()
+    holder.kept = variables
+    with TemporaryDirectory() as folder:
+        try:
+            served = tensorflow.function(lambda batch: model(batch, training=False), input_signature=[signature])
+            tensorflow.saved_model.save(holder, folder, signatures={"serve": served})
+        except Exception as error:  # layers raise whatever a shape that does not suit them makes them raise
+            raise Passed(f"it cannot be run on an input of shape {list(taken.shape)}: {_plain(str(error))}") from None
+        return to_tflite(
+            tensorflow, lambda: tensorflow.lite.TFLiteConverter.from_saved_model(folder, signature_keys=["serve"])
+        )
+
+
 def _plain(text: str) -> str:
-    """The line of Keras' words that says why: it may come last, after the whole configuration of a layer."""
-    marker = "Exception encountered: "
-    return first_sentence(text.partition(marker)[2] if marker in text else text)
+    """The line of Keras' words that says why: it may come after a stack of calls or a layer's whole configuration."""
+    for marker in ("Exception encountered: ", "Error: "):
+        if marker in text:
+            text = text.rpartition(marker)[2]
+    return first_sentence(text).partition(" Full object config")[0]

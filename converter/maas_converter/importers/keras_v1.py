@@ -49,7 +49,7 @@ def _load(tensorflow: Any, task: Task) -> Any:
         try:
             return tensorflow.compat.v1.keras.models.load_model(str(path), compile=False)
         except Exception as error:  # Keras raises whatever a damaged or foreign file makes it raise
-            cannot_load("tf.compat.v1.keras", error)
+            cannot_load("tf.compat.v1.keras", error, trust=task.options.trust)
 
 
 def _called(model: Any, batch: Any) -> list[Any]:

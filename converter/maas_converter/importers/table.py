@@ -4,8 +4,10 @@ A format is one entry of the table below, and one module of this folder for each
 process of its own (see `maas_converter.importers.process`). What is in a file counts for more than what it is called.
 """
 
+import json
 import stat
 import zipfile
+import zlib
 from collections.abc import Callable
 from pathlib import Path
 
@@ -17,6 +19,7 @@ from maas_converter.importers.foreign import foreign
 
 _HEAD_BYTES = 64
 _GRAPH = "saved_model.pb"
+_BROKEN_ZIP = (zipfile.BadZipFile, zlib.error, EOFError, OSError, ValueError, NotImplementedError)
 
 
 class Rung(msgspec.Struct, frozen=True):
@@ -105,15 +108,26 @@ def _told(importer: Importer) -> str:
     return ", ".join(importer.suffixes) or f"a folder with {_GRAPH}"
 
 
-def _is_keras(source: Path, head: bytes) -> bool:
-    return head.startswith(b"PK") and "config.json" in _names(source)
+def _is_keras_3(source: Path, head: bytes) -> bool:
+    return head.startswith(b"PK") and "config.json" in _names(source) and not _is_keras_2(source, head)
+
+
+def _is_keras_2(source: Path, head: bytes) -> bool:
+    """Keras 2 came to the same archive late (2.12), with classes that Keras 3 does not always know."""
+    if not head.startswith(b"PK"):
+        return False
+    try:
+        with zipfile.ZipFile(source) as archive:
+            return str(json.loads(archive.read("metadata.json"))["keras_version"]).startswith("2.")
+    except (*_BROKEN_ZIP, KeyError, TypeError):
+        return False
 
 
 def _names(source: Path) -> set[str]:
     try:
         with zipfile.ZipFile(source) as archive:
             return set(archive.namelist())
-    except (zipfile.BadZipFile, EOFError, OSError, ValueError, NotImplementedError):
+    except _BROKEN_ZIP:
         return set()
 
 
@@ -121,7 +135,7 @@ def _check_keras(source: Path) -> None:
     try:
         with zipfile.ZipFile(source) as archive:
             missing = {"config.json", "metadata.json"} - set(archive.namelist())
-    except (zipfile.BadZipFile, EOFError, OSError, ValueError, NotImplementedError) as error:
+    except _BROKEN_ZIP as error:
         raise DataError(f"{source} is no Keras 3 file, or is truncated: {error}") from None
     if missing:
         raise DataError(f"{source} is no Keras 3 file: it holds no {' and no '.join(sorted(missing))}")
@@ -150,7 +164,8 @@ _V1 = Rung("tf.compat.v1", "maas_converter.importers.keras_v1", ("tensorflow", "
 _TENSORFLOW = Rung("TensorFlow", "maas_converter.importers.saved_model", ("tensorflow",))
 
 IMPORTERS: dict[str, Importer] = {
-    "keras": Importer("Keras 3", (".keras",), (_KERAS_3, _TF_KERAS), _is_keras, _check_keras),
+    "keras": Importer("Keras 3", (".keras",), (_KERAS_3,), _is_keras_3, _check_keras),
+    "keras2": Importer("Keras 2", (".keras",), (_TF_KERAS, _KERAS_3), _is_keras_2, _check_keras),
     "hdf5": Importer(
         "Keras HDF5",
         (".h5", ".hdf5"),

@@ -1,7 +1,7 @@
 """The last step of every import, and all there is to one of a ``.tflite`` file. A program, see `importers.task`.
 
 Whatever the source was, what is handed on has a batch of 1, fixed shapes, a SignatureDef, no op that LiteRT lacks, and
-ran once. TensorFlow is not needed.
+gives the same answer to the same sample. TensorFlow is not needed.
 """
 
 import tempfile
@@ -26,7 +26,7 @@ def convert(task: Task) -> bytes:
         # Only then: the open sizes of a loop's body are steps that are counted while it runs, and no batch.
         data = fixed_batch(data)
     check(contents_of(data), task.options)
-    _run_once(data)
+    _try(data)
     return data
 
 
@@ -68,16 +68,27 @@ def _check_shape(tensor: TensorFacts, wanted: tuple[int, ...] | None) -> None:
         fixed_shape(tensor.shape, wanted)
 
 
-def _run_once(data: bytes) -> None:
-    """Run it on zeros: what LiteRT cannot load or run ends here, and a crash of it in this process."""
+def _try(data: bytes) -> None:
+    """Run it on ones, zeros and ones: what LiteRT cannot load or run ends here, and a crash of it in this process.
+
+    A model whose second answer to the ones is another remembers something (TFLite's own LSTM does, and random numbers).
+    """
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "model.tflite"
         path.write_bytes(data)
         try:
             model = accelerator("cpu").load(path, 1)
-            model.run([np.zeros(tensor.shape, tensor.dtype) for tensor in model.inputs])
+            first, _, again = (
+                model.run([np.full(tensor.shape, value, tensor.dtype) for tensor in model.inputs])
+                for value in (1, 0, 1)
+            )
         except RuntimeFailure as error:
             raise RuntimeFailure(f"LiteRT cannot run it: {error}") from None
+    if not all(np.array_equal(one, other, equal_nan=True) for one, other in zip(first, again, strict=True)):
+        raise DataError(
+            "it answers the same sample differently after another one: it keeps a state (TFLite's own LSTM does, or a "
+            "stateful layer) or draws random numbers; convert the model it was made of, without that"
+        )
 
 
 if __name__ == "__main__":

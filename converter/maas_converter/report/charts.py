@@ -56,7 +56,9 @@ def pareto(candidates: Sequence[Candidate]) -> str:
         axes.plot(
             *_places(chosen), color=_MARK, marker="o", linestyle="", fillstyle="none", ms=13, mew=2, label="chosen"
         )
-        for candidate in {c.name: c for c in (*front, *chosen)}.values():
+        # Mixtures lie close together, and the table names them all.
+        named = (*front[:1], *(c for c in front if "," not in c.name), *chosen)
+        for candidate in {c.name: c for c in named}.values():
             place = (candidate.bytes / 1000, candidate.drop_points)
             axes.annotate(short(candidate.name, 20), place, xytext=(7, 6), textcoords="offset points", fontsize=9)
         axes.axhline(0, color=_INK, linewidth=0.6)

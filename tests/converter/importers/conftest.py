@@ -42,16 +42,18 @@ new.save_weights(folder / "new.weights.h5")
 new.export(folder / "recurrent", verbose=False)
 old.save(folder / "legacy.h5")
 old.save_weights(folder / "old_weights.h5")
-old.save(folder / "legacy.keras")
+old.save(folder / "old.keras")
 
 mark = str(folder / "code-of-the-model-ran")
 for name, library in (("new", keras), ("old", tf_keras)):
     layers = library.layers
-    run = layers.Lambda(lambda batch: open(mark, "w") and batch, name="innocent")
+    run = layers.Lambda(eval(f"lambda batch: open({mark!r}, 'w') and batch"), name="innocent")
     inner = library.Sequential([library.Input((4,)), run], name="inner")
     wrapped = layers.TimeDistributed(inner)
     outer = library.Sequential([library.Input((2, 4)), wrapped, layers.Flatten(), layers.Dense(2)])
     outer.save(folder / f"{name}-lambda.h5")
+    if library is keras:
+        outer.save(folder / "new-lambda.keras")
 Path(mark).unlink(missing_ok=True)
 
 batch = keras.Input((4, 4), name="matrix")
@@ -60,6 +62,9 @@ batch = keras.Input((8, 8), name="steps")
 keras.Model(batch, keras.layers.Dense(3)(batch)).save(folder / "dense.keras")
 batch = keras.Input((None, 8), name="steps")
 keras.Model(batch, keras.layers.LSTM(4)(batch)).save(folder / "any-steps.keras")
+
+batch = keras.Input((8, 8), batch_size=1, name="steps")
+keras.Model(batch, keras.layers.LSTM(4, stateful=True)(batch)).save(folder / "stateful.keras")
 
 class Two(tf.Module):
     def __init__(self):

@@ -7,8 +7,6 @@ import pytest
 
 from maas_agent.errors import DataError
 from maas_converter.importers import table
-from maas_converter.importers.process import import_model
-from maas_converter.importers.task import Importing
 from maas_converter.tflite.contents import contents_of
 from tests.converter.importers.conftest import SHARED
 
@@ -82,19 +80,30 @@ def test_tensorflow_1_is_the_last_rung(models, bring, answer, answers, only):
 
 
 @pytest.mark.skipif(not SHARED.is_dir(), reason="no ../shared/data")
-def test_the_visual_wake_words_model_is_read_by_tf_keras(bring):
+def test_the_visual_wake_words_model_is_read_by_tf_keras(bring, only):
+    only("hdf5", 1)
     imported = bring(SHARED / "vww" / "vww_96.h5")
-    assert "was read by tf-keras (Keras 3: " in imported.notes[0]
     assert contents_of(imported.tflite).inputs[0].shape == (1, 96, 96, 3)
 
 
 @pytest.mark.skipif(not SHARED.is_dir(), reason="no ../shared/data")
 def test_resnet8_imports_from_its_legacy_file_and_classifies_as_the_benchmark_s_own_file(bring, answer):
     imported = bring(SHARED / "resnet8" / "pretrainedResnet.h5")
-    data = np.load(SHARED / "resnet8" / "cifar10-evaluation.npz")
+    data = np.load(SHARED / "resnet8" / "cifar10-evaluation-1500.npz")
     x = data["x"][:100].astype(np.float32)
     theirs = (SHARED / "resnet8" / "pretrainedResnet.tflite").read_bytes()
     assert np.array_equal(answer(imported.tflite, x).argmax(1), answer(theirs, x).argmax(1))
+
+
+def test_an_archive_of_keras_2_is_read_by_tf_keras(models, bring, answer, answers):
+    imported = bring(models / "old.keras")
+    assert imported.notes == ("old.keras was read by tf-keras",)
+    np.testing.assert_allclose(answer(imported.tflite, answers["x"]), answers["old"], atol=1e-5)
+
+
+def test_a_model_that_remembers_samples_is_refused(models, bring):
+    with pytest.raises(DataError, match=r"stateful\.keras: "):
+        bring(models / "stateful.keras")
 
 
 def test_ops_that_litert_lacks_are_named(models, bring):
@@ -109,40 +118,26 @@ class TestOpenSizes:
         assert contents.inputs[0].shape == (1, 5, 8)
         assert not contents.has_control_flow
 
-    @pytest.mark.parametrize(
-        ("shape", "words"),
-        [(None, r"--input-shape 96,8"), ((5, 9), r"--input-shape 5,9 does not fit.*\(any, 8\)")],
-    )
-    def test_not_given_or_wrong_they_are_refused(self, models, bring, shape, words):
-        with pytest.raises(DataError, match=words):
-            bring(models / "any-steps.keras", input_shape=shape)
+    def test_wrong_they_are_refused(self, models, bring):
+        with pytest.raises(DataError, match=r"any-steps\.keras: --input-shape 5,9 does not fit.*\(any, 8\)"):
+            bring(models / "any-steps.keras", input_shape=(5, 9))
 
 
 class TestCode:
     """A Lambda layer, nested in a model in a wrapper, leaves a mark when it runs."""
 
-    @pytest.mark.parametrize("name", ["new-lambda.h5", "old-lambda.h5"])
+    @pytest.mark.parametrize("name", ["new-lambda.h5", "old-lambda.h5", "new-lambda.keras"])
     def test_it_never_runs_by_itself(self, models, bring, name):
         with pytest.raises(DataError, match=rf"{name}.*Lambda: innocent.*--trust"):
             bring(models / name)
         assert not (models / "code-of-the-model-ran").exists()
 
-    def test_it_runs_when_trusted(self, models, bring, only):
+    @pytest.mark.parametrize("name", ["old-lambda.h5", "new-lambda.keras"])
+    def test_it_runs_when_trusted(self, models, bring, only, name):
         only("hdf5", 1)
         mark = models / "code-of-the-model-ran"
         try:
-            assert bring(models / "old-lambda.h5", trust=True).tflite
-            assert mark.exists()
-        finally:
-            mark.unlink(missing_ok=True)
-
-    def test_a_keras_file_too(self, digits, tmp_path):
-        mark = digits.folder / "code-of-the-model-ran"
-        with pytest.raises(DataError, match=r"lambda\.keras.*Lambda.*--trust"):
-            import_model(digits.folder / "lambda.keras", tmp_path)
-        assert not mark.exists()
-        try:
-            import_model(digits.folder / "lambda.keras", tmp_path, Importing(trust=True))
+            assert bring(models / name, trust=True).tflite
             assert mark.exists()
         finally:
             mark.unlink(missing_ok=True)

@@ -1,0 +1,44 @@
+"""One input, one sample at a time, every size fixed."""
+
+import pytest
+
+from maas_agent.errors import DataError
+from maas_converter.importers.inputs import fixed_shape, only_input
+
+FIXED = [
+    ((None, 8, 8), None, (1, 8, 8)),
+    ((32, 8, 8), (8, 8), (1, 8, 8)),
+    ((-1, -1, -1, 3), (96, 64, 3), (1, 96, 64, 3)),
+    ((None,), None, (1,)),
+    (None, (4,), (1, 4)),
+]
+
+
+@pytest.mark.parametrize(("shape", "wanted", "fixed"), FIXED)
+def test_a_batch_becomes_one_and_open_sizes_what_was_asked(shape, wanted, fixed):
+    assert fixed_shape(shape, wanted) == fixed
+
+
+REFUSED = [
+    ((None, None, None, 3), None, r"\(any, any, 3\).*every size but the batch.*--input-shape 96,96,3"),
+    ((None, None, None, 3), (96, 96, 1), r"--input-shape 96,96,1 does not fit its input, which is \(any, any, 3\)"),
+    ((None, 8, 8), (8, 8, 1), "does not fit"),
+    ((None, None), (0,), "1 or more"),
+    (None, None, "no shape at all"),
+    ((), None, "without a batch"),
+]
+
+
+@pytest.mark.parametrize(("shape", "wanted", "words"), REFUSED)
+def test_what_stays_open_or_does_not_fit_is_refused(shape, wanted, words):
+    with pytest.raises(DataError, match=words):
+        fixed_shape(shape, wanted)
+
+
+@pytest.mark.parametrize(
+    ("names", "words"), [([], "build the model"), (["left", "right"], r"2 inputs \(left, right\)")]
+)
+def test_one_input_it_has(names, words):
+    with pytest.raises(DataError, match=words):
+        only_input(names)
+    only_input(["image"])

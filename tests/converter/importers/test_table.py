@@ -1,0 +1,174 @@
+"""What a source is, before anything is started for it: by its contents, then by its name."""
+
+import os
+import pickle
+import zipfile
+from pathlib import Path
+
+import h5py
+import numpy as np
+import pytest
+
+from maas_agent.errors import DataError, NoInputError
+from maas_converter.importers.process import import_model
+from maas_converter.importers.table import IMPORTERS, importer_for
+
+
+@pytest.fixture
+def path(tmp_path):
+    return tmp_path / "model"
+
+
+def keras_file(path: Path, version: str = "3.8.0") -> Path:
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("config.json", "{}")
+        archive.writestr("metadata.json", f'{{"keras_version": "{version}"}}')
+    return path
+
+
+def hdf5_file(path: Path) -> Path:
+    with h5py.File(path, "w") as file:
+        file.attrs["about"] = "no model"
+    return path
+
+
+def tflite_file(path: Path) -> Path:
+    path.write_bytes(b"\x1c\0\0\0TFL3" + bytes(64))
+    return path
+
+
+def saved_model_folder(path: Path) -> Path:
+    path.mkdir()
+    (path / "saved_model.pb").write_bytes(b"graph")
+    return path
+
+
+MADE = {
+    "keras": keras_file,
+    "keras2": lambda path: keras_file(path, "2.15.0"),
+    "hdf5": hdf5_file,
+    "tflite": tflite_file,
+    "saved_model": saved_model_folder,
+}
+
+
+@pytest.mark.parametrize("kind", MADE)
+@pytest.mark.parametrize("name", ["model", "model.keras", "model.h5", "model.tflite", "model.pkl"])
+def test_what_is_in_it_counts_and_not_its_name(kind, name, tmp_path):
+    assert importer_for(MADE[kind](tmp_path / name)) is IMPORTERS[kind]
+
+
+PICKLE = pickle.dumps({"weights": [1, 2]})
+BYTES = {
+    "empty.keras": (b"", "is empty"),
+    "empty": (b"", "is empty"),
+    "weights.pkl": (PICKLE, r"a Python pickle, which is never opened.*model\.save"),
+    "pickle.h5": (PICKLE, "a Python pickle"),
+    "protocol0.keras": (pickle.dumps({"a": 1}, protocol=0), "a Python pickle"),
+    "net.pt": (PICKLE, r"a PyTorch file.*litert-torch"),
+    "net.onnx": (b"\x08\x07\x12\x07pytorch", "an ONNX model: .*SavedModel"),
+    "saved_model.pb": (b"\x08\x01", "name the folder that holds saved_model.pb"),
+    "language.bin": (b"GGUF\x03\0\0\0", "a GGUF language model"),
+    "model.keras.gz": (b"\x1f\x8b\x08\0", "unpack it first"),
+    "text.keras": (b"not a zip", r"text\.keras is no Keras 3 file, or is truncated"),
+    "text.h5": (b"not HDF5", r"text\.h5 is no HDF5 file"),
+    "text.tflite": (b"not TFLite, certainly", r"text\.tflite is no TFLite model: it has no 'TFL3' mark"),
+    "notes.txt": (
+        b"hello",
+        r"no model this reads. Read are: Keras 3 \(\.keras\).*SavedModel \(a folder.*TFLite \(\.tflite",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", BYTES)
+def test_a_file_that_is_no_model_is_told_what_it_is(name, tmp_path):
+    content, words = BYTES[name]
+    (tmp_path / name).write_bytes(content)
+    with pytest.raises(DataError, match=words) as caught:
+        importer_for(tmp_path / name)
+    assert str(tmp_path / name) in str(caught.value)
+
+
+def test_a_zip_of_pytorch_is_named(path):
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("net/data.pkl", b"")
+    with pytest.raises(DataError, match="a PyTorch file"):
+        importer_for(path)
+
+
+def test_a_cut_keras_file_and_another_zip(tmp_path):
+    cut = keras_file(tmp_path / "cut.keras")
+    cut.write_bytes(cut.read_bytes()[:100])
+    with pytest.raises(DataError, match=r"cut\.keras is no Keras 3 file, or is truncated"):
+        importer_for(cut)
+    np.savez(tmp_path / "data.npz", x=np.zeros(3))
+    (tmp_path / "data.npz").rename(tmp_path / "data.keras")
+    with pytest.raises(DataError, match=r"data\.keras is no Keras 3 file: it holds no config\.json"):
+        importer_for(tmp_path / "data.keras")
+
+
+class TestFolders:
+    def test_an_empty_one(self, path):
+        path.mkdir()
+        with pytest.raises(DataError, match=r"is a folder without saved_model\.pb"):
+            importer_for(path)
+
+    def test_one_above_the_model(self, path):
+        path.mkdir()
+        saved_model_folder(path / "1")
+        with pytest.raises(DataError, match=r"but .*model/1 has one: name that"):
+            importer_for(path)
+        saved_model_folder(path / "2")
+        with pytest.raises(DataError, match=r"name one of .*model/1, .*model/2"):
+            importer_for(path)
+
+    def test_a_loop_inside_is_not_followed(self, path, tmp_path):
+        saved_model_folder(path)
+        (path / "again").symlink_to(path)
+        with pytest.raises(DataError, match=r"again is a link to a folder"):
+            import_model(path, tmp_path)
+
+
+class TestUnreadable:
+    def test_nothing_there(self, path):
+        with pytest.raises(NoInputError, match=r"there is no model .*model"):
+            importer_for(path)
+
+    def test_a_link_to_itself(self, path):
+        path.symlink_to(path)
+        with pytest.raises(NoInputError, match=r"cannot read .*model: Too many levels of symbolic links"):
+            importer_for(path)
+
+    def test_no_permission(self, path):
+        keras_file(path)
+        path.chmod(0)
+        was = os.geteuid()
+        if was == 0:
+            os.seteuid(65534)  # root may read everything
+        try:
+            with pytest.raises(NoInputError, match=r"cannot read .*model: Permission denied"):
+                importer_for(path)
+        finally:
+            os.seteuid(was)
+
+    def test_a_pipe_is_not_waited_for(self, path):
+        os.mkfifo(path)
+        with pytest.raises(DataError, match="neither a file nor a folder"):
+            importer_for(path)
+
+
+@pytest.mark.parametrize(
+    ("make", "words"),
+    [(hdf5_file, "no Keras model: it has no 'model_config'"), (tflite_file, "a damaged or truncated TFLite model")],
+)
+def test_what_only_looks_like_a_model_is_refused_by_its_importer(make, words, path, tmp_path):
+    with pytest.raises(DataError, match=words) as caught:
+        import_model(make(path), tmp_path)
+    assert str(path) in str(caught.value)
+
+
+def test_a_truncated_h5(path, tmp_path):
+    hdf5_file(path)
+    path.write_bytes(path.read_bytes()[:600])
+    with pytest.raises(DataError, match=r"model: a damaged or truncated HDF5 file"):
+        import_model(path, tmp_path)

@@ -1,0 +1,124 @@
+"""A ``.tflite`` file needs no TensorFlow: it is checked, completed and packed as it is."""
+
+import os
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+from maas_agent.errors import DataError
+from maas_converter.importers.process import import_model
+from maas_converter.tflite import model as files
+from maas_converter.tflite.contents import contents_of
+from tests.converter.importers.conftest import SHARED
+
+
+@pytest.fixture(scope="module")
+def dense(models, tmp_path_factory):
+    """A float model: (1, 8, 8) to (1, 8, 3)."""
+    return import_model(models / "dense.keras", tmp_path_factory.mktemp("dense")).tflite
+
+
+@pytest.fixture
+def given(dense, tmp_path):
+    """The file after ``change`` has been at work on it."""
+
+    def make(change):
+        model = files.parse(dense)
+        change(model)
+        (tmp_path / "given.tflite").write_bytes(files.serialize(model))
+        return tmp_path / "given.tflite"
+
+    return make
+
+
+def test_a_complete_file_is_taken_byte_for_byte(dense, bring, tmp_path):
+    (tmp_path / "dense.tflite").write_bytes(dense)
+    imported = bring(tmp_path / "dense.tflite")
+    assert imported.tflite == dense
+    assert imported.notes == ()
+    assert not imported.quantized
+
+
+def test_a_signature_is_added_and_the_answers_stay(dense, given, bring, answer):
+    imported = bring(given(lambda model: setattr(model, "signatureDefs", None)))
+    assert len(contents_of(imported.tflite).signatures) == 1
+    x = np.random.default_rng(1).random((3, 8, 8), np.float32)
+    assert np.array_equal(answer(imported.tflite, x), answer(dense, x))
+
+
+def test_an_open_batch_becomes_one(given, bring):
+    imported = bring(given(lambda model: _open(model, 0)))
+    contents = contents_of(imported.tflite)
+    assert contents.inputs[0].shape == (1, 8, 8)
+    assert contents.outputs[0].shape == (1, 8, 3)
+
+
+def test_other_open_sizes_are_refused(given, bring):
+    with pytest.raises(DataError, match=r"given\.tflite: its input .* has open sizes.*--input-shape"):
+        bring(given(lambda model: _open(model, 1)), input_shape=(8, 8))
+
+
+def test_ops_that_litert_lacks_are_named(given, bring):
+    with pytest.raises(DataError, match=r"given\.tflite: it has ops that LiteRT has not: FlexErf"):
+        bring(given(_make_custom))
+
+
+def test_a_shape_that_was_asked_for_has_to_be_the_model_s(given, bring):
+    with pytest.raises(DataError, match=r"--input-shape 9,8 does not fit"):
+        bring(given(lambda model: None), input_shape=(9, 8))
+
+
+def test_a_truncated_file_is_refused(dense, bring, tmp_path):
+    (tmp_path / "cut.tflite").write_bytes(dense[: len(dense) // 2])
+    with pytest.raises(DataError, match=r"cut\.tflite: "):
+        bring(tmp_path / "cut.tflite")
+
+
+@pytest.mark.skipif(not SHARED.is_dir(), reason="no ../shared/data")
+@pytest.mark.parametrize(
+    "name", ["resnet8/pretrainedResnet_quant.tflite", "mobilenet/mobilenet_v1_0.25_128_quant.tflite"]
+)
+def test_a_quantized_file_is_known_as_such(bring, name):
+    imported = bring(SHARED / name)
+    contents = contents_of(imported.tflite)
+    assert imported.quantized
+    assert len(contents.signatures) == 1
+    assert contents.constant_bytes == contents_of((SHARED / name).read_bytes()).constant_bytes
+
+
+def test_tensorflow_need_not_be_installed(dense, tmp_path):
+    """Every process of the import runs where importing a framework fails."""
+    for name in ("tensorflow", "keras", "tf_keras"):
+        (tmp_path / f"{name}.py").write_text("raise ImportError('not here')")
+    (tmp_path / "dense.tflite").write_bytes(dense)
+    program = (
+        "import sys; from pathlib import Path; from maas_converter.importers.process import import_model; "
+        "print(len(import_model(Path(sys.argv[1]), Path(sys.argv[2])).tflite)); import tensorflow"
+    )
+    path = os.pathsep.join([str(tmp_path), *filter(None, sys.path)])
+    done = subprocess.run(
+        [sys.executable, "-c", program, str(tmp_path / "dense.tflite"), str(tmp_path)],
+        env=os.environ | {"PYTHONPATH": path},
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert done.stdout == f"{len(dense)}\n", done.stderr
+    assert "ImportError: not here" in done.stderr  # or the test would show nothing
+
+
+def _open(model, axis):
+    graph = model.subgraphs[0]
+    for index in [*graph.inputs, *graph.outputs]:
+        tensor = graph.tensors[index]
+        tensor.shapeSignature = [-1 if place == axis else size for place, size in enumerate(tensor.shape)]
+
+
+def _make_custom(model):
+    from ai_edge_litert import schema_py_generated as schema
+
+    code = model.operatorCodes[0]
+    code.builtinCode = code.deprecatedBuiltinCode = schema.BuiltinOperator.CUSTOM
+    code.customCode = b"FlexErf"
