@@ -45,6 +45,10 @@ def _recipe(order: Order, stage: StagePlan, imported: Imported) -> Recipe:
         chosen = stage.recipe or DEFAULT
         check_recipe(chosen, order)
         return chosen
+    if order.io is not None:
+        raise DataError(
+            f"{stage.source} is quantized already, its inputs and outputs are what they are: leave out --io"
+        )
     if stage.recipe is not None:
         raise DataError(
             f"{stage.source} is quantized already and is packed as it is: leave out --quantize {stage.recipe.name}, "

@@ -199,3 +199,6 @@ def test_a_quantized_model_is_packed_as_it_is(pictures, maas_converter, tmp_path
     asked = ["convert", source, "--name", "m", "--version", "1.0.0", "-o", tmp_path / "n.maas", "--quantize", "int8"]
     assert cli.run([*map(str, asked), "--calibration", str(pictures.calibration)]) == 65
     assert "quantized already" in capsys.readouterr().err
+    asked[-2:] = ["--io", "float"]
+    assert cli.run([str(argument) for argument in asked]) == 65
+    assert "leave out --io" in capsys.readouterr().err

@@ -66,9 +66,10 @@ class Recipe(msgspec.Struct, frozen=True):
 
 def recipe(name: str) -> Recipe:
     """The recipe called ``name``; raises `UsageError` that lists the choices."""
-    if name not in RECIPES:
-        raise UsageError(f"--quantize {name}: choose one of {', '.join(RECIPES)}")
-    return RECIPES[name]
+    choices = RECIPES | {AUTO: SEARCHED}
+    if name not in choices:
+        raise UsageError(f"--quantize {name}: choose one of {', '.join(choices)}")
+    return choices[name]
 
 
 def narrow(contents: Contents) -> list[OpFacts]:
@@ -148,17 +149,19 @@ RECIPES: dict[str, Recipe] = {
             computes="float",
         ),
         Recipe("float32", "as it was trained", quantized=False, build=None, calibrated=False, computes="float"),
-        Recipe(
-            AUTO,
-            "a mixture of these, found by a search under --max-drop, --max-size and --max-latency",
-            quantized=True,
-            build=None,
-            calibrated=True,
-            computes="float",
-            io=("int8",),
-        ),
     )
 }
+
+SEARCHED = Recipe(
+    AUTO,
+    "a mixture of these, found by a search under --max-drop, --max-size and --max-latency",
+    quantized=True,
+    build=None,
+    calibrated=True,
+    computes="float",
+    io=("int8",),
+)
+"""What ``--quantize auto`` asks for: no way to quantize by itself."""
 
 DEFAULT = RECIPES["int8"]
 """What a float model gets where nobody says."""

@@ -66,6 +66,11 @@ keras.Model(batch, keras.layers.LSTM(4)(batch)).save(folder / "any-steps.keras")
 batch = keras.Input((8, 8), batch_size=1, name="steps")
 keras.Model(batch, keras.layers.LSTM(4, stateful=True)(batch)).save(folder / "stateful.keras")
 
+fused = tf_keras.Sequential([tf_keras.Input((8, 8), batch_size=1), tf_keras.layers.LSTM(4)])
+served = tf.function(fused, input_signature=[tf.TensorSpec((1, 8, 8), tf.float32, name="steps")])
+converter = tf.lite.TFLiteConverter.from_concrete_functions([served.get_concrete_function()], fused)
+(folder / "fused.tflite").write_bytes(converter.convert())
+
 class Two(tf.Module):
     def __init__(self):
         self.weights = tf.Variable(tf.random.stateless_normal((4, 3), (1, 2)))

@@ -70,6 +70,13 @@ def test_a_shape_that_was_asked_for_has_to_be_the_model_s(given, bring):
         bring(given(lambda model: None), input_shape=(9, 8))
 
 
+def test_a_model_that_answers_the_same_sample_differently_is_refused(models, bring):
+    """TensorFlow's converter makes an LSTM of tf-keras one op, whose state lasts from one sample to the next."""
+    assert "UNIDIRECTIONAL_SEQUENCE_LSTM" in {op.name for op in contents_of((models / "fused.tflite").read_bytes()).ops}
+    with pytest.raises(DataError, match=r"fused\.tflite: it answers the same sample differently after another one"):
+        bring(models / "fused.tflite")
+
+
 def test_a_truncated_file_is_refused(dense, bring, tmp_path):
     (tmp_path / "cut.tflite").write_bytes(dense[: len(dense) // 2])
     with pytest.raises(DataError, match=r"cut\.tflite: "):

@@ -1,5 +1,7 @@
 """Ranges come from the samples, all of them, in any order."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 
@@ -9,10 +11,13 @@ from maas_converter.blobs import Blobs
 from maas_converter.console import Silent
 from maas_converter.importers.process import import_model
 from maas_converter.pack import load_stage
+from maas_converter.plan import ONLY_STAGE, StagePlan
 from maas_converter.quantize.calibration import quantize, quantize_fed
 from maas_converter.quantize.fallback import precision_of
 from maas_converter.quantize.recipes import RECIPES, recipe
 from tests.converter.quantize.running import answers, feed, noise
+
+PLAN = StagePlan(ONLY_STAGE, Path("model.tflite"), None)
 
 
 @pytest.fixture(scope="module")
@@ -22,7 +27,7 @@ def float32(digits, tmp_path_factory):
 
 @pytest.fixture
 def spec(float32, tmp_path):
-    tensor = load_stage(float32, Blobs(tmp_path)).input
+    tensor = load_stage(float32, Blobs(tmp_path), PLAN).inputs[0]
     return Input(tensor, Decode(shape=(8, 8, 1), dtype="uint8"), (Scale(scale=0.0625),))
 
 
@@ -30,7 +35,7 @@ def test_the_input_range_is_that_of_the_preprocessed_samples(float32, spec, digi
     with np.load(digits.calibration) as file:
         samples = file["x"]
     made = quantize(float32, recipe("int8"), spec, samples, None, Silent())
-    stored = load_stage(made, Blobs(tmp_path)).input.quantization
+    stored = load_stage(made, Blobs(tmp_path), PLAN).inputs[0].quantization
     assert stored is not None
     assert stored.scale == pytest.approx(samples.max() * 0.0625 / 255, rel=0.02)
 
