@@ -38,6 +38,9 @@ _WEIGHTED = ("CONV_2D", "FULLY_CONNECTED")
 _FEW = 0.05
 """Share of all weights that the first ops, and the last, may hold to keep 8 bits."""
 
+_BLOCK = 32
+"""Weights that share a scale in LiteRT's blockwise kernels, which it has for fully connected layers only."""
+
 _LEAST_BYTES = 2048
 """Of float weights: below that 4 bits save less than a file's alignment may cost."""
 
@@ -102,6 +105,17 @@ def _int4(contents: Contents) -> list[Entry]:
     return [entries.static(8, 8), *(entries.static(8, 4, name, regex, entries.MSE) for name, regex in found)]
 
 
+def _dynamic4(contents: Contents) -> list[Entry]:
+    return [entries.dynamic(8), *(_dynamic4_of(contents, op) for op in narrow(contents))]
+
+
+def _dynamic4_of(contents: Contents, op: OpFacts) -> Entry:
+    regex, shape = entries.only(contents, op), contents.graphs[op.subgraph].tensors[op.inputs[1]].shape
+    if op.name == "FULLY_CONNECTED" and shape[-1] % _BLOCK == 0:
+        return entries.dynamic(4, op.name, regex, block=_BLOCK)
+    return entries.dynamic(4, op.name, regex, entries.MSE)
+
+
 RECIPES: dict[str, Recipe] = {
     found.name: found
     for found in (
@@ -131,6 +145,14 @@ RECIPES: dict[str, Recipe] = {
             computes="integer",
             io=("int8", "uint8", "float"),
             rounds=narrow,
+        ),
+        Recipe(
+            "dynamic4",
+            "4-bit weights, in fully connected layers in blocks of 32 that share a scale; else as dynamic",
+            quantized=True,
+            build=_dynamic4,
+            calibrated=False,
+            computes="hybrid",
         ),
         Recipe(
             "int16x8",

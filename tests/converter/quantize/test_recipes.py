@@ -1,6 +1,7 @@
 """Which ops get fewer bits."""
 
-from maas_converter.quantize.recipes import narrow
+from maas_converter.quantize import library
+from maas_converter.quantize.recipes import RECIPES, narrow
 from maas_converter.tflite.contents import contents_of
 
 
@@ -14,3 +15,13 @@ def test_first_layers_keep_8_bits_while_they_hold_few_weights(cifar):
     weighted = [op for op in contents.ops if op.name in ("CONV_2D", "FULLY_CONNECTED")]
     assert weighted[:2] == [op for op in weighted if op not in narrow(contents)][:2]
     assert weighted[2] in narrow(contents)
+
+
+def test_dynamic4_gives_fully_connected_layers_blocks_and_needs_no_data(models):
+    """Blockwise scales lie in a tensor of their own, of float16."""
+    contents = contents_of(models["dense"])
+    made = contents_of(library.apply(models["dense"], RECIPES["dynamic4"].build(contents), None))
+    assert not RECIPES["dynamic4"].calibrated
+    assert made.constant_bytes["int4"] > 0
+    assert made.constant_bytes["float16"] > 0
+    assert made.size < contents.size / 4
