@@ -72,7 +72,7 @@ def convert(
         str | None,
         typer.Option(
             metavar="RECIPE",
-            help="float32, float16, dynamic, dynamic4, int8 (default), int16x8, int4, auto; a quantized model stays as it is.",
+            help="float32, float16, dynamic, dynamic4, int8 (default), int16x8, int4 or auto.",
         ),
     ] = None,
     io: Annotated[
