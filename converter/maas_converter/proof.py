@@ -123,15 +123,24 @@ def agreement_of(proof: Proof) -> float | None:
 
 def golden_of(proof: Proof, *, quantized: bool) -> tuple[GoldenSamples, float]:
     """The golden samples with the bundle's own answers, and the tolerance for devices."""
-    steady = _steady(proof)
-    y = proof.evidence.classes
-    rows = steady[golden.chosen_rows(len(steady), y[steady] if y is not None else None)]
+    steady, kinds = _steady(proof), _kinds(proof)
+    rows = steady[golden.chosen_rows(len(steady), kinds[steady] if kinds is not None else None)]
     bundle = {name: values[rows] for name, values in proof.bundle.answers.items()}
     # The two models may call an output differently; they have the same ones in the same order.
     before = proof.float32
     float32 = dict(zip(bundle, (values[rows] for values in before.answers.values()), strict=True)) if before else None
     allowed = golden.tolerance(proof.bundle.manifest.outputs, bundle, float32, quantized=quantized)
     return GoldenSamples(samples=proof.evidence.samples[rows], outputs=bundle), allowed
+
+
+def _kinds(proof: Proof) -> NDArray[np.int64] | None:
+    """Kinds of samples (N,), of each of which some are to be golden: by class and number of outputs answered."""
+    y = proof.evidence.classes
+    given = np.sum([measure.answered(values) for values in proof.bundle.answers.values()], axis=0).astype(np.int64)
+    if y is None and given.min() == given.max():
+        return None
+    kinds: NDArray[np.int64] = given if y is None else y * (int(given.max()) + 1) + given
+    return kinds
 
 
 def _steady(proof: Proof) -> NDArray[np.int64]:

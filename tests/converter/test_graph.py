@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from maas_agent.bundle.archive import open_bundle
+from maas_agent.bundle.golden import decode_golden
 from maas_agent.bundle.manifest import When
 from maas_converter import cli, measure
 from maas_converter.blobs import unpack
@@ -124,6 +125,10 @@ def test_an_output_whose_stage_was_skipped_is_left_out(digits, stages, tmp_path,
     for answer in answers:
         assert ("digit" in answer) == (answer["gate"].reshape(-1)[3] >= 0.5)
     assert {"digit" in answer for answer in answers} == {True, False}
+    with open_bundle(tmp_path / "gate.maas") as bundle:
+        golden = decode_golden(bundle.blob(bundle.manifest.golden.blob))
+    skipped = np.isnan(golden.outputs["digit"]).all(axis=tuple(range(1, golden.outputs["digit"].ndim)))
+    assert 0 < skipped.sum() < len(skipped), "a device has to prove both ways"
 
 
 def test_a_tflite_model_is_converted_without_tensorflow(digits, stages, maas_converter, tmp_path):
