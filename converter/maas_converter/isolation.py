@@ -48,7 +48,7 @@ def isolated(work: Callable[[], int]) -> int:
 def _become_child(work: Callable[[], int], scratch: str) -> None:
     code = 70
     try:
-        _die_with_parent()
+        die_with_parent()
         # Importers are children in turn, and read the variable; this process read it already.
         os.environ["TMPDIR"] = tempfile.tempdir = scratch
         code = work()
@@ -59,7 +59,8 @@ def _become_child(work: Callable[[], int], scratch: str) -> None:
         os._exit(code)
 
 
-def _die_with_parent() -> None:
+def die_with_parent() -> None:
+    """Have the system end this process when the one that started it ends, however it does."""
     with contextlib.suppress(OSError, AttributeError):  # no Linux: a killed parent leaves a child that ends by itself
         ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
 

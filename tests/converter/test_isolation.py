@@ -6,6 +6,7 @@ import subprocess
 import sys
 import tempfile
 import textwrap
+import time
 from pathlib import Path
 
 import pytest
@@ -69,3 +70,42 @@ def test_killing_the_program_ends_the_child_too():
     # The child is the pipe's last writer, and it waits for ever unless it is ended: end of file says that it was.
     assert parent.stdout.read() == ""
     parent.stdout.close()
+
+
+def test_ending_a_conversion_ends_its_importer(digits, tmp_path):
+    command = [sys.executable, "-m", "maas_converter", *digits.arguments(tmp_path / "out.maas")]
+    program = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
+    importer = _until(lambda: next((pid for pid in _descendants(program.pid) if _is_importer(pid)), None))
+    program.terminate()
+    assert program.wait(60) == 70
+    assert "ended by SIGTERM while importing digits.keras" in program.stderr.read()
+    program.stderr.close()
+    _until(lambda: not _is_importer(importer))
+    assert not (tmp_path / "out.maas").exists()
+
+
+def _until(condition):
+    """What ``condition`` returns once that is true; fails after a minute."""
+    end = time.monotonic() + 60
+    while time.monotonic() < end:
+        found = condition()
+        if found:
+            return found
+        time.sleep(0.02)
+    raise AssertionError("it did not come true within a minute")
+
+
+def _descendants(pid: int) -> list[int]:
+    try:
+        children = [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+    except (FileNotFoundError, ProcessLookupError):
+        return []
+    return [*children, *(each for child in children for each in _descendants(child))]
+
+
+def _is_importer(pid: int) -> bool:
+    """Whether it runs; what is dead and not yet reaped has no command line."""
+    try:
+        return b"maas_converter.importers" in Path(f"/proc/{pid}/cmdline").read_bytes()
+    except (FileNotFoundError, ProcessLookupError):
+        return False

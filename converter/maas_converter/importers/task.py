@@ -12,6 +12,7 @@ import msgspec
 
 from maas_agent.errors import MaasError
 from maas_converter.importers.refusal import first_sentence, refuse
+from maas_converter.isolation import die_with_parent
 
 
 class Importing(msgspec.Struct, frozen=True):
@@ -49,6 +50,7 @@ def task_of(arguments: list[str]) -> Task:
 
 def run(work: Callable[[Task], bytes]) -> None:
     """Body of an importer's program: ``work`` returns the ``.tflite``, or raises a `MaasError` for the user."""
+    die_with_parent()
     task = task_of(sys.argv[1:])
     try:
         task.out.write_bytes(work(task))
