@@ -1,5 +1,6 @@
 """The command's process and its parent: real children, really killed."""
 
+import faulthandler
 import os
 import signal
 import subprocess
@@ -22,6 +23,7 @@ def test_the_childs_exit_code_is_the_commands():
 def test_a_crash_names_the_signal_and_what_was_being_done():
     def crash() -> int:
         note_step("quantizing to int8")
+        faulthandler.disable()  # pytest's, which would print where
         os.kill(os.getpid(), signal.SIGSEGV)
         return 0
 
@@ -45,6 +47,7 @@ def test_what_a_crashed_child_left_in_temporary_folders_is_removed(tmp_path, mon
 
     def crash() -> int:
         (Path(tempfile.mkdtemp()) / "scratch").write_text("left")
+        faulthandler.disable()
         os.kill(os.getpid(), signal.SIGABRT)
         return 0
 
@@ -53,7 +56,7 @@ def test_what_a_crashed_child_left_in_temporary_folders_is_removed(tmp_path, mon
     assert list(tmp_path.iterdir()) == []
 
 
-def test_killing_the_program_ends_the_child_too():
+def test_killing_the_program_ends_the_child_too(tmp_path):
     program = textwrap.dedent("""
         import os, signal
         from maas_converter.isolation import isolated
@@ -63,7 +66,8 @@ def test_killing_the_program_ends_the_child_too():
             return 0
         isolated(work)
     """)
-    parent = subprocess.Popen([sys.executable, "-c", program], stdout=subprocess.PIPE, text=True)
+    environment = os.environ | {"TMPDIR": str(tmp_path)}  # nobody is left to remove what was killed
+    parent = subprocess.Popen([sys.executable, "-c", program], env=environment, stdout=subprocess.PIPE, text=True)
     assert int(parent.stdout.readline()) != parent.pid
     parent.kill()
     parent.wait()
