@@ -7,8 +7,8 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Sequence
-from contextlib import ExitStack
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any, Self
 
@@ -135,15 +135,7 @@ class Stage:
     def _command(self, command: Sequence[str]) -> bytes:
         """Run a command to its end; raises `RuntimeError` with what it said if it fails."""
         # In a session of its own: Ctrl-C reaches this process, which then ends the command in order.
-        process = subprocess.Popen(
-            command,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            cwd=self._folder,
-            env=self._environment,
-            start_new_session=True,
-        )
-        self._processes.append(process)
+        process = self._start(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
         printed, said = process.communicate()
         if process.returncode:
             raise RuntimeError(f"{' '.join(command[1:4])} …: {said.decode(errors='replace').strip()[-2000:]}")
@@ -151,11 +143,28 @@ class Stage:
 
     def _service(self, command: Sequence[str], name: str) -> subprocess.Popen[bytes]:
         with (self._folder / f"{name}.log").open("wb") as log:
+            return self._start(command, stdout=log, stderr=log)
+
+    def _start(self, command: Sequence[str], **streams: Any) -> subprocess.Popen[bytes]:
+        with _uninterrupted():  # else a process could be started that nobody knows of, and so nobody ends
             process = subprocess.Popen(
-                command, stdout=log, stderr=log, cwd=self._folder, env=self._environment, start_new_session=True
+                command, cwd=self._folder, env=self._environment, start_new_session=True, **streams
             )
-        self._processes.append(process)
+            self._processes.append(process)
         return process
+
+
+@contextmanager
+def _uninterrupted() -> Iterator[None]:
+    """Put off Ctrl-C to the end of the block."""
+    pressed: list[int] = []
+    before = signal.signal(signal.SIGINT, lambda number, _: pressed.append(number))
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
+    if pressed:
+        raise KeyboardInterrupt
 
 
 def _end(process: subprocess.Popen[bytes]) -> None:

@@ -35,6 +35,14 @@ def test_everything_holds(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
+def command_of(pid: int) -> str:
+    """The command line of a process that still runs."""
+    try:
+        return Path(f"/proc/{pid}/cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace")
+    except OSError:
+        return ""
+
+
 @pytest.mark.parametrize("moment", ["", "published digits 1.0.0", "serves digits 1.0.0"])
 def test_an_interrupt_ends_every_process_and_removes_every_file(tmp_path: Path, moment: str) -> None:
     demo = start(tmp_path)
@@ -47,5 +55,6 @@ def test_an_interrupt_ends_every_process_and_removes_every_file(tmp_path: Path, 
     demo.send_signal(signal.SIGINT)
     demo.communicate(timeout=60)
     assert demo.returncode == 130
-    wait_until(lambda: not any(alive(pid) for pid in started), "a process is left")
+    commands = {pid: command_of(pid) for pid in started}
+    wait_until(lambda: not any(alive(pid) for pid in started), f"a process is left, one of {commands}")
     assert list(tmp_path.iterdir()) == []

@@ -106,8 +106,11 @@ def test_results_wait_out_a_broker_restart(serving: Device, console: Console, br
         # The broker has forgotten everything: inputs reach the device once it has subscribed again.
         again.wait("maas/dev/status", lambda status: status["status"] == "online")
         assert "result" in again.ask("dev", "digits", SAMPLE, "after")
-        again.wait("maas/dev/metrics", lambda m: m["outbox"]["results"] == 0)
-        assert again.wait("maas/dev/metrics").document["pipelines"]["digits"]["answered"] >= 22
+        # Metrics are older than the answer at first: the ones that count it say that nothing is left.
+        counted = again.wait("maas/dev/metrics", lambda m: m["pipelines"]["digits"]["answered"] >= 22)
+        assert counted.document["outbox"]["results"] == 0 or again.wait(
+            "maas/dev/metrics", lambda m: m["outbox"]["results"] == 0
+        )
     finally:
         again.close()
     assert serving.workers() == [worker]
