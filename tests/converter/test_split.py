@@ -14,11 +14,12 @@ from maas_converter.graph_file import read_graph
 from maas_converter.split import GRAPH_FILE, Split, SplitOrder, chosen_cuts, list_cuts, split
 from maas_converter.split_summary import show_cuts, show_split
 from maas_converter.tflite.cut import cut, places_of
+from tests.converter.shared import FOLDER
 from tests.converter.tflite.chains import loaded, noise, run_chain
 from tests.converter.tflite.graphs import Body, Op, chain, tflite
 from tests.models import tiny_classifier_tflite
 
-SHARED = Path(__file__).resolve().parents[2] / ".." / "shared" / "data" / "resnet8"
+SHARED = FOLDER / "resnet8"
 needs_shared = pytest.mark.skipif(not SHARED.exists(), reason="no real models: ../shared/data is not there")
 
 RESIDUAL = tflite(

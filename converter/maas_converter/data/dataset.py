@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from maas_agent.bundle.manifest import Decode
 from maas_agent.errors import DataError, DecodeError
 from maas_agent.processing.decode import MAX_BATCH, as_samples, decode
+from maas_converter.data.labels import some
 
 Array = NDArray[np.generic]
 
@@ -108,7 +109,7 @@ def classes_of(dataset: Dataset, count: int) -> NDArray[np.int64] | None:
         raise DataError(f"{dataset.path}: 'y' holds {int(numbers.min())}, class numbers begin at 0")
     if dataset.by_name and len(dataset.classes) != count:
         raise DataError(
-            f"{dataset.path} has {len(dataset.classes)} classes ({_some(dataset.classes)}), the model has {count}: "
+            f"{dataset.path} has {len(dataset.classes)} classes ({some(dataset.classes)}), the model has {count}: "
             "give --labels FILE with the names of all of them, in the order of the model's outputs"
         )
     if int(numbers.max()) >= count:
@@ -158,7 +159,3 @@ def _decoded(files: Files, spec: Decode) -> Array:
 
 def _squeezed(shape: tuple[int, ...]) -> tuple[int, ...]:
     return tuple(size for size in shape if size != 1)
-
-
-def _some(names: tuple[str, ...]) -> str:
-    return ", ".join(names[:8]) + (", …" if len(names) > 8 else "")

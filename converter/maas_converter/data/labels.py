@@ -37,13 +37,13 @@ def numbered(path: Path, names: Sequence[str], labels: tuple[str, ...]) -> tuple
     order = labels or tuple(found)
     unknown = [name for name in found if name not in order]
     if unknown:
-        raise DataError(f"{path} has classes that are no labels: {', '.join(unknown[:8])}; labels are {_some(order)}")
+        raise DataError(f"{path} has classes that are no labels: {', '.join(unknown[:8])}; labels are {some(order)}")
     twice = [name for name in found if order.count(name) > 1]
     if twice:
         raise DataError(f"{path}: the class {twice[0]!r} has two lines in the labels: write class numbers, column 'y'")
     if not labels and _has_two_orders(found):
         raise DataError(
-            f"{path}: classes called by numbers, {_some(order)}, may be in the order of the numbers or of the letters: "
+            f"{path}: classes called by numbers, {some(order)}, may be in the order of the numbers or of the letters: "
             "give --labels FILE, in the order of the model's outputs"
         )
     number = {name: position for position, name in enumerate(order)}
@@ -54,5 +54,6 @@ def _has_two_orders(names: list[str]) -> bool:
     return all(name.isdecimal() for name in names) and sorted(names, key=int) != names
 
 
-def _some(names: Sequence[str]) -> str:
+def some(names: Sequence[str]) -> str:
+    """The first few names, for a sentence."""
     return ", ".join(names[:8]) + (", …" if len(names) > 8 else "")

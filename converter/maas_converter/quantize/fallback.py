@@ -10,6 +10,7 @@ from typing import Literal
 import msgspec
 
 from maas_agent.errors import DataError
+from maas_converter.quantize.finding import percent
 from maas_converter.quantize.recipes import Recipe
 from maas_converter.tflite.contents import Contents, GraphFacts, OpFacts, TensorFacts, contents_of
 
@@ -94,10 +95,10 @@ def check(precision: Precision, recipe: Recipe, allow_float: bool) -> tuple[str,
     weights = _share([op.weight_bytes for op in left if op.float_weights], [op.weight_bytes for op in precision.ops])
     work = 0.0 if hybrid else _share([op.work for op in left], [op.work for op in precision.ops])
     if max(weights, work) > SHARE and not allow_float:
-        stayed = f"{_percent(weights)} of the weights" + ("" if hybrid else f" and {_percent(work)} of the work")
+        stayed = f"{percent(weights)} of the weights" + ("" if hybrid else f" and {percent(work)} of the work")
         other = "int8" if hybrid else "dynamic, which quantizes weights only"
         raise DataError(
-            f"--quantize {recipe.name} left {stayed} float (at most {_percent(SHARE)}): there is no "
+            f"--quantize {recipe.name} left {stayed} float (at most {percent(SHARE)}): there is no "
             f"{recipe.name} form of {_listed(left)}. Accept that with --allow-float, or try --quantize {other}"
         )
     return tuple(op.title for op in left)
@@ -171,10 +172,6 @@ def _count(shape: tuple[int, ...]) -> int:
 
 def _share(part: list[int], whole: list[int]) -> float:
     return sum(part) / sum(whole) if sum(whole) else 0.0
-
-
-def _percent(share: float) -> str:
-    return f"{100 * share:.0f} %"
 
 
 def _listed(ops: list[OpPrecision]) -> str:

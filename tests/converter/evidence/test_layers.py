@@ -1,14 +1,13 @@
 """Layers of real models: both kinds of a tiny one, and the benchmark's own pair where it is there."""
 
-from pathlib import Path
-
 import numpy as np
 import pytest
 
 from maas_converter.evidence.layers import layers_of
+from tests.converter.shared import FOLDER
 from tests.models import SHAPE, endless_tflite, tiny_classifier_tflite
 
-SHARED = Path(__file__).resolve().parents[3] / ".." / "shared" / "data"
+SHARED = FOLDER
 
 
 @pytest.fixture

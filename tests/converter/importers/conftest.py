@@ -12,8 +12,9 @@ from numpy.typing import NDArray
 
 from maas_agent.runtime.selection import accelerator
 from maas_converter.importers.process import Imported, Importing, import_model
+from tests.converter.shared import FOLDER
 
-SHARED = Path(__file__).resolve().parents[4] / "shared" / "data"
+SHARED = FOLDER
 
 _KERAS = """
 import sys

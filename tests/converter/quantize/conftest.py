@@ -9,7 +9,9 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-SHARED = Path(__file__).resolve().parents[3] / ".." / "shared" / "data"
+from tests.converter.shared import FOLDER
+
+SHARED = FOLDER
 
 _BUILD = """
 import sys

@@ -1,7 +1,5 @@
 """A model that was cut answers to the bit as the whole does, and whatever cannot be cut is refused with the reason."""
 
-from pathlib import Path
-
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -11,11 +9,12 @@ from maas_agent.errors import DataError
 from maas_converter.tflite import model as files
 from maas_converter.tflite.contents import contents_of
 from maas_converter.tflite.cut import cut, cuts_of, output_edges, places_of
+from tests.converter.shared import FOLDER
 from tests.converter.tflite.chains import assert_same, noise
 from tests.converter.tflite.graphs import Body, Op, chain, tflite
 from tests.models import tiny_classifier_tflite
 
-SHARED = Path(__file__).resolve().parents[3] / ".." / "shared" / "data"
+SHARED = FOLDER
 needs_shared = pytest.mark.skipif(not SHARED.exists(), reason="no real models: ../shared/data is not there")
 
 ONES = np.ones((1, 4), np.float32)
