@@ -13,7 +13,8 @@ from numpy.typing import NDArray
 
 from maas_agent.bundle.manifest import Decode
 from maas_agent.errors import DataError, DecodeError
-from maas_agent.processing.decode import MAX_BATCH, as_samples, decode
+from maas_agent.processing.decode import decode
+from maas_agent.processing.fit import fitted
 from maas_converter.data.labels import some
 
 Array = NDArray[np.generic]
@@ -90,7 +91,7 @@ def samples_of(dataset: Dataset, spec: Decode) -> Array:
         )
     if isinstance(dataset.source, Files):
         return _decoded(dataset.source, spec)
-    return _fitted(dataset.path, dataset.source.x, spec)
+    return fitted(dataset.source.x, spec, str(dataset.path))
 
 
 def classes_of(dataset: Dataset, count: int) -> NDArray[np.int64] | None:
@@ -128,23 +129,6 @@ def targets_of(dataset: Dataset) -> NDArray[np.float32]:
     return dataset.y.astype(np.float32)
 
 
-def _fitted(path: Path, x: Array, spec: Decode) -> Array:
-    """Stored samples in the sample's shape: flat ones and those with a size of 1 more or less are forgiven."""
-    found, wanted = x.shape[1:], spec.shape
-    flat = len(found) == 1 and x[0].size == int(np.prod(wanted))
-    if found != wanted and (flat or _squeezed(found) == _squeezed(wanted)):
-        x = x.reshape(len(x), *wanted)
-    if x.shape[1:] != wanted:
-        raise DataError(f"{path}: a sample in 'x' has the shape {list(found)}, the model takes {list(wanted)}")
-    samples = np.empty((len(x), *wanted), spec.dtype)
-    try:
-        for at in range(0, len(x), MAX_BATCH):
-            samples[at : at + MAX_BATCH] = as_samples(x[at : at + MAX_BATCH], spec).samples
-    except DecodeError as error:
-        raise DataError(f"{path}: 'x' is {x.dtype}, samples are {spec.dtype}: {error}") from None
-    return samples
-
-
 def _decoded(files: Files, spec: Decode) -> Array:
     samples = np.empty((files.count, *spec.shape), spec.dtype)
     for row, path in enumerate(files.paths):
@@ -155,7 +139,3 @@ def _decoded(files: Files, spec: Decode) -> Array:
         except DecodeError as error:
             raise DataError(f"{path}: {error}") from None
     return samples
-
-
-def _squeezed(shape: tuple[int, ...]) -> tuple[int, ...]:
-    return tuple(size for size in shape if size != 1)

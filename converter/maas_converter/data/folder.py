@@ -14,10 +14,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from maas_agent.errors import DataError, NoInputError
-from maas_converter.data.csv_file import LABEL, NUMBER
+from maas_agent.processing.table import LABEL, NUMBER
+from maas_agent.processing.text_table import Row, is_number
 from maas_converter.data.dataset import Dataset, Files
 from maas_converter.data.labels import numbered
-from maas_converter.data.text_table import Row, is_number, read_rows
+from maas_converter.data.text_table import read_rows
 
 LIST = "labels.csv"
 

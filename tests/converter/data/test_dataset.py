@@ -7,7 +7,7 @@ import pytest
 
 from maas_agent.bundle.manifest import Decode
 from maas_agent.errors import DataError
-from maas_converter.data import dataset as module
+from maas_agent.processing import fit
 from maas_converter.data.dataset import Dataset, Files, Stored, classes_of, samples_of, targets_of
 
 GRAY = Decode((2, 2, 1), "uint8", color="gray")
@@ -42,7 +42,7 @@ def test_samples_that_no_device_would_take_are_refused(x, words):
 
 
 def test_many_samples_are_taken_in_turns(monkeypatch):
-    monkeypatch.setattr(module, "MAX_BATCH", 4)
+    monkeypatch.setattr(fit, "MAX_BATCH", 4)
     x = np.arange(44, dtype=np.uint8).reshape(11, 4)
     np.testing.assert_array_equal(samples_of(stored(x), GRAY).reshape(11, 4), x)
 
