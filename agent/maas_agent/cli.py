@@ -1,4 +1,4 @@
-"""``maas-agent``: run, check, status, infer. Each command imports only what it needs: a device starts fast."""
+"""``maas-agent``: run, check, status, infer, bench. Each command imports only what it needs: a device starts fast."""
 
 import argparse
 import sys
@@ -46,8 +46,49 @@ def _status(options: argparse.Namespace) -> int:
 
 def _infer(options: argparse.Namespace) -> int:
     from maas_agent.infer import infer
+    from maas_agent.runtime.setup import CPU, Setup
 
-    return infer(options.bundle, options.file, options.accelerator, as_json=options.json)
+    name = CPU if options.accelerator == "auto" else options.accelerator
+    setup = Setup(name, options=dict(options.option), library=options.runtime)
+    return infer(options.bundle, options.file, setup, as_json=options.json)
+
+
+def _bench(options: argparse.Namespace) -> int:
+    from maas_agent.bench import bench
+    from maas_agent.config import ACCELERATOR
+    from maas_agent.errors import UsageError
+    from maas_agent.trials.terms import Terms
+
+    if not ACCELERATOR.match(options.accelerator):
+        raise UsageError(f"--accelerator {options.accelerator}: choose one of auto, cpu, gpu, npu, delegate:PATH")
+    terms = Terms(options.accelerator, options.threads, dict(options.option), options.runtime)
+    return bench(options.bundle, terms, as_json=options.json)
+
+
+def _key_and_value(text: str) -> tuple[str, str]:
+    key, equals, value = text.partition("=")
+    if not key or not equals:
+        raise argparse.ArgumentTypeError(f"{text!r} is not KEY=VALUE")
+    return key, value
+
+
+def _add_setup(parser: argparse.ArgumentParser, accelerators: str) -> None:
+    """The arguments that say what a bundle runs on."""
+    parser.add_argument("--accelerator", default="auto", metavar="NAME", help=accelerators)
+    parser.add_argument(
+        "--option",
+        action="append",
+        default=[],
+        type=_key_and_value,
+        metavar="KEY=VALUE",
+        help="an option of the accelerator; may be given again",
+    )
+    parser.add_argument(
+        "--runtime",
+        default="auto",
+        choices=("auto", "ai-edge-litert", "tflite-runtime"),
+        help="the interpreter library (default: the first that is installed)",
+    )
 
 
 class _Parser(argparse.ArgumentParser):
@@ -76,13 +117,20 @@ def _parser() -> argparse.ArgumentParser:
 
     infer = commands.add_parser("infer", help="run a bundle on files, without an agent")
     infer.add_argument("bundle", type=Path, metavar="BUNDLE", help="a .maas file")
-    infer.add_argument("file", nargs="+", metavar="FILE", help="PNG, JPEG, JSON or raw bytes; - is standard input")
-    infer.add_argument("--accelerator", default="auto", help="auto or cpu")
+    infer.add_argument("file", nargs="+", metavar="FILE", help=_FILE_HELP)
+    _add_setup(infer, "cpu, gpu, npu or delegate:PATH; auto (the default) is cpu: nothing is tried out here")
     infer.set_defaults(command=_infer)
 
-    for command in (check, status, infer):
+    bench = commands.add_parser("bench", help="measure a bundle on every accelerator of this device")
+    bench.add_argument("bundle", type=Path, metavar="BUNDLE", help="a .maas file")
+    bench.add_argument("--threads", type=int, default=0, metavar="N", help="threads to try (default: 1, 2 and 4)")
+    _add_setup(bench, "auto (all there are), cpu, gpu, npu or delegate:PATH")
+    bench.set_defaults(command=_bench)
+
+    for command in (check, status, infer, bench):
         command.add_argument("--json", action="store_true", help="print one JSON document")
     return parser
 
 
+_FILE_HELP = "PNG, JPEG, WAV, JSON or raw bytes; .npz or CSV, a sample a row; - is standard input"
 _CONFIG_HELP = f"the configuration (default: {_DEFAULT_CONFIG})"

@@ -16,11 +16,14 @@ import msgspec
 from maas_agent.bundle.version import VersionRange
 from maas_agent.errors import ConfigError, DataError
 from maas_agent.processing.content import Form
+from maas_agent.runtime.setup import Library
 from maas_agent.toml_lines import line_of
+from maas_agent.trials import terms
 
 ID = re.compile(r"^[^/+#$\x00-\x1f\x7f][^/+#\x00-\x1f\x7f]{0,63}\Z")
 _NO_DEVICE_ID = {"groups"}
 _NO_PIPELINE_NAME = {"status", "metrics", "desired", "cmd"}
+ACCELERATOR = re.compile(r"^(auto|cpu|gpu|npu|delegate:[^\x00-\x1f]+)\Z")
 
 Seconds = Annotated[float, msgspec.Meta(gt=0, le=31_536_000)]
 Text = Annotated[str, msgspec.Meta(min_length=1, max_length=4096)]
@@ -101,6 +104,16 @@ class Report(_Section, frozen=True):
     qos: Literal[0, 1] = 1
 
 
+class Limits(_Section, frozen=True):
+    """What one worker may take of the device."""
+
+    memory_mb: Annotated[int, msgspec.Meta(ge=1, le=1 << 20)] | None = None
+    """MiB for its model, beyond the interpreter and its libraries. A bundle that needs more is refused."""
+    cpus: tuple[Annotated[int, msgspec.Meta(ge=0, le=4095)], ...] = ()
+    """The processors it may run on, by number."""
+    nice: Annotated[int, msgspec.Meta(ge=0, le=19)] = 0
+
+
 class Pipeline(_Section, frozen=True):
     """A model to run: ``model`` from the repository, or ``bundle``, a file on this device."""
 
@@ -111,17 +124,41 @@ class Pipeline(_Section, frozen=True):
     bundle: str | None = None
     allow_unsigned: bool = False
     """Accept a ``bundle`` that nobody signed: for trying things out."""
-    accelerator: Literal["auto", "cpu"] = "auto"
-    threads: Annotated[int, msgspec.Meta(ge=1, le=64)] = 1
+    accelerator: Text = "auto"
+    """``auto`` (what is measured fastest), ``cpu``, ``gpu``, ``npu`` or ``delegate:PATH``."""
+    options: dict[str, str | int | float | bool] = {}
+    """The accelerator's own."""
+    runtime: Library = "auto"
+    threads: Literal["auto"] | Annotated[int, msgspec.Meta(ge=1, le=64)] = "auto"
+    replicas: Annotated[int, msgspec.Meta(ge=1, le=64)] = 1
+    """Workers that share the inputs."""
+    ordered: bool = False
+    """Answer in the order of arrival, also where replicas finish in another one."""
     window: Annotated[int, msgspec.Meta(ge=1, le=1024)] = 32
     """Inputs a worker holds at a time; more wait in the hub."""
     queue: Annotated[int, msgspec.Meta(ge=1, le=1_000_000)] = 1000
     """QoS 0 inputs that wait; beyond it the oldest is dropped and counted."""
     max_payload_bytes: Annotated[int, msgspec.Meta(ge=1, le=1 << 27)] = 8 << 20
-    deadline_s: Seconds = 10.0
-    """A worker that holds an input for longer is taken for hung, and restarted."""
+    deadline_s: Literal["auto"] | Seconds = "auto"
+    """A worker that takes longer for one inference is taken for hung, and replaced; ``auto`` goes by the self-test."""
+    quarantine_s: Seconds = 60.0
+    """An accelerator that cost two workers rests for so long before it is tried again; each time twice as long."""
+    quarantine_window_s: Seconds = 600.0
+    """The two deaths count together if they lie no further apart."""
+    limits: Limits = Limits()
     source: Source = MqttSource()
     report: Report = Report()
+
+    def terms(self) -> terms.Terms:
+        """What the trials of its bundles are to find a setup for."""
+        memory_mb = self.limits.memory_mb or 0
+        return terms.Terms(
+            accelerator=self.accelerator,
+            threads=0 if self.threads == "auto" else self.threads,
+            options={key: _text_of(value) for key, value in self.options.items()},
+            library=self.runtime,
+            limits=terms.Limits(memory_mb << 20, self.limits.cpus, self.limits.nice),
+        )
 
 
 class Config(_Section, frozen=True):
@@ -187,10 +224,16 @@ def _is_broker_url(url: str) -> bool:
         return False
 
 
+def _text_of(value: str | int | float | bool) -> str:
+    """An option as libraries take it: they know text only."""
+    return str(value).lower() if isinstance(value, bool) else str(value)
+
+
 def _check_pipelines(config: Config, refuse: Any) -> None:
     seen: set[str] = set()
     for index, pipeline in enumerate(config.pipeline):
         where = f"pipeline[{index}]"
+        _check_running(pipeline, where, refuse)
         if not ID.match(pipeline.name) or pipeline.name in _NO_PIPELINE_NAME:
             raise refuse(
                 f"{where}.name",
@@ -212,6 +255,24 @@ def _check_pipelines(config: Config, refuse: Any) -> None:
             VersionRange(pipeline.version)
         except DataError as error:
             raise refuse(f"{where}.version", str(error)) from None
+
+
+def _check_running(pipeline: Pipeline, where: str, refuse: Any) -> None:
+    """What the pipeline says of how it runs."""
+    if not ACCELERATOR.match(pipeline.accelerator):
+        raise refuse(
+            f"{where}.accelerator",
+            f"{pipeline.accelerator!r} is no accelerator: choose one of auto, cpu, gpu, npu, delegate:PATH",
+        )
+    if pipeline.options and pipeline.accelerator == terms.AUTO:
+        raise refuse(
+            f"{where}.options",
+            "options belong to one accelerator: set accelerator to it (auto tries each with its own defaults)",
+        )
+    if pipeline.replicas > 1 and not isinstance(pipeline.source, MqttSource):
+        raise refuse(
+            f"{where}.replicas", "a local source lives in its worker: replicas are for pipelines with an mqtt source"
+        )
 
 
 def _explained(path: Path, text: str, message: str) -> str:
@@ -256,8 +317,10 @@ def _keys_at(where: str, text: str) -> list[str]:
 def _choices(where: str) -> str:
     if where.endswith("source.type"):
         return "; choose one of " + ", ".join(str(kind.__struct_config__.tag) for kind in _SOURCES)
-    if where.endswith("accelerator"):
-        return "; choose one of auto, cpu"
+    if where.endswith("runtime"):
+        return "; choose one of " + ", ".join(get_args(Library))
+    if re.search(r"pipeline\[\d+\]\.(threads|deadline_s)$", where):
+        return '; a number, or "auto"'
     return ""
 
 

@@ -12,6 +12,8 @@ import msgspec
 
 from maas_agent.config import Source
 from maas_agent.processing.content import Form
+from maas_agent.runtime.setup import Setup
+from maas_agent.trials.terms import Limits
 
 MAX_FRAME_BYTES = 1 << 28
 _RECEIVE_BYTES = 1 << 16
@@ -31,11 +33,13 @@ class Start(_Message, frozen=True, tag=0):
     store: str
     manifest: str
     """Digest of the manifest in the store."""
-    accelerator: str
-    threads: int
+    setup: Setup
+    limits: Limits
     form: Form | None
     source: Source
     max_payload_bytes: int
+    heartbeat_s: float
+    """While it works on a batch it says so at least this often, between two inferences."""
 
 
 class Request(_Message, frozen=True, tag=1):
@@ -67,7 +71,6 @@ class Ready(_Message, frozen=True, tag=10):
     """The model is loaded and warm."""
 
     runtime: str
-    accelerator: str
     load_ms: float
 
 
@@ -98,8 +101,12 @@ class Failed(_Message, frozen=True, tag=14):
     reason: str
 
 
+class Alive(_Message, frozen=True, tag=15):
+    """It works, and what it works on takes a while: a batch of many samples."""
+
+
 ToWorker = Start | Request | Serve | Drain | Ping
-ToHub = Ready | Answer | Drained | Pong | Failed
+ToHub = Ready | Answer | Drained | Pong | Failed | Alive
 
 _encoder = msgspec.msgpack.Encoder()
 

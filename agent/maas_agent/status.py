@@ -8,6 +8,7 @@ from typing import Any
 from maas_agent.config import load_config
 from maas_agent.errors import UnavailableError
 from maas_agent.hub.control import NAME
+from maas_agent.trials import table
 
 _WAIT_S = 5.0
 
@@ -52,9 +53,22 @@ def _readable(status: dict[str, Any]) -> str:
         active, update, counters = pipeline["active"], pipeline["update"], pipeline["counters"]
         state = "serving" if pipeline["serving"] else f"NOT serving ({pipeline['trouble']})"
         version = f"{active['version']} ({active['digest'][:12]})" if active else "no bundle"
-        lines.append(f"  {pipeline['pipeline']}: {state}, {version}, {pipeline['accelerator'] or '-'}")
+        lines.append(f"  {pipeline['pipeline']}: {state}, {version}, {_setup(pipeline)}")
         errors = sum(counters["errors"].values())
         lines.append(f"    {counters['answered']} answered, {errors} errors, {counters['worker_restarts']} restarts")
         reason = f": {update['reason']}" if update["reason"] else ""
         lines.append(f"    update: {update['state']} {update['version'] or ''}{reason}")
+        for rest in pipeline["quarantine"]:
+            lines.append(f"    quarantine: {rest['accelerator']} until {rest['tried_again']}: {rest['reason']}")
+        if pipeline["trials"]:
+            chosen = (pipeline["accelerator"], pipeline["threads"], pipeline["options"])
+            lines += [f"    {line}" for line in table.lines(pipeline["trials"], chosen)]
     return "\n".join(lines)
+
+
+def _setup(pipeline: dict[str, Any]) -> str:
+    if pipeline["accelerator"] is None:
+        return "-"
+    ready, wanted = pipeline["replicas"]["ready"], pipeline["replicas"]["wanted"]
+    threads = f", {pipeline['threads']} threads" if pipeline["threads"] > 1 else ""
+    return f"{pipeline['accelerator']}{threads}" + (f", {ready} of {wanted} replicas" if wanted > 1 else "")

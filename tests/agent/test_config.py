@@ -93,7 +93,7 @@ def test_every_source_is_chosen_by_its_type(path: Path) -> None:
         (PIPELINE + "queue = 0\n", 4, ["pipeline.queue"]),
         (PIPELINE + "max_payload_bytes = 134217729\n", 4, ["pipeline.max_payload_bytes", "134217728"]),
         (PIPELINE + "deadline_s = -1\n", 4, ["pipeline.deadline_s"]),
-        (PIPELINE + 'accelerator = "tpu"\n', 4, ["pipeline.accelerator", "choose one of auto, cpu"]),
+        (PIPELINE + 'accelerator = "tpu"\n', 4, ["'tpu'", "choose one of auto, cpu, gpu, npu, delegate:PATH"]),
         (PIPELINE + "report = { qos = 2 }\n", 4, ["pipeline.report.qos", "2"]),
         (PIPELINE + '[pipeline.source]\ntype = "camra"\n', 5, ["camra", "choose one of mqtt, command"]),
         (PIPELINE + '[pipeline.source]\ncontent = "raw"\n', 4, ["type"]),

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from maas_agent.config import CommandSource, MqttSource
 from maas_agent.ipc import (
     MAX_FRAME_BYTES,
+    Alive,
     Answer,
     Channel,
     Drain,
@@ -27,10 +28,22 @@ from maas_agent.ipc import (
     ToHub,
     ToWorker,
 )
+from maas_agent.runtime.setup import Setup
+from maas_agent.trials.terms import Limits
 
 TO_WORKER: list[Any] = [
-    Start("dev", "p", "/store", "0" * 64, "auto", 1, None, MqttSource("raw"), 100),
-    Start("dev", "p", "/store", "0" * 64, "cpu", 4, "json", CommandSource(("a", "b"), 0.5), 100),
+    Start("dev", "p", "/store", "0" * 64, Setup(), Limits(), None, MqttSource("raw"), 100, 2.5),
+    Start(
+        *(
+            "dev",
+            "p",
+            "/store",
+            "0" * 64,
+            Setup("delegate:/l.so", 4, {"a": "b"}, "tflite-runtime"),
+            Limits(9, (1, 2), 3),
+        ),
+        *("json", CommandSource(("a", "b"), 0.5), 100, 0.5),
+    ),
     Request(1, "id", b"payload", None, 1.5, 2.5),
     Request(2, "", b"", "image/png", 0.0, 0.0),
     Serve(),
@@ -38,7 +51,8 @@ TO_WORKER: list[Any] = [
     Drain(),
 ]
 TO_HUB: list[Any] = [
-    Ready("ai-edge-litert 2.3.0", "cpu", 12.5),
+    Ready("ai-edge-litert 2.3.0", 12.5),
+    Alive(),
     Answer(1, "id", b"{}", 0.25, None),
     Answer(0, "id", b"{}", 0.25, "empty", "text/plain"),
     Pong(3),

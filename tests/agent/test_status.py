@@ -24,6 +24,11 @@ def pipeline(**fields: Any) -> dict[str, Any]:
         "serving": True,
         "active": SLOT,
         "accelerator": "cpu",
+        "threads": 2,
+        "options": {},
+        "replicas": {"wanted": 1, "ready": 1},
+        "quarantine": [],
+        "trials": [],
         "trouble": None,
         "update": {"state": "active", "version": "1.0.0", "reason": None},
         "counters": {"answered": 7, "errors": {"empty": 1, "bad_json": 2}, "worker_restarts": 3},
@@ -72,7 +77,7 @@ def test_a_device_that_is_well_is_0_and_shown(agent: Agent, capsys: pytest.Captu
     assert show_status(agent.config, as_json=False) == 0
     assert capsys.readouterr().out.splitlines() == [
         "dev: connected to mqtt://h; 4 results waiting (999 bytes), 5 dropped",
-        "  digits: serving, 1.0.0 (dddddddddddd), cpu",
+        "  digits: serving, 1.0.0 (dddddddddddd), cpu, 2 threads",
         "    7 answered, 3 errors, 3 restarts",
         "    update: active 1.0.0",
     ]
@@ -94,6 +99,37 @@ def test_a_device_that_is_not_well_is_1_and_says_why(agent: Agent, capsys: pytes
     agent.says = status(pipeline(), connected=False)
     assert show_status(agent.config, as_json=True) == 1
     assert json.loads(capsys.readouterr().out) == agent.says
+
+
+def test_the_trial_table_and_the_quarantine_are_shown(agent: Agent, capsys: pytest.CaptureFixture[str]) -> None:
+    row = {"options": {}, "p50_ms": 0.5, "p99_ms": 1.25, "peak_bytes": 64 << 20, "deviation": 0.001, "refused": None}
+    cpu = row | {"accelerator": "cpu", "threads": 2, "accelerated": None}
+    gpu = row | {"accelerator": "gpu", "threads": 1, "accelerated": 0.75, "p50_ms": 0.25}
+    npu = row | {"accelerator": "npu", "threads": 1, "accelerated": None, "p50_ms": None, "refused": "there is none"}
+    rest = {"accelerator": "gpu", "tried_again": "2026-01-01T00:00:00Z", "reason": "its workers died twice"}
+    agent.says = status(
+        pipeline(trials=[cpu, gpu, npu], quarantine=[rest], replicas={"wanted": 3, "ready": 2}),
+    )
+    assert show_status(agent.config, as_json=False) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[1].endswith("cpu, 2 threads, 2 of 3 replicas")
+    assert "    quarantine: gpu until 2026-01-01T00:00:00Z: its workers died twice" in lines
+    table = lines[-4:]
+    assert table[0].split() == [
+        "accelerator",
+        "threads",
+        "p50",
+        "ms",
+        "p99",
+        "ms",
+        "peak",
+        "MiB",
+        "deviation",
+        "accelerated",
+    ]
+    assert table[1].split() == ["*", "cpu", "2", "0.500", "1.250", "64.0", "0.001", "-"]
+    assert table[2].split() == ["gpu", "1", "0.250", "1.250", "64.0", "0.001", "75%"]
+    assert table[3].endswith("refused: there is none")
 
 
 def test_a_long_status_arrives_whole(agent: Agent, capsys: pytest.CaptureFixture[str]) -> None:

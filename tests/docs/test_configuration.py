@@ -22,7 +22,7 @@ SECTIONS: dict[str, type[msgspec.Struct]] = {
     "outbox": config.Outbox,
 }
 SOURCES: dict[str, type[msgspec.Struct]] = {"mqtt": config.MqttSource, "command": config.CommandSource}
-NOT_A_DEFAULT = {"pipeline", "source", "report", *SECTIONS}
+NOT_A_DEFAULT = {"pipeline", "source", "report", "limits", "options", *SECTIONS}
 
 
 def uncommented() -> str:
@@ -65,6 +65,7 @@ def test_the_shipped_file_names_every_key() -> None:
     pipelines = table["pipeline"]
     assert set().union(*pipelines) == keys_of(config.Pipeline)
     assert set().union(*(pipeline.get("report", {}) for pipeline in pipelines)) == keys_of(config.Report)
+    assert set().union(*(pipeline.get("limits", {}) for pipeline in pipelines)) == keys_of(config.Limits)
     for pipeline in pipelines:
         source = dict(pipeline["source"])
         assert set(source) == keys_of(SOURCES[source["type"]]) | {"type"}
@@ -78,6 +79,7 @@ def test_the_defaults_in_the_shipped_file_are_the_defaults() -> None:
         *((table[name], kind) for name, kind in SECTIONS.items()),
         (first | {"allow_unsigned": second["allow_unsigned"]}, config.Pipeline),
         (first["report"], config.Report),
+        (first["limits"], config.Limits),
         (second["source"], config.CommandSource),
     ]
     for values, kind in shown:
@@ -92,6 +94,7 @@ def test_the_defaults_in_the_shipped_file_are_the_defaults() -> None:
         *((f"## [{name}]", kind) for name, kind in SECTIONS.items()),
         ("## [[pipeline]]", config.Pipeline),
         ("## [pipeline.report]", config.Report),
+        ("## [pipeline.limits]", config.Limits),
     ],
 )
 def test_the_page_has_every_key_of_a_table_with_its_default_and_no_other(

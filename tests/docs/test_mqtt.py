@@ -49,6 +49,6 @@ def test_every_exit_code_is_on_the_page() -> None:
 
 def test_every_command_the_hub_knows_is_on_the_page() -> None:
     hub = text("agent/maas_agent/hub/hub.py")
-    (handlers,) = re.findall(r"Commands\(\{(.*?)\}", hub, flags=re.DOTALL)
+    (handlers,) = re.findall(r"Commands\(\s*\{(.*?)\}", hub, flags=re.DOTALL)
     known = set(re.findall(r'"([a-z-]+)":', handlers))
     assert {row[0].strip("`") for row in rows(section("docs/mqtt.md", "## Commands"))} == known

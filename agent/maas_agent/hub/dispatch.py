@@ -1,13 +1,13 @@
-"""From inputs to a worker and back: one queue, a window of outstanding requests, and who is to blame for a death."""
+"""From inputs to workers and back: one queue, a window for each worker, and who is to blame for a death."""
 
 import itertools
 import time
 from collections import OrderedDict, deque
 from collections.abc import Callable
+from typing import Protocol
 
 import msgspec
 
-from maas_agent.hub.workers import WorkerProcess
 from maas_agent.ipc import Request
 
 
@@ -26,99 +26,154 @@ class Job(msgspec.Struct):
     acknowledge: Callable[[], None]
     deaths: int = 0
     """Workers that died while this input was with them and may have been the reason."""
+    ticket: int = 0
+    """Its place in the order of arrival; see `maas_agent.hub.order`."""
+
+
+class Recipient(Protocol):
+    """A worker, as far as it is sent requests."""
+
+    def send(self, message: Request) -> None:
+        """Queue a request; it is on its way at the end of the turn."""
+        ...
 
 
 MAX_DEATHS = 2
 
 
+class _Desk:
+    """What one worker holds."""
+
+    def __init__(self) -> None:
+        self.held: OrderedDict[int, Job] = OrderedDict()
+        self.busy_since = 0.0
+        self.with_suspect = False
+
+
 class Dispatcher:
-    """Feeds one worker at a time, in the order of arrival.
+    """Feeds workers in the order of arrival; the next input goes to the one that holds the fewest.
 
     A worker computes one input after the other, so when it dies any of those it held may be the reason. All of
-    them go to its successor, one at a time: if that dies too, the one it held is to blame and is given up.
+    them are suspects: they go to a worker one at a time, and nothing else goes there with them. If that dies too, the
+    one it held is to blame and is given up.
     """
 
     def __init__(self, window: int, queue: int) -> None:
         self._window, self._queue_bound = window, queue
         self._queue: deque[Job] = deque()
-        self._outstanding: OrderedDict[int, Job] = OrderedDict()
+        self._suspects: deque[Job] = deque()
+        self._desks: dict[Recipient, _Desk] = {}
+        self._resting = False
         self._sequence = itertools.count(1)
-        self._suspects = 0
-        self._worker: WorkerProcess | None = None
         self._qos0_waiting = 0
         self.dropped = 0
-        self.busy_since = 0.0
 
     def __len__(self) -> int:
         """Inputs that have no answer yet."""
-        return len(self._queue) + len(self._outstanding)
+        return len(self._queue) + len(self._suspects) + self.outstanding
 
     @property
     def outstanding(self) -> int:
-        """Inputs that a worker holds."""
-        return len(self._outstanding)
+        """Inputs that workers hold."""
+        return sum(len(desk.held) for desk in self._desks.values())
 
-    def submit(self, job: Job) -> None:
-        """Queue an input. Too many of QoS 0 push out the oldest of them; QoS 1 is bounded by the broker's window."""
+    def busy_since(self, worker: Recipient) -> float | None:
+        """Since when ``worker`` owes an answer, on the monotonic clock; ``None`` if it owes none."""
+        desk = self._desks.get(worker)
+        return desk.busy_since if desk is not None and desk.held else None
+
+    def submit(self, job: Job) -> Job | None:
+        """Queue an input; returns one that was dropped for it.
+
+        Too many of QoS 0 push out the oldest of them; QoS 1 is bounded by the broker's window.
+        """
         self._queue.append(job)
         if job.qos == 0:
             self._qos0_waiting += 1
-        self.pump()  # before anything is dropped: there may be room with the worker
-        if self._qos0_waiting > self._queue_bound:
-            self._drop_oldest()
+        self.pump()  # before anything is dropped: there may be room with a worker
+        return self._drop_oldest() if self._qos0_waiting > self._queue_bound else None
 
-    def feed(self, worker: WorkerProcess | None) -> None:
-        """Send requests to ``worker`` from now on, or to nobody."""
-        self._worker = worker
+    def feed(self, worker: Recipient) -> None:
+        """Send requests to ``worker`` too from now on."""
+        self._desks.setdefault(worker, _Desk())
+        self._resting = False
         self.pump()
 
-    def pump(self) -> None:
-        """Fill the worker's window from the queue; its channel sends at the end of the turn."""
-        worker = self._worker
-        if worker is None or not self._queue:
-            return
-        window = 1 if self._suspects else self._window
-        while self._queue and len(self._outstanding) < window:
-            self._send(worker, self._take())
+    def rest(self) -> None:
+        """Send nothing to anybody until somebody new is fed: they finish what they hold."""
+        self._resting = True
 
-    def answered(self, sequence: int) -> Job | None:
+    def take_back(self, worker: Recipient) -> None:
+        """``worker`` gets nothing any more; what it holds was not its fault, and goes to others first of all."""
+        desk = self._desks.pop(worker, None)
+        if desk is not None:
+            self._queue.extendleft(reversed(desk.held.values()))
+            self._qos0_waiting += sum(job.qos == 0 for job in desk.held.values())
+
+    def pump(self) -> None:
+        """Fill the workers' windows from the queue; their channels send at the end of the turn."""
+        if self._resting or not self._desks:
+            return
+        if self._suspects:
+            self._try_suspect()
+        while self._queue and (free := self._least_loaded()) is not None:
+            self._send(*free, self._take(self._queue))
+
+    def answered(self, worker: Recipient, sequence: int) -> Job | None:
         """The job that ``sequence`` was the request of; ``None`` if it is not known any more."""
-        job = self._outstanding.pop(sequence, None)
-        if job is not None:
-            self._suspects -= self._suspects > 0
-            self.busy_since = time.monotonic()
+        desk = self._desks.get(worker)
+        job = desk.held.pop(sequence, None) if desk is not None else None
+        if desk is not None and job is not None:
+            desk.with_suspect = False
+            desk.busy_since = time.monotonic()
         return job
 
-    def worker_died(self) -> list[Job]:
-        """Take back what the worker held; returns the jobs that are given up because they killed two workers."""
-        jobs = list(self._outstanding.values())
-        self._outstanding.clear()
-        self._worker = None
+    def worker_died(self, worker: Recipient) -> list[Job]:
+        """Take back what ``worker`` held; returns the jobs that are given up because they killed two workers."""
+        desk = self._desks.pop(worker, None)
+        jobs = list(desk.held.values()) if desk is not None else []
         for job in jobs:
             job.deaths += 1
         culprits = [job for job in jobs if job.deaths >= MAX_DEATHS and len(jobs) == 1]
         rest = [job for job in jobs if job not in culprits]
-        self._queue.extendleft(reversed(rest))
+        self._suspects.extendleft(reversed(rest))
         self._qos0_waiting += sum(job.qos == 0 for job in rest)
-        self._suspects = max(self._suspects - len(culprits), len(rest))
         return culprits
 
-    def _take(self) -> Job:
-        job = self._queue.popleft()
+    def _try_suspect(self) -> None:
+        """One worker at a time is risked, and only when it holds nothing that it could take with it."""
+        worker, desk = next(iter(self._desks.items()))
+        if not desk.held:
+            self._send(worker, desk, self._take(self._suspects))
+            desk.with_suspect = True
+
+    def _least_loaded(self) -> tuple[Recipient, _Desk] | None:
+        """A worker with room in its window; the first one is spared for suspects while there are any."""
+        best: tuple[Recipient, _Desk] | None = None
+        for number, (worker, desk) in enumerate(self._desks.items()):
+            spared = desk.with_suspect or (self._suspects and number == 0)
+            if not spared and len(desk.held) < (len(best[1].held) if best else self._window):
+                best = worker, desk
+        return best
+
+    def _take(self, waiting: deque[Job]) -> Job:
+        job = waiting.popleft()
         self._qos0_waiting -= job.qos == 0
         return job
 
-    def _send(self, worker: WorkerProcess, job: Job) -> None:
-        if not self._outstanding:
-            self.busy_since = time.monotonic()
+    def _send(self, worker: Recipient, desk: _Desk, job: Job) -> None:
+        if not desk.held:
+            desk.busy_since = time.monotonic()
         sequence = next(self._sequence)
-        self._outstanding[sequence] = job
+        desk.held[sequence] = job
         worker.send(Request(sequence, job.id, job.payload, job.content_type, job.arrived, job.arrived_at))
 
-    def _drop_oldest(self) -> None:
-        for index, job in enumerate(self._queue):
-            if job.qos == 0:
-                del self._queue[index]
-                self._qos0_waiting -= 1
-                self.dropped += 1
-                return
+    def _drop_oldest(self) -> Job | None:
+        for waiting in (self._suspects, self._queue):
+            for index, job in enumerate(waiting):
+                if job.qos == 0:
+                    del waiting[index]
+                    self._qos0_waiting -= 1
+                    self.dropped += 1
+                    return job
+        return None

@@ -55,7 +55,9 @@ class Hub:
         self._pipelines = {settings.name: self._make_pipeline(settings) for settings in config.pipeline}
         self._updates = Updates(self._loop, config, self._pipelines, log)
         self._health = Health(self._loop, self._device, self._pipelines.values(), self._outbox)
-        self._commands = Commands({"update": self._update_command}, self._publish_command, log)
+        self._commands = Commands(
+            {"update": self._update_command, "restart": self._restart_command}, self._publish_command, log
+        )
         self._control = ControlSocket(self._loop, self._store, self._describe)
         # After the pipelines' own: what their turn produced goes out in the same turn.
         self._loop.at_turn_end(self._outbox.pump)
@@ -182,6 +184,13 @@ class Hub:
             finish("; ".join(failed) or None, {"pipelines": results})
 
         self._updates.check(checked)
+
+    def _restart_command(self, request: dict[str, Any], finish: Finish) -> None:
+        pipeline = self._pipelines.get(str(request.get("pipeline")))
+        if pipeline is None:
+            finish(f'"pipeline" must be one of {", ".join(sorted(self._pipelines))}', {})
+        else:
+            pipeline.restart(lambda reason: finish(reason, {}))
 
     # ------------------------------------------------------------- parts, and the end
 

@@ -215,7 +215,7 @@ def _wanted(pipeline: Pipeline) -> Wanted:
         channel=settings.channel,
         bundle=bundle,
         allow_unsigned=settings.allow_unsigned,
-        accelerator=settings.accelerator,
+        terms=settings.terms(),
         active_digest=state.active.digest if state.active else None,
         active_version=state.active.version if state.active else None,
         refused=state.refused,

@@ -46,10 +46,10 @@ class WorkerProcess:
         on_message: Callable[["WorkerProcess", ToHub], None],
         on_exit: Callable[["WorkerProcess", str], None],
     ) -> None:
-        self.manifest = start.manifest
+        self.setup = start.setup
         self.ready = False
-        self.accelerator = start.accelerator
         self.runtime = ""
+        self._killed_for = ""
         self._loop, self._log = loop, log
         self._on_message, self._on_exit = on_message, on_exit
         self._pings_owed = 0
@@ -97,15 +97,25 @@ class WorkerProcess:
     def kill(self, reason: str) -> None:
         """End it at once: it hangs, or is not wanted any more."""
         self._log.warning("killing a worker", pid=self.pid, reason=reason)
+        self._killed_for = reason
         end_group(self.pid)
 
     def close(self) -> None:
         """Let it end by itself: it does so when its socket closes. If it does not, it is killed."""
         if not self._open:
             return
-        self._receive()
+        self.receive()
         self._close_channel()
         self._loop.after(_KILL_AFTER_S, lambda: self.kill("it did not end") if self.running else None)
+
+    def silent_s(self, busy_since: float | None) -> float:
+        """Seconds for which it has said nothing although it owes something: its readiness, a pong or an answer."""
+        now = time.monotonic()
+        if not self.ready:
+            return now - self.started_at
+        if not self.owes_a_pong and busy_since is None:
+            return 0.0
+        return now - max(self.heard_at, busy_since or 0.0, self.asked_at if self.owes_a_pong else 0.0)
 
     @property
     def running(self) -> bool:
@@ -115,10 +125,11 @@ class WorkerProcess:
     def _on_event(self, readable: bool, writable: bool) -> None:
         if writable:
             self.flush()
-        if readable and not self._receive():
+        if readable and not self.receive():
             self._loop.unwatch(self._channel)  # the pidfd says how it ended
 
-    def _receive(self) -> bool:
+    def receive(self) -> bool:
+        """Read what it has said until now; ``False`` if nothing more can come."""
         try:
             messages = self._channel.receive()
         except msgspec.DecodeError as error:
@@ -144,12 +155,13 @@ class WorkerProcess:
             while self._channel.fileno() >= 0 and self._last_words():
                 pass
             self._close_channel()
-        self._on_exit(self, describe_exit(status))
+        how = describe_exit(status)
+        self._on_exit(self, f"{how} ({self._killed_for})" if self._killed_for else how)
 
     def _last_words(self) -> bool:
         """Read what it had sent before it died."""
         before = self.heard_at
-        return self._receive() and self.heard_at != before
+        return self.receive() and self.heard_at != before
 
     def _close_channel(self) -> None:
         self._open = False

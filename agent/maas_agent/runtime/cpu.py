@@ -13,15 +13,19 @@ import numpy as np
 from maas_agent.bundle.manifest import Quantization, Tensor
 from maas_agent.errors import RuntimeFailure, UnavailableError
 from maas_agent.runtime.interface import Array, Model
+from maas_agent.runtime.setup import Library
 
-_LIBRARIES = (
-    ("ai-edge-litert", "ai_edge_litert.interpreter"),
-    ("tflite-runtime", "tflite_runtime.interpreter"),
-)
+_LIBRARIES: dict[Library, str] = {
+    "ai-edge-litert": "ai_edge_litert.interpreter",
+    "tflite-runtime": "tflite_runtime.interpreter",
+}
+"""By distribution, the module; the first that is installed is taken unless one is asked for."""
 
 
 class CpuModel:
     """A model in the interpreter; see `maas_agent.runtime.interface.Model`."""
+
+    share = None
 
     def __init__(self, interpreter: Any) -> None:
         self._interpreter = interpreter
@@ -48,14 +52,17 @@ class CpuAccelerator:
 
     name = "cpu"
 
+    def __init__(self, library: Library = "auto") -> None:
+        self._library = library
+
     def runtime(self) -> str:
-        """The interpreter library that is installed, and its version."""
-        distribution, _ = _library()
+        """The interpreter library that is used, and its version."""
+        distribution, _ = _library(self._library)
         return f"{distribution} {importlib.metadata.version(distribution)}"
 
     def load(self, path: Path, threads: int) -> Model:
         """Load ``path`` with ``threads`` threads and allocate its tensors."""
-        _, module = _library()
+        _, module = _library(self._library)
         try:
             with _without_greeting():
                 interpreter = module.Interpreter(model_path=str(path), num_threads=threads)
@@ -85,12 +92,14 @@ def _without_greeting() -> Iterator[None]:
         os.close(kept)
 
 
-def _library() -> tuple[str, Any]:
-    for distribution, module in _LIBRARIES:
+def _library(wanted: Library) -> tuple[str, Any]:
+    for distribution in _LIBRARIES if wanted == "auto" else (wanted,):
         try:
-            return distribution, importlib.import_module(module)
+            return distribution, importlib.import_module(_LIBRARIES[distribution])
         except ImportError:
             continue
+    if wanted != "auto":
+        raise UnavailableError(f"{wanted} is asked for and cannot be imported: pip install {wanted}")
     raise UnavailableError("no interpreter is installed: pip install ai-edge-litert (32-bit ARM: tflite-runtime)")
 
 

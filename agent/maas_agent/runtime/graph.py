@@ -14,7 +14,7 @@ from maas_agent.bundle.manifest import Manifest, Output, Stage, Tensor, check_st
 from maas_agent.errors import BundleError, RuntimeFailure
 from maas_agent.processing.postprocess import dequantizer
 from maas_agent.processing.preprocess import preprocessor
-from maas_agent.runtime.interface import Accelerator, Array
+from maas_agent.runtime.interface import Accelerator, Array, Share
 from maas_agent.runtime.stage import Edges, LoadedStage, check_count, same
 
 Real = NDArray[np.float32]
@@ -46,6 +46,8 @@ class Graph:
         self._outputs = _outputs(manifest, made)
         self._first_readings = [(name, *readings[0]) for name, readings in self._outputs]
         self._conditional = any(stage.conditional for stage in self._stages)
+        self.accelerated = _accelerated([stage.share for stage in self._stages])
+        """Share of all stages' ops that the accelerator took, 0 to 1; ``None`` on the processor."""
 
     def run(self, sample: NDArray[np.generic]) -> dict[str, Real]:
         """One decoded sample to the real values of the bundle's outputs, by tensor name.
@@ -94,6 +96,13 @@ def _difference(found: Real | None, expected: Real | None) -> float:
         return 0.0 if found is None and (expected is None or np.isnan(expected).all()) else float("inf")
     difference = float(np.max(np.abs(found.reshape(-1) - expected.reshape(-1))))
     return difference if np.isfinite(difference) else float("inf")
+
+
+def _accelerated(shares: list[Share | None]) -> float | None:
+    counted = [share for share in shares if share is not None]
+    if not counted:
+        return None
+    return sum(share.accelerated for share in counted) / max(1, sum(share.ops for share in counted))
 
 
 def _outputs(manifest: Manifest, made: Mapping[str, Tensor]) -> list[tuple[str, list[Reading]]]:

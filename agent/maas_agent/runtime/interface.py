@@ -3,6 +3,7 @@
 from pathlib import Path
 from typing import Protocol
 
+import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
@@ -11,11 +12,20 @@ from maas_agent.bundle.manifest import Tensor
 Array = NDArray[np.generic]
 
 
+class Share(msgspec.Struct, frozen=True):
+    """How many of a model's ops the accelerator really took; the processor runs the others."""
+
+    accelerated: int
+    ops: int
+
+
 class Model(Protocol):
     """A loaded model. Not thread-safe; outputs are copies."""
 
     inputs: tuple[Tensor, ...]
     outputs: tuple[Tensor, ...]
+    share: Share | None
+    """``None`` on the processor itself, where there is nothing to be told apart."""
 
     def run(self, inputs: list[Array]) -> list[Array]:
         """Run one inference on stored (quantized) values; raises `RuntimeFailure`."""
@@ -32,5 +42,8 @@ class Accelerator(Protocol):
         ...
 
     def load(self, path: Path, threads: int) -> Model:
-        """Load a ``.tflite`` file; raises `RuntimeFailure` if this machine cannot."""
+        """Load a ``.tflite`` file; raises `RuntimeFailure` if this machine cannot.
+
+        An accelerator that would take none of the model's ops refuses: it would be the processor by another name.
+        """
         ...

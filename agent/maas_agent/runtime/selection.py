@@ -1,17 +1,17 @@
-"""Which accelerators there are, and which one a pipeline gets."""
+"""Which accelerators there are, and how a setup becomes one."""
+
+from collections.abc import Mapping
 
 from maas_agent.errors import UsageError
 from maas_agent.runtime.cpu import CpuAccelerator
 from maas_agent.runtime.interface import Accelerator
+from maas_agent.runtime.setup import CPU, Library
 
-ACCELERATORS: dict[str, type[Accelerator]] = {"cpu": CpuAccelerator}
-
-AUTO = "auto"
+NAMES = "cpu"
 
 
-def accelerator(name: str) -> Accelerator:
-    """The accelerator called ``name``; ``auto`` is the best of those there are."""
-    chosen = "cpu" if name == AUTO else name
-    if chosen not in ACCELERATORS:
-        raise UsageError(f"accelerator {name!r}: choose one of {', '.join([AUTO, *ACCELERATORS])}")
-    return ACCELERATORS[chosen]()
+def accelerator(name: str, options: Mapping[str, str] | None = None, library: Library = "auto") -> Accelerator:
+    """The accelerator called ``name`` with its ``options``; raises `UsageError` if there is none of that name."""
+    if name == CPU:
+        return CpuAccelerator(library)
+    raise UsageError(f"accelerator {name!r}: choose one of {NAMES}")

@@ -19,6 +19,7 @@ class LoadedStage:
         """Raises `RuntimeFailure` if the model is not what the stage says, or cannot take what is made for it."""
         check_count(stage, model)
         self.conditional = stage.when is not None
+        self.share = model.share
         self._model = model
         self._inputs, self._outputs = stage.inputs, stage.outputs
         fits = [_fit(stage, name, made[name], tensor) for name, tensor in zip(stage.inputs, model.inputs, strict=True)]

@@ -18,6 +18,8 @@ import msgspec
 
 from maas_agent.bundle.manifest import Sha256
 from maas_agent.errors import DataError
+from maas_agent.trials.record import Trials
+from maas_agent.trials.terms import Terms
 
 State = Literal[
     "init", "pulling", "verifying", "staged", "testing", "shadow", "probation", "active", "failed", "rolled_back"
@@ -29,8 +31,8 @@ Step = Literal["pulling", "verifying", "staged", "testing"]
 
 MAX_LINE_BYTES = 1 << 20
 
-SELF_TEST_S = 120.0
-"""How long the self-test of one bundle may take, loading included, in seconds."""
+SELF_TEST_S = 600.0
+"""When the self-test of one bundle, all its trials, has certainly ended, in seconds."""
 
 
 class Wanted(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -46,7 +48,7 @@ class Wanted(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     channel: str = "stable"
     bundle: str | None = None
     allow_unsigned: bool = False
-    accelerator: str = "auto"
+    terms: Terms = Terms()
     active_digest: str | None = None
     active_version: str | None = None
     refused: dict[str, str] = {}
@@ -102,8 +104,8 @@ class Outcome(msgspec.Struct, frozen=True, kw_only=True, tag_field="event", tag=
     digest: Sha256 | None = None
     reason: str | None = None
     set_aside: bool = False
-    latency_ms: float | None = None
-    """Median time of one inference in the self-test, in milliseconds."""
+    trials: Trials | None = None
+    """What the self-test measured, of a bundle that is ``tested``."""
 
 
 Event = Progress | Outcome

@@ -4,7 +4,8 @@ from pathlib import Path
 
 from maas_agent.errors import MaasError, PullError, SelfTestError, VerifyError
 from maas_agent.log import Log
-from maas_agent.update import selftest
+from maas_agent.trials import run as trying
+from maas_agent.trials.record import Trials
 from maas_agent.update.choose import Offer
 from maas_agent.update.deadline import deadline
 from maas_agent.update.hub_link import HubLink
@@ -56,8 +57,7 @@ class Attempt:
         self._verify(offer)
         self._enter("staged", offer)
         self._enter("testing", offer)
-        measured = selftest.run(self._folder, offer.digest, self._wanted.accelerator)
-        return self._tested(offer, measured)
+        return self._tested(offer, trying.select(self._folder, offer.digest, self._wanted.terms))
 
     def _enter(self, state: Step, offer: Offer) -> None:
         # Persisted by the hub before it is acted on here.
@@ -71,14 +71,14 @@ class Attempt:
             if not self._store.has(digest, size):
                 raise PullError(f"blob {digest[:12]}… is damaged in the store")
 
-    def _tested(self, offer: Offer, measured: selftest.Measured) -> Outcome:
+    def _tested(self, offer: Offer, trials: Trials) -> Outcome:
         return Outcome(
             pipeline=self._wanted.pipeline,
             result="tested",
             state=self._state,
             version=offer.version,
             digest=offer.digest,
-            latency_ms=measured.p50_ms,
+            trials=trials,
         )
 
     def _current(self, reason: str | None) -> Outcome:

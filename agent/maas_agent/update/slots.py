@@ -14,6 +14,7 @@ import msgspec
 
 from maas_agent.errors import DataError
 from maas_agent.files import write_durably
+from maas_agent.trials.record import Trials
 from maas_agent.update.protocol import Outcome, Progress, State
 
 _BEFORE: dict[State, tuple[State, ...]] = {
@@ -36,10 +37,11 @@ class IllegalTransition(DataError):  # noqa: N818 - it reads as what it is
 
 
 class Slot(msgspec.Struct, frozen=True):
-    """A staged bundle: its version, and the digest of its manifest in the store."""
+    """A staged bundle: its version, the digest of its manifest in the store, and what trying it here came to."""
 
     version: str
     digest: str
+    trials: Trials | None = None
 
 
 class UpdateState(msgspec.Struct, frozen=True):
@@ -80,7 +82,16 @@ def tested(state: PipelineState, outcome: Outcome, now: float) -> PipelineState:
     candidate = _candidate_after(state, "probation")
     if candidate.digest != outcome.digest:
         raise IllegalTransition(f"tested {outcome.version}, but the candidate is another bundle")
-    return msgspec.structs.replace(state, update=_at(state, "probation", candidate.version, None, now))
+    tried = msgspec.structs.replace(candidate, trials=outcome.trials)
+    update = _at(state, "probation", candidate.version, None, now)
+    return msgspec.structs.replace(state, candidate=tried, update=update)
+
+
+def tried_again(state: PipelineState, digest: str, trials: Trials) -> PipelineState:
+    """The active bundle was tried again here; nothing changes if another one is active by now."""
+    if state.active is None or state.active.digest != digest:
+        return state
+    return msgspec.structs.replace(state, active=msgspec.structs.replace(state.active, trials=trials))
 
 
 def activated(state: PipelineState, now: float) -> PipelineState:
@@ -109,6 +120,14 @@ def failed(state: PipelineState, outcome: Outcome, now: float) -> PipelineState:
         refused = _with_refused(refused, outcome.digest, reason)
     update = _at(state, "failed", outcome.version, reason, now)
     return msgspec.structs.replace(state, candidate=None, update=update, refused=refused)
+
+
+def refused(state: PipelineState, reason: str, now: float) -> PipelineState:
+    """The candidate cannot serve, and there is nothing else that could: it is set aside."""
+    candidate = _candidate_after(state, "active")
+    update = _at(state, "failed", candidate.version, reason, now)
+    digests = _with_refused(state.refused, candidate.digest, reason)
+    return msgspec.structs.replace(state, candidate=None, update=update, refused=digests)
 
 
 def rolled_back(state: PipelineState, reason: str, now: float) -> PipelineState:

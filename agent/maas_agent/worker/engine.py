@@ -1,6 +1,7 @@
 """One payload to one document: decode, preprocess, infer, postprocess. No I/O and no process."""
 
 import time
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -23,9 +24,17 @@ Values = dict[str, NDArray[np.float32]]
 class Engine:
     """Answers requests with one loaded bundle. Whatever is wrong with an input becomes an error document."""
 
-    def __init__(self, graph: Graph, device: str, pipeline: str, form: Form | None) -> None:
+    def __init__(
+        self,
+        graph: Graph,
+        device: str,
+        pipeline: str,
+        form: Form | None,
+        after_inference: Callable[[], None] = lambda: None,
+    ) -> None:
         manifest = graph.manifest
         self._graph = graph
+        self._after_inference = after_inference
         self._form = form
         self._decode = manifest.inputs[0].decode
         self._outputs = [(output.tensor, postprocessor(output)) for output in manifest.outputs]
@@ -40,8 +49,7 @@ class Engine:
         """The document for one request; never raises for what an input or a model did."""
         try:
             decoded = decode(request.payload, self._decode, request.content_type, self._form)
-            values = [self._graph.run(sample) for sample in decoded.samples]
-            return self._result(request, decoded, values)
+            return self._result(request, decoded, [self._infer(sample) for sample in decoded.samples])
         except DecodeError as error:
             return self.error(request, error.code, str(error))
         except RuntimeFailure as error:
@@ -53,6 +61,11 @@ class Engine:
             id=request.id, time=rfc3339(request.arrived), error=ErrorDetail(code, message), **self._names
         )
         return Answer(request.sequence, request.id, encode(document), _elapsed_ms(request), code)
+
+    def _infer(self, sample: NDArray[np.generic]) -> Values:
+        values = self._graph.run(sample)
+        self._after_inference()
+        return values
 
     def _result(self, request: Request, decoded: Decoded, values: list[Values]) -> Answer:
         answers = [self._answer_of(row) for row in values]

@@ -12,6 +12,7 @@ from maas_agent import codes
 from maas_agent.bundle.staged import blob_path, staged_manifest, verify_blobs
 from maas_agent.errors import BundleError, MaasError
 from maas_agent.ipc import (
+    Alive,
     Answer,
     Channel,
     Drain,
@@ -29,6 +30,7 @@ from maas_agent.log import Log
 from maas_agent.runtime.graph import Graph
 from maas_agent.runtime.interface import Accelerator
 from maas_agent.runtime.selection import accelerator
+from maas_agent.trials.limits import bound_memory, share_device
 from maas_agent.worker.engine import Engine
 from maas_agent.worker.sources.interface import Reading
 from maas_agent.worker.sources.selection import local_source
@@ -144,6 +146,22 @@ class Worker:
         return readings
 
 
+class Pulse:
+    """Tells the hub now and then that a long batch goes on, so that only a hang looks like one."""
+
+    def __init__(self, channel: Channel[ToWorker], every_s: float) -> None:
+        self._channel, self._every_s = channel, every_s
+        self._told_at = time.monotonic()
+
+    def beat(self) -> None:
+        """An inference has ended."""
+        now = time.monotonic()
+        if now - self._told_at >= self._every_s:
+            self._told_at = now
+            self._channel.put(Alive())
+            self._channel.flush()
+
+
 def serve(end: socket.socket) -> int:
     """Run a worker on its end of the socketpair; returns the exit status."""
     channel: Channel[ToWorker] = Channel(end, ToWorker)
@@ -153,14 +171,20 @@ def serve(end: socket.socket) -> int:
     log = Log(f"worker {start.pipeline}")
     try:
         began = time.monotonic()
-        chosen = accelerator(start.accelerator)
-        engine = Engine(_loaded(start, chosen), start.device, start.pipeline, start.form)
-    except (MaasError, OSError) as error:
-        log.error("cannot serve", reason=error)
-        channel.put(Failed(str(error)))
+        setup = start.setup
+        chosen = accelerator(setup.accelerator, setup.options, setup.library)
+        share_device(start.limits)
+        runtime = chosen.runtime()  # loads the library: the bound is on what the bundle takes beyond it
+        bound_memory(setup, start.limits.memory_bytes)
+        pulse = Pulse(channel, start.heartbeat_s)
+        engine = Engine(_loaded(start, chosen), start.device, start.pipeline, start.form, pulse.beat)
+    except (MaasError, MemoryError, OSError) as error:
+        reason = str(error) or "there is not enough memory"
+        log.error("cannot serve", setup=start.setup, reason=reason)
+        channel.put(Failed(reason))
         channel.flush()
         return 1
-    channel.put(Ready(chosen.runtime(), chosen.name, round((time.monotonic() - began) * 1000, 1)))
+    channel.put(Ready(runtime, round((time.monotonic() - began) * 1000, 1)))
     channel.flush()
     with contextlib.suppress(BrokenPipeError, ConnectionResetError):  # the hub is gone, and with it the reason to be
         Worker(channel, start, engine, log).run()
@@ -180,6 +204,6 @@ def _loaded(start: Start, chosen: Accelerator) -> Graph:
     store = Path(start.store)
     manifest = staged_manifest(store, start.manifest)
     verify_blobs(store, manifest)
-    graph = Graph(manifest, lambda digest: blob_path(store, digest), chosen, start.threads)
+    graph = Graph(manifest, lambda digest: blob_path(store, digest), chosen, start.setup.threads)
     graph.warm()
     return graph

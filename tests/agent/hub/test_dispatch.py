@@ -36,7 +36,7 @@ class Setting:
 
     def new_worker(self) -> None:
         self.worker = Worker()
-        self.dispatcher.feed(self.worker)  # type: ignore[arg-type]
+        self.dispatcher.feed(self.worker)
 
     def submit(self, *numbers: int, qos: int = 1) -> None:
         for number in numbers:
@@ -46,7 +46,7 @@ class Setting:
         """The worker answers its oldest requests, and the turn ends."""
         for _ in range(count):
             request = self.worker.requests.pop(0)
-            found = self.dispatcher.answered(request.sequence)
+            found = self.dispatcher.answered(self.worker, request.sequence)
             assert found is not None and found.id == request.id
             self.answered.append(found.id)
             self.dispatcher.pump()
@@ -57,7 +57,7 @@ class Setting:
 
     def die(self) -> list[str]:
         """The worker dies, and a new one comes; the ids that are given up."""
-        given_up = [job.id for job in self.dispatcher.worker_died()]
+        given_up = [job.id for job in self.dispatcher.worker_died(self.worker)]
         self.new_worker()
         return given_up
 
@@ -79,7 +79,7 @@ def test_a_worker_holds_a_window_of_inputs_and_the_rest_waits_in_order(setting: 
 
 
 def test_without_a_worker_inputs_wait(setting: Setting) -> None:
-    setting.dispatcher.feed(None)
+    setting.dispatcher.take_back(setting.worker)
     setting.submit(1, 2)
     assert setting.worker.ids == []
     setting.new_worker()
@@ -89,10 +89,10 @@ def test_without_a_worker_inputs_wait(setting: Setting) -> None:
 def test_an_answer_that_nobody_asked_for_is_none(setting: Setting) -> None:
     setting.submit(1)
     sequence = setting.worker.requests[0].sequence
-    assert setting.dispatcher.answered(sequence + 1) is None
-    assert setting.dispatcher.answered(0) is None
+    assert setting.dispatcher.answered(setting.worker, sequence + 1) is None
+    assert setting.dispatcher.answered(setting.worker, 0) is None
     setting.answer()
-    assert setting.dispatcher.answered(sequence) is None
+    assert setting.dispatcher.answered(setting.worker, sequence) is None
 
 
 def test_too_many_of_qos_0_push_out_the_oldest_of_them() -> None:
@@ -208,3 +208,115 @@ def test_every_input_is_answered_given_up_or_dropped_exactly_once(seed: int) -> 
     assert len(setting.answered) == len(set(setting.answered))
     assert len(setting.answered) + len(given_up) + setting.dispatcher.dropped == 200
     assert setting.answered == sorted(setting.answered, key=int)
+
+
+class Several:
+    """Replicas that answer when told to."""
+
+    def __init__(self, count: int, window: int = 4) -> None:
+        self.dispatcher = Dispatcher(window, 1000)
+        self.workers = [Worker() for _ in range(count)]
+        self.answered: list[str] = []
+        for worker in self.workers:
+            self.dispatcher.feed(worker)
+
+    def submit(self, *numbers: int) -> None:
+        for number in numbers:
+            self.dispatcher.submit(job(number))
+
+    def answer(self, worker: Worker) -> None:
+        found = self.dispatcher.answered(worker, worker.requests.pop(0).sequence)
+        assert found is not None
+        self.answered.append(found.id)
+        self.dispatcher.pump()
+
+    def die(self, worker: Worker) -> list[str]:
+        self.workers.remove(worker)
+        given_up = [job.id for job in self.dispatcher.worker_died(worker)]
+        self.workers.append(Worker())
+        self.dispatcher.feed(self.workers[-1])
+        return given_up
+
+    def loads(self) -> list[int]:
+        return [len(worker.requests) for worker in self.workers]
+
+
+def test_the_next_input_goes_to_the_replica_that_holds_the_fewest() -> None:
+    several = Several(3)
+    several.submit(*range(6))
+    assert several.loads() == [2, 2, 2]
+    several.answer(several.workers[1])
+    several.answer(several.workers[1])
+    several.submit(6)
+    assert several.workers[1].ids == ["6"]
+
+
+def test_what_a_replica_held_is_tried_alone_while_the_others_go_on() -> None:
+    several = Several(2)
+    several.submit(*range(8))
+    healthy, dying = several.workers
+    assert several.die(dying) == []
+    several.submit(*range(8, 12))
+    while healthy.requests:  # it is spared now, so that it has nothing to lose when a suspect comes
+        several.answer(healthy)
+    new = several.workers[-1]
+    assert set(new.ids) == {"8", "9", "10", "11"}
+
+
+def test_sparing_a_replica_gets_the_suspects_answered_under_constant_load() -> None:
+    several = Several(2)
+    several.submit(*range(8))
+    held = set(several.workers[1].ids)
+    several.die(several.workers[1])
+    for number in range(8, 60):
+        several.submit(number)
+        for worker in several.workers:
+            if worker.requests:
+                several.answer(worker)
+    assert held <= set(several.answered)
+
+
+def test_while_dispatch_rests_nobody_gets_anything_until_somebody_new_is_fed() -> None:
+    several = Several(1)
+    several.submit(1)
+    several.dispatcher.rest()
+    several.submit(2, 3)
+    (old,) = several.workers
+    assert old.ids == ["1"]
+    several.answer(old)
+    assert old.ids == []
+    several.dispatcher.take_back(old)
+    new = Worker()
+    several.dispatcher.feed(new)
+    assert new.ids == ["2", "3"]
+
+
+def test_what_is_taken_back_goes_first_and_is_no_suspect() -> None:
+    several = Several(1)
+    several.submit(*range(6))
+    several.dispatcher.take_back(several.workers[0])
+    new = Worker()
+    several.dispatcher.feed(new)
+    assert new.ids == ["0", "1", "2", "3"]
+
+
+@pytest.mark.parametrize("seed", range(30))
+def test_replicas_answer_or_give_up_every_input_exactly_once(seed: int) -> None:
+    choice = random.Random(seed)
+    several = Several(choice.randint(2, 4), window=choice.randint(1, 5))
+    poison = {str(number) for number in choice.sample(range(200), 4)}
+    given_up: list[str] = []
+
+    def work(worker: Worker) -> None:
+        if worker.requests and worker.ids[0] in poison:
+            given_up.extend(several.die(worker))
+        elif worker.requests:
+            several.answer(worker)
+
+    for number in range(200):
+        several.submit(number)
+        work(choice.choice(several.workers))
+    while len(several.dispatcher):
+        work(choice.choice(several.workers))
+    assert set(given_up) == poison
+    assert sorted([*several.answered, *given_up], key=int) == [str(number) for number in range(200)]

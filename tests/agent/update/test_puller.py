@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from maas_agent.trials.terms import Limits, Terms
 from maas_agent.update.protocol import Go, Progress, Wanted, decode_event, line_of
 from tests.agent.update.conftest import Publish
 from tests.agent.update.device import Device
@@ -22,7 +23,8 @@ def test_a_published_bundle_is_pulled_verified_staged_and_tested(device: Device,
     outcome = device.update()
     assert (outcome.result, outcome.version, outcome.digest) == ("tested", "1.0.0", bundle.digest)
     assert [event.state for event in device.progress] == ["pulling", "verifying", "staged", "testing"]
-    assert outcome.latency_ms is not None and outcome.latency_ms > 0
+    best = outcome.trials.best() if outcome.trials else None
+    assert best is not None and best.p50_ms is not None and best.p50_ms > 0
 
 
 def test_a_file_url_is_a_repository_too(device: Device, repository: Path, published: Publish) -> None:
@@ -231,7 +233,7 @@ def test_a_model_that_deviates_from_its_golden_samples_is_set_aside(device: Devi
         bundle.digest,
         True,
     )
-    assert outcome.reason == "the golden samples deviate by 0.5, allowed is 0.02"
+    assert outcome.reason == "the self-test failed on cpu: the golden samples deviate by 0.5, allowed is 0.02"
 
 
 def test_a_model_that_crashes_litert_is_a_reason_and_not_a_dead_puller(device: Device, published: Publish) -> None:
@@ -239,15 +241,32 @@ def test_a_model_that_crashes_litert_is_a_reason_and_not_a_dead_puller(device: D
     published("1.0.0", swap=crashing_tflite())
     outcome = device.update()
     assert (outcome.result, outcome.set_aside) == ("failed", True)
-    assert outcome.reason == "the self-test was killed by SIGSEGV: the model crashes this device"
+    assert outcome.reason is not None
+    assert outcome.reason.startswith("the self-test failed on cpu: killed by SIGSEGV: the model crashes this device")
 
 
-def test_an_accelerator_this_device_lacks_is_not_held_against_the_bundle(device: Device, published: Publish) -> None:
-    """A wrong setting, not a bad model."""
+def test_with_an_accelerator_this_device_lacks_the_processor_serves_and_the_table_says_why(
+    device: Device, published: Publish
+) -> None:
+    """A wrong setting, or a stick that was pulled out: no reason to serve nothing."""
     published("1.0.0")
-    outcome = device.update(accelerator="quantum")
+    outcome = device.update(terms=Terms("quantum"))
+    assert outcome.result == "tested" and outcome.trials is not None
+    best = outcome.trials.best()
+    assert best is not None and best.setup.accelerator == "cpu"
+    refused = outcome.trials.rows[-1]
+    assert refused.setup.accelerator == "quantum"
+    assert refused.refused is not None and refused.refused.startswith("accelerator 'quantum': choose one of")
+
+
+def test_what_the_device_lacks_is_not_held_against_the_bundle(device: Device, published: Publish) -> None:
+    """A limit that is too low is a wrong setting, not a bad model."""
+    published("1.0.0")
+    outcome = device.update(terms=Terms("cpu", limits=Limits(memory_bytes=1)))
     assert (outcome.result, outcome.set_aside) == ("failed", False)
-    assert outcome.reason is not None and outcome.reason.startswith("accelerator 'quantum': choose one of")
+    assert (
+        outcome.reason is not None and "it needs " in outcome.reason and "limits.memory_mb allows 0" in outcome.reason
+    )
 
 
 def test_the_puller_waits_until_the_hub_has_persisted_a_state(device: Device, site: Site, published: Publish) -> None:

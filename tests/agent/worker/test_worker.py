@@ -16,6 +16,8 @@ from maas_agent.bundle.archive import open_bundle
 from maas_agent.bundle.staged import blob_path
 from maas_agent.config import CommandSource, MqttSource
 from maas_agent.ipc import Answer, Channel, Drain, Drained, Failed, Ping, Pong, Ready, Request, Serve, Start, ToHub
+from maas_agent.runtime.setup import Setup
+from maas_agent.trials.terms import Limits
 from tests.agent.staging import stage
 from tests.bundles import make_bundle, samples
 
@@ -46,11 +48,12 @@ class Hub:
             "pipeline": "digits",
             "store": str(self._store),
             "manifest": self._digest,
-            "accelerator": "auto",
-            "threads": 1,
+            "setup": Setup(),
+            "limits": Limits(),
             "form": None,
             "source": MqttSource(),
             "max_payload_bytes": 10_000,
+            "heartbeat_s": 10.0,
         }
         self.say(Start(**(start | fields)))
 
@@ -102,7 +105,7 @@ def test_a_worker_is_ready_then_answers_and_ends_with_the_hub(hub: Hub) -> None:
     hub.start()
     ready = hub.hear()
     assert isinstance(ready, Ready)
-    assert ready.accelerator == "cpu" and ready.runtime.split()[0] in ("ai-edge-litert", "tflite-runtime")
+    assert ready.runtime.split()[0] in ("ai-edge-litert", "tflite-runtime")
     assert ready.load_ms > 0
     hub.ask(5)
     answer = hub.hear()
@@ -169,7 +172,7 @@ def test_a_damaged_file_is_failed_with_the_reason_and_never_loaded(
     ("fields", "word"),
     [
         ({"manifest": "0" * 64}, "No such file"),
-        ({"accelerator": "warp"}, "choose one of"),
+        ({"setup": Setup("warp")}, "choose one of"),
         ({"store": "/none"}, "read"),
     ],
 )

@@ -1,0 +1,176 @@
+"""The workers that run one bundle with one setup, side by side: started, watched, restarted, ended."""
+
+import random
+import time
+from typing import Protocol
+
+from maas_agent.hub.dispatch import Dispatcher
+from maas_agent.hub.loop import Loop
+from maas_agent.hub.workers import WorkerProcess
+from maas_agent.ipc import Drain, Drained, Ready, Serve, Start, ToHub, ToWorker
+from maas_agent.log import Log
+
+_START_S = 120.0
+"""A worker that has not loaded its model by then is taken for hung."""
+_FIRST_RESTART_S = 0.1
+_RESTART_MAX_S = 30.0
+_HEALTHY_S = 60.0
+
+
+class Listener(Protocol):
+    """Who is told what the workers do."""
+
+    def on_ready(self, crew: "Crew", worker: WorkerProcess) -> None:
+        """A worker has loaded the bundle."""
+        ...
+
+    def on_message(self, crew: "Crew", worker: WorkerProcess, message: ToHub) -> None:
+        """A worker has said something else."""
+        ...
+
+    def on_exit(self, crew: "Crew", worker: WorkerProcess, how: str) -> None:
+        """A worker has ended that was not told to."""
+        ...
+
+
+class Crew:
+    """``replicas`` workers. They are restarted only once the crew serves: one that cannot even start is of no use."""
+
+    def __init__(
+        self, loop: Loop, start: Start, version: str, replicas: int, deadline_s: float, listener: Listener, log: Log
+    ) -> None:
+        self.start, self.version, self.setup = start, version, start.setup
+        self.workers: list[WorkerProcess] = []
+        self.serving = False
+        self._loop, self._replicas, self.deadline_s = loop, replicas, deadline_s
+        self._listener, self._log = listener, log
+        self._leaving: set[WorkerProcess] = set()
+        self._drained: set[WorkerProcess] = set()
+        self._draining = False
+        self._restart_s = 0.0
+        self._ended = False
+        for _ in range(replicas):
+            self._spawn()
+
+    @property
+    def ready(self) -> bool:
+        """Whether every worker has loaded the bundle."""
+        return len(self.workers) == self._replicas and all(worker.ready for worker in self.workers)
+
+    @property
+    def any_ready(self) -> bool:
+        """Whether at least one worker answers."""
+        return any(worker.ready for worker in self.workers)
+
+    @property
+    def count_ready(self) -> int:
+        """How many workers answer."""
+        return sum(worker.ready for worker in self.workers)
+
+    @property
+    def runtime(self) -> str | None:
+        """The library that the workers run on."""
+        return next((worker.runtime for worker in self.workers if worker.ready), None)
+
+    @property
+    def drained(self) -> bool:
+        """Whether every worker that lives has said that nothing more comes from it."""
+        return self._draining and all(worker in self._drained for worker in self.workers if worker.ready)
+
+    @property
+    def ended(self) -> bool:
+        """Whether all processes are gone, after `retire`."""
+        return not self._leaving
+
+    def serve(self) -> None:
+        """This crew is the one that answers: from now on what dies is restarted."""
+        self.serving = True
+        self._tell([worker for worker in self.workers if worker.ready], Serve())
+        for _ in range(self._replicas - len(self.workers)):
+            self._restart_later(0.0)  # it died in the moment of the switch
+
+    def drain(self) -> None:
+        """Close local sources and finish what is there."""
+        self._draining = True
+        self._tell([worker for worker in self.workers if worker.ready], Drain())
+
+    def retire(self) -> None:
+        """Let all workers end."""
+        self._ended, self.serving = True, False
+        for worker in self.workers:
+            self._leaving.add(worker)
+            worker.close()
+        self.workers = []
+
+    def kill(self, reason: str) -> None:
+        """End them at once."""
+        for worker in self.workers:
+            worker.kill(reason)
+
+    def flush(self) -> None:
+        """At the end of a turn: send what was queued for the workers."""
+        for worker in self.workers:
+            worker.flush()
+
+    def check(self, dispatcher: Dispatcher) -> None:
+        """Now and then: end workers that hang, and ask the others whether they live."""
+        for worker in self.workers:
+            silent_s = worker.silent_s(dispatcher.busy_since(worker))
+            if silent_s > (self.deadline_s if worker.ready else _START_S):
+                worker.kill(f"no answer for {silent_s:.1f} s")
+            elif worker.ready and not worker.owes_a_pong:
+                worker.ping()
+
+    def most_silent_s(self, dispatcher: Dispatcher) -> float:
+        """How far beyond its deadline the most silent ready worker is, in seconds; negative if all is well."""
+        silences = [worker.silent_s(dispatcher.busy_since(worker)) for worker in self.workers if worker.ready]
+        return max(silences, default=0.0) - self.deadline_s
+
+    def _spawn(self) -> None:
+        worker = WorkerProcess(self._loop, self.start, self._log, self._on_message, self._on_exit)
+        self.workers.append(worker)
+        self._log.info(
+            "worker started", pipeline=self.start.pipeline, version=self.version, setup=self.setup, pid=worker.pid
+        )
+
+    def _tell(self, workers: list[WorkerProcess], message: ToWorker) -> None:
+        for worker in workers:
+            worker.send(message)
+
+    def _on_message(self, worker: WorkerProcess, message: ToHub) -> None:
+        match message:
+            case Ready(runtime=runtime, load_ms=load_ms):
+                worker.ready, worker.runtime = True, runtime
+                self._log.info("worker ready", pipeline=self.start.pipeline, pid=worker.pid, load_ms=load_ms)
+                if self._draining:
+                    worker.send(Drain())
+                elif self.serving:
+                    worker.send(Serve())
+                self._listener.on_ready(self, worker)
+            case Drained():
+                self._drained.add(worker)
+            case _:
+                self._listener.on_message(self, worker, message)
+
+    def _on_exit(self, worker: WorkerProcess, how: str) -> None:
+        if worker in self._leaving:
+            self._leaving.discard(worker)
+            return
+        if worker not in self.workers:
+            return
+        self.workers.remove(worker)
+        self._log.error("worker died", pipeline=self.start.pipeline, pid=worker.pid, setup=self.setup, how=how)
+        self._listener.on_exit(self, worker, how)
+        if self.serving and not self._draining:
+            self._restart_later(time.monotonic() - worker.started_at)
+
+    def _restart_later(self, lived_s: float) -> None:
+        """At once the first time, then with a growing delay: workers that keep dying must not take the device."""
+        if lived_s > _HEALTHY_S:
+            self._restart_s = 0.0
+        self._loop.after(random.uniform(0.5, 1.0) * self._restart_s, self._restart)
+        self._restart_s = min(max(self._restart_s * 2, _FIRST_RESTART_S), _RESTART_MAX_S)
+
+    def _restart(self) -> None:
+        if self.serving and not self._draining and len(self.workers) < self._replicas:
+            self._spawn()

@@ -1,0 +1,39 @@
+"""What runs where, as the state topic and ``maas-agent status`` tell it: JSON-ready documents."""
+
+import time
+from typing import Any
+
+from maas_agent.documents import rfc3339
+from maas_agent.hub.crew import Crew
+from maas_agent.hub.quarantine import Rest
+from maas_agent.trials.record import Trials, document_of
+from maas_agent.update.slots import Slot
+
+
+def slot(slot: Slot | None) -> dict[str, str] | None:
+    """A staged bundle."""
+    return {"version": slot.version, "digest": slot.digest} if slot else None
+
+
+def running(crew: Crew | None) -> dict[str, Any]:
+    """What the workers run on."""
+    if crew is None:
+        return {"accelerator": None, "threads": None, "options": {}, "runtime": None, "deadline_s": None}
+    return {
+        "accelerator": crew.setup.accelerator,
+        "threads": crew.setup.threads,
+        "options": crew.setup.options,
+        "runtime": crew.runtime,
+        "deadline_s": round(crew.deadline_s, 3),
+    }
+
+
+def rest(rest: Rest) -> dict[str, Any]:
+    """An accelerator in quarantine."""
+    again = time.time() + max(0.0, rest.until - time.monotonic())
+    return {"accelerator": rest.accelerator, "tried_again": rfc3339(again), "reason": rest.reason}
+
+
+def trials(trials: Trials | None) -> list[dict[str, Any]]:
+    """The trial table: one row for each setup that was tried on this device."""
+    return [document_of(row) for row in trials.rows] if trials else []

@@ -1,0 +1,107 @@
+"""Trying a bundle on this device: a child process for each setup, a table of what came of them."""
+
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterable
+from pathlib import Path
+
+import msgspec
+
+from maas_agent.errors import SelfTestError, UnavailableError
+from maas_agent.runtime.machine import look
+from maas_agent.runtime.setup import Setup
+from maas_agent.trials import plan
+from maas_agent.trials.hardware import cores, fingerprint, runtime_version
+from maas_agent.trials.record import Trial, Trials, ranked
+from maas_agent.trials.task import Task, Verdict
+from maas_agent.trials.terms import Terms
+
+TRIAL_S = 120.0
+"""How long one trial may take, loading included."""
+TOTAL_S = 300.0
+"""After this no further trial is begun: what was found by then has to do."""
+
+
+def select(store: Path, digest: str, terms: Terms, seconds: float = TRIAL_S) -> Trials:
+    """Try the staged bundle with every setup that ``terms`` and this machine suggest.
+
+    Raises `SelfTestError` if none may serve because of what the bundle is, `UnavailableError` if because of what the
+    device lacks.
+    """
+    wanted = plan.setups(terms, look(terms.library), cores(terms.limits.cpus))
+    verdicts = try_all(store, digest, wanted, terms, seconds)
+    rows = tuple(verdict.trial for verdict in verdicts)
+    if not ranked(rows):
+        raise _refusal(verdicts)
+    return Trials(runtime_version(terms.library), fingerprint(terms.library), terms, rows)
+
+
+def try_all(store: Path, digest: str, wanted: Iterable[Setup], terms: Terms, seconds: float = TRIAL_S) -> list[Verdict]:
+    """One verdict for each setup, in turn: side by side they would measure each other."""
+    verdicts: list[Verdict] = []
+    began = time.monotonic()
+    waiting = list(wanted)
+    while waiting:
+        setup = waiting.pop(0)
+        verdict = run(Task(str(store), digest, setup, terms.limits, seconds))
+        verdicts.append(verdict)
+        if verdict.strayed and (better := plan.more_precise(setup)):
+            waiting.insert(0, better)
+        elif verdict.trial.refused is not None:
+            # What was refused with one thread is refused with four.
+            waiting = [other for other in waiting if other.accelerator != setup.accelerator]
+        if time.monotonic() - began > TOTAL_S:
+            break
+    return verdicts
+
+
+def run(task: Task) -> Verdict:
+    """Do one trial in a child process; whatever happens to that, it is a verdict."""
+    command = [sys.executable, "-m", "maas_agent.trials.child"]
+    try:
+        child = subprocess.run(command, input=msgspec.json.encode(task), capture_output=True, timeout=task.seconds + 2)
+    except subprocess.TimeoutExpired:
+        return _ended(task, _endless(task))
+    return judged(task, child.returncode, child.stdout, child.stderr)
+
+
+def judged(task: Task, status: int, said: bytes, complained: bytes) -> Verdict:
+    """What a child's exit status and output mean."""
+    if status in (-signal.SIGALRM, -signal.SIGXCPU):
+        return _ended(task, _endless(task))
+    if status < 0:
+        return _ended(task, f"killed by {_signal_name(-status)}: the model crashes this device{_last(complained)}")
+    try:
+        return msgspec.json.decode(said, type=Verdict)
+    except msgspec.DecodeError:
+        return _ended(task, f"ended with status {status} and no verdict{_last(complained) or ': no message'}")
+
+
+def _refusal(verdicts: list[Verdict]) -> SelfTestError | UnavailableError:
+    reasons = [(verdict.trial.setup, verdict.trial.refused) for verdict in verdicts]
+    text = "; ".join(f"{setup}: {reason}" for setup, reason in reasons) or "there is no setup to try"
+    blamed = any(not verdict.device_fault for verdict in verdicts)
+    return (SelfTestError if blamed else UnavailableError)(f"the self-test failed on {text}")
+
+
+def _ended(task: Task, reason: str) -> Verdict:
+    return Verdict(Trial(setup=task.setup, refused=reason))
+
+
+def _endless(task: Task) -> str:
+    return f"it did not end within {task.seconds:g} s: the model hangs or is far too slow for this device"
+
+
+def _last(complained: bytes) -> str:
+    """The last line of standard error, which mostly says why."""
+    last = complained.decode(errors="replace").strip().rpartition("\n")[2][:300]
+    return f": {last}" if last else ""
+
+
+def _signal_name(number: int) -> str:
+    try:
+        return signal.Signals(number).name
+    except ValueError:
+        return f"signal {number}"  # a real-time signal has no name
