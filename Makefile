@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test check format bench broker clean
+.PHONY: help install demo test swaps check format bench broker clean
 
 help: ## list these targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -23,6 +23,9 @@ demo: $(STAMP) ## the whole path on real samples: train, convert, publish, serve
 
 test: $(STAMP) broker ## all tests
 	$(BIN)/python -m pytest tests/agent tests/converter tests/docs tests/system
+
+swaps: $(STAMP) broker ## a thousand swaps under load (10 minutes)
+	MAAS_SWAPS=1000 $(BIN)/python -m pytest tests/system/test_swaps.py
 
 check: $(STAMP) ## format, lint, types, import contracts
 	$(BIN)/ruff format --check .

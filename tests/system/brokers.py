@@ -25,7 +25,7 @@ class Mosquitto:
         self._config = folder / "mosquitto.conf"
         self._config.write_text(
             f"listener {self.port} 127.0.0.1\nallow_anonymous true\npersistence false\n"
-            f"max_packet_size 268435455\n{options}\n"
+            f"max_packet_size 268435455\nset_tcp_nodelay true\n{options}\n"
         )
         self._process: subprocess.Popen[bytes] | None = None
 

@@ -34,10 +34,22 @@ class Listener(Protocol):
 
 
 class Crew:
-    """``replicas`` workers. They are restarted only once the crew serves: one that cannot even start is of no use."""
+    """``replicas`` workers. They are restarted only once the crew serves: one that cannot even start is of no use.
+
+    Where another crew serves, the workers load ``gentle``.
+    """
 
     def __init__(
-        self, loop: Loop, start: Start, version: str, replicas: int, deadline_s: float, listener: Listener, log: Log
+        self,
+        loop: Loop,
+        start: Start,
+        version: str,
+        replicas: int,
+        deadline_s: float,
+        listener: Listener,
+        log: Log,
+        *,
+        gentle: bool,
     ) -> None:
         self.start, self.version, self.setup = start, version, start.setup
         self.workers: list[WorkerProcess] = []
@@ -50,7 +62,7 @@ class Crew:
         self._restart_s = 0.0
         self._ended = False
         for _ in range(replicas):
-            self._spawn()
+            self._spawn(gentle)
 
     @property
     def ready(self) -> bool:
@@ -126,8 +138,8 @@ class Crew:
         silences = [worker.silent_s(dispatcher.busy_since(worker)) for worker in self.workers if worker.ready]
         return max(silences, default=0.0) - self.deadline_s
 
-    def _spawn(self) -> None:
-        worker = WorkerProcess(self._loop, self.start, self._log, self._on_message, self._on_exit)
+    def _spawn(self, gentle: bool) -> None:
+        worker = WorkerProcess(self._loop, self.start, self._log, self._on_message, self._on_exit, gentle=gentle)
         self.workers.append(worker)
         self._log.info(
             "worker started", pipeline=self.start.pipeline, version=self.version, setup=self.setup, pid=worker.pid
@@ -140,7 +152,7 @@ class Crew:
     def _on_message(self, worker: WorkerProcess, message: ToHub) -> None:
         match message:
             case Ready(runtime=runtime, load_ms=load_ms):
-                worker.ready, worker.runtime = True, runtime
+                worker.is_ready(runtime)
                 self._log.info("worker ready", pipeline=self.start.pipeline, pid=worker.pid, load_ms=load_ms)
                 if self._draining:
                     worker.send(Drain())
@@ -173,4 +185,4 @@ class Crew:
 
     def _restart(self) -> None:
         if self.serving and not self._draining and len(self.workers) < self._replicas:
-            self._spawn()
+            self._spawn(gentle=False)

@@ -175,7 +175,7 @@ class Pipeline:
 
     # ------------------------------------------------------------- workers
 
-    def _crew(self, slot: Slot) -> Crew:
+    def _crew(self, slot: Slot, *, gentle: bool = False) -> Crew:
         settings, setup = self.settings, self._placement.setup_for(slot)
         deadline_s = self._placement.deadline_s(slot, setup) if settings.deadline_s == "auto" else settings.deadline_s
         start = Start(
@@ -190,7 +190,8 @@ class Pipeline:
             max_payload_bytes=settings.max_payload_bytes,
             heartbeat_s=deadline_s / _HEARTBEATS_A_DEADLINE,
         )
-        return Crew(self._loop, start, slot.version, settings.replicas, deadline_s, self._serving, self._log)
+        count, serving, log = settings.replicas, self._serving, self._log
+        return Crew(self._loop, start, slot.version, count, deadline_s, serving, log, gentle=gentle)
 
     def serves(self, crew: Crew) -> None:
         """A crew answers that did not before."""
@@ -238,7 +239,7 @@ class Pipeline:
 
     def _bring(self, slot: Slot, before_switch: BeforeSwitch = lambda: None) -> None:
         if not self._stopping:
-            self._serving.bring(self._crew(slot), before_switch)
+            self._serving.bring(self._crew(slot, gentle=self.serving), before_switch)
 
     def restart(self, on_restarted: OnRestarted) -> None:
         """Replace the workers by new ones without losing an input."""

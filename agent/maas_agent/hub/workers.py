@@ -11,32 +11,39 @@ from collections.abc import Callable
 import msgspec
 
 from maas_agent.hub.loop import Loop
+from maas_agent.hub.priority import may_step_forward, step_back, step_forward
 from maas_agent.ipc import Channel, Ping, Pong, Start, ToHub, ToWorker
 from maas_agent.log import Log
 
 _KILL_AFTER_S = 5.0
+_LONGEST_BEHIND_S = 5.0
+"""On a device that is always busy a worker that gives way to everybody would never be ready."""
 
 
 def spawn(module: str, end: socket.socket) -> int:
     """Start ``python -m module FD`` with one end of a socketpair; returns its process id.
 
-    It leads a session of its own: Ctrl-C in a terminal does not reach it, and what it leaves behind can be ended
-    with it.
+    It leads a process group of its own: Ctrl-C in a terminal does not reach it, and what it leaves behind can be ended
+    with it. Not a session: the kernel shares the processor between sessions before it looks at what is in them (sched(7),
+    autogroup), and a worker that steps back would get as much as the hub.
     """
     end.set_inheritable(True)
     arguments = [sys.executable, "-m", module, str(end.fileno())]
     actions = [(os.POSIX_SPAWN_OPEN, 0, os.devnull, os.O_RDONLY, 0)]
-    return os.posix_spawn(sys.executable, arguments, os.environ, file_actions=actions, setsid=True)
+    return os.posix_spawn(sys.executable, arguments, os.environ, file_actions=actions, setpgroup=0)
 
 
 def end_group(pid: int, sent: int = signal.SIGKILL) -> None:
-    """Signal everything in the session that `spawn` began."""
+    """Signal everything in the process group that `spawn` began."""
     with contextlib.suppress(ProcessLookupError, PermissionError):
         os.killpg(pid, sent)
 
 
 class WorkerProcess:
-    """One worker. ``on_message`` gets what it says, ``on_exit`` how it ended (a sentence), after its last message."""
+    """One worker. ``on_message`` gets what it says, ``on_exit`` how it ended (a sentence), after its last message.
+
+    A ``gentle`` one gives way to others until it is ready.
+    """
 
     def __init__(
         self,
@@ -45,6 +52,8 @@ class WorkerProcess:
         log: Log,
         on_message: Callable[["WorkerProcess", ToHub], None],
         on_exit: Callable[["WorkerProcess", str], None],
+        *,
+        gentle: bool = False,
     ) -> None:
         self.setup = start.setup
         self.ready = False
@@ -58,6 +67,10 @@ class WorkerProcess:
         ours.setblocking(False)
         self._channel: Channel[ToHub] = Channel(ours, ToHub)
         self.pid = spawn("maas_agent.worker", theirs)
+        self._behind = gentle and may_step_forward()
+        if self._behind:
+            step_back(self.pid)
+            loop.after(_LONGEST_BEHIND_S, self._step_forward)
         theirs.close()
         self._pidfd = os.pidfd_open(self.pid)
         loop.watch(self._channel, self._on_event)
@@ -66,6 +79,16 @@ class WorkerProcess:
         self._open = True
         self.send(start)
         self.flush()
+
+    def is_ready(self, runtime: str) -> None:
+        """It has loaded the bundle, and may be given work."""
+        self.ready, self.runtime = True, runtime
+        self._step_forward()
+
+    def _step_forward(self) -> None:
+        if self._behind and self.running:
+            self._behind = False
+            step_forward(self.pid)
 
     def send(self, message: ToWorker) -> None:
         """Queue a message; `flush` sends it."""
@@ -106,6 +129,7 @@ class WorkerProcess:
             return
         self.receive()
         self._close_channel()
+        step_back(self.pid)  # taking itself down is work too, and nobody waits for that
         self._loop.after(_KILL_AFTER_S, lambda: self.kill("it did not end") if self.running else None)
 
     def silent_s(self, busy_since: float | None) -> float:

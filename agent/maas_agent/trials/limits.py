@@ -21,8 +21,8 @@ def share_device(limits: Limits) -> None:
         except OSError:
             there = ", ".join(map(str, sorted(os.sched_getaffinity(0))))
             raise UnavailableError(f"limits.cpus = {list(limits.cpus)}: this device has {there}") from None
-    if limits.nice:
-        os.nice(limits.nice - os.nice(0))
+    if limits.nice > os.getpriority(os.PRIO_PROCESS, 0):
+        os.setpriority(os.PRIO_PROCESS, 0, limits.nice)
 
 
 def bound_memory(setup: Setup, limit_bytes: int) -> None:

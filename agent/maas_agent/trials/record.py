@@ -11,6 +11,8 @@ import msgspec
 from maas_agent.runtime.setup import Setup
 from maas_agent.trials.terms import AUTO, Terms
 
+_WORTH_MORE_THREADS = 0.9
+
 
 class Trial(msgspec.Struct, frozen=True, kw_only=True):
     """One setup, tried in a process of its own. Times are of one inference, in milliseconds."""
@@ -52,9 +54,22 @@ class Trials(msgspec.Struct, frozen=True):
 
 
 def ranked(rows: Iterable[Trial]) -> list[Trial]:
-    """The trials that passed, fastest (by p50) first; of two equally fast ones that with fewer threads."""
+    """The trials that passed, fastest (by p50) first.
+
+    More threads have to be worth it: a row that gains less than a tenth over one of the same accelerator with fewer
+    goes behind that. A measurement differs by as much from run to run, and the cores are needed elsewhere.
+    """
     passed = [row for row in rows if row.refused is None and row.p50_ms is not None]
-    return sorted(passed, key=lambda row: (row.p50_ms, row.setup.threads))
+    worth = [row for row in passed if not any(_is_as_good(other, row) for other in passed)]
+    others = [row for row in passed if row not in worth]
+    return [row for group in (worth, others) for row in sorted(group, key=lambda row: row.p50_ms or 0.0)]
+
+
+def _is_as_good(fewer: Trial, more: Trial) -> bool:
+    """Whether ``fewer`` threads on the same accelerator are about as fast as ``more``."""
+    same = (fewer.setup.accelerator, fewer.setup.options) == (more.setup.accelerator, more.setup.options)
+    gained = (fewer.p50_ms or 0.0) * _WORTH_MORE_THREADS
+    return same and fewer.setup.threads < more.setup.threads and gained <= (more.p50_ms or 0.0)
 
 
 def document_of(trial: Trial) -> dict[str, Any]:

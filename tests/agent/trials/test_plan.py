@@ -49,10 +49,17 @@ def row(accelerator: str, p50_ms: float | None, threads: int = 1, refused: str |
     return Trial(setup=Setup(accelerator, threads), p50_ms=p50_ms, refused=refused)
 
 
+@pytest.mark.parametrize(("two", "four", "best"), [(1.95, 1.85, 1), (1.7, 1.6, 2), (1.7, 1.5, 4), (2.5, 1.0, 4)])
+def test_more_threads_have_to_be_worth_it(two: float, four: float, best: int) -> None:
+    rows = [row("cpu", 2.0, 1), row("cpu", two, 2), row("cpu", four, 4)]
+    assert ranked(rows)[0].setup.threads == best
+    assert {trial.setup.threads for trial in ranked(rows)} == {1, 2, 4}
+
+
 def test_the_fastest_that_passed_is_best_and_of_equals_that_with_fewer_threads() -> None:
     rows = (row("npu", 0.1, refused="it strayed"), row("cpu", 2.0, 4), row("cpu", 2.0, 1), row("gpu", 3.0))
     assert [(trial.setup.accelerator, trial.setup.threads) for trial in ranked(rows)] == [
-        ("cpu", 1), ("cpu", 4), ("gpu", 1),
+        ("cpu", 1), ("gpu", 1), ("cpu", 4),
     ]  # fmt: skip
     trials = Trials("r", "h", Terms(), rows)
     assert trials.best() == rows[2]
