@@ -46,16 +46,18 @@ def make_bundle(
     classes: int = 10,
     dtype: Literal["float32", "int8"] = "float32",
     off_by: float = 0.0,
+    model: bytes | None = None,
     swap: bytes | None = None,
     sign: Callable[[bytes], bytes] | None = None,
 ) -> Path:
     """Write a bundle to ``path`` (a file that ends in ``.maas``) and return ``path``.
 
     ``seed`` chooses the weights: two bundles of the same seed share their model blob. ``off_by`` is added to the golden
-    outputs, so that no device reproduces them. ``swap`` are the bytes of another model (see `tests.models`) that takes
+    outputs, so that no device reproduces them. ``model`` are the bytes of another model of the same
+    inputs and outputs, which is measured instead. ``swap`` are those of one (see `tests.models`) that takes
     the place of the measured one. ``sign`` makes ``signature.json`` of the manifest's bytes.
     """
-    model = tiny_classifier_tflite(seed, classes, dtype)
+    model = model or tiny_classifier_tflite(seed, classes, dtype)
     manifest, golden = _measured(_draft(name, version, model, classes), model, off_by)
     if swap is not None:
         manifest, model = _swapped(manifest, swap), swap

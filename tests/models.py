@@ -30,6 +30,25 @@ def tiny_classifier_tflite(seed: int = 0, classes: int = 10, dtype: Literal["flo
     return graph.packed(image, scores)
 
 
+def large_classifier_tflite(hidden: int, seed: int = 0, classes: int = 10) -> bytes:
+    """The same with a layer of ``hidden`` units between, float32: it takes about 300 bytes for each of them."""
+    random = np.random.default_rng(seed)
+    pixels = SHAPE[1] * SHAPE[2]
+    first = random.normal(0, 1 / np.sqrt(pixels), (hidden, pixels)).astype(np.float32)
+    second = random.normal(0, 2 / np.sqrt(hidden), (classes, hidden)).astype(np.float32)
+    graph = _Graph("float32")
+    image = graph.tensor(INPUT, SHAPE, 1, 0)
+    between = graph.tensor("between", (1, hidden), 1, 0)
+    logits = graph.tensor("logits", (1, classes), 1, 0)
+    scores = graph.tensor(OUTPUT, (1, classes), 1, 0)
+    for values, taken, made in ((first, image, between), (second, between, logits)):
+        kernel = graph.constant("weights", values, 1)
+        offset = graph.constant("bias", np.zeros(len(values), np.float32), 1)
+        graph.operator(schema.BuiltinOperator.FULLY_CONNECTED, [taken, kernel, offset], made)
+    graph.operator(schema.BuiltinOperator.SOFTMAX, [logits], scores)
+    return graph.packed(image, scores)
+
+
 def endless_tflite() -> bytes:
     """A well-formed model of the same inputs and outputs whose WHILE never ends: only a deadline gets rid of it."""
     return _looping(body_loops_too=False)

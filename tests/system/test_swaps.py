@@ -1,4 +1,4 @@
-"""Start, warm, switch, drain, stop, under a load that never pauses: nothing is lost, nothing doubled, nothing leaked."""
+"""Start, warm, switch, drain, stop, under a load that never pauses: nothing lost, nothing doubled, nothing leaked."""
 
 import os
 

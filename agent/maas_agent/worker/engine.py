@@ -52,6 +52,8 @@ class Engine:
             return self._result(request, decoded, [self._infer(sample) for sample in decoded.samples])
         except DecodeError as error:
             return self.error(request, error.code, str(error))
+        except MemoryError:
+            return self.error(request, codes.TOO_LARGE, "there is not enough memory for this input")
         except RuntimeFailure as error:
             return self.error(request, codes.INTERNAL, str(error))
 

@@ -38,6 +38,9 @@ from maas_agent.worker.sources.selection import local_source
 _FLUSH_S = 0.001
 """Answers are gathered for so long while more requests wait: one system call and one wake-up of the hub for many."""
 
+_INPUT_BYTES = 64 << 20
+"""What a limit on memory leaves for an input while it is decoded: it is the model's memory that is limited."""
+
 
 class Worker:
     """Serves one bundle. Single-threaded: requests, pings and the local source take turns."""
@@ -175,7 +178,8 @@ def serve(end: socket.socket) -> int:
         chosen = accelerator(setup.accelerator, setup.options, setup.library)
         share_device(start.limits)
         runtime = chosen.runtime()  # loads the library: the bound is on what the bundle takes beyond it
-        bound_memory(setup, start.limits.memory_bytes)
+        if start.limits.memory_bytes:
+            bound_memory(setup, start.limits.memory_bytes + _INPUT_BYTES)
         pulse = Pulse(channel, start.heartbeat_s)
         engine = Engine(_loaded(start, chosen), start.device, start.pipeline, start.form, pulse.beat)
     except (MaasError, MemoryError, OSError) as error:
