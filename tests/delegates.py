@@ -1,0 +1,22 @@
+"""A real external delegate, compiled from ``delegates.c`` when a test wants one; what it does is chosen by its options."""
+
+import os
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+
+_SOURCE = Path(__file__).with_name("delegates.c")
+
+
+def build_delegate(folder: Path) -> Path:
+    """Compile the delegate into ``folder``; skips the test where there is no C compiler (in CI that is an error)."""
+    compiler = shutil.which("cc") or shutil.which("gcc")
+    if compiler is None:
+        assert os.environ.get("CI") != "true", "CI needs a C compiler: apt install gcc libc6-dev"
+        pytest.skip("there is no C compiler: sudo apt install gcc libc6-dev")
+    library = folder / "libtest_delegate.so"
+    command = [compiler, "-shared", "-fPIC", "-O1", "-Wall", "-o", library, _SOURCE, "-lm"]
+    subprocess.run(command, check=True, capture_output=True)
+    return library
