@@ -1,58 +1,59 @@
-"""``maas-agent infer``: a bundle's answers for files, by the very code that serves."""
+"""``maas-agent infer``: a bundle's answers for files, by the very code that serves, in a process of its own."""
 
 import json
+import signal
 import sys
 import tempfile
-import time
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
 
-from maas_agent.bundle.archive import open_bundle
-from maas_agent.errors import NoInputError
-from maas_agent.ipc import Request
-from maas_agent.runtime.graph import Graph
-from maas_agent.runtime.selection import accelerator
-from maas_agent.worker.engine import Engine
+import msgspec
+
+from maas_agent.offline.messages import NO_INPUT, Answered, Task
+from maas_agent.offline.run import answers
+from maas_agent.offline.show import lines
+from maas_agent.runtime.setup import Setup
+
+_TERMINATED = 128 + signal.SIGTERM
 
 
-def infer(bundle: Path, files: list[str], accelerator_name: str, *, as_json: bool) -> int:
-    """Print one answer a file; returns 0, or 65 if a file could not be answered."""
-    with tempfile.TemporaryDirectory(prefix="maas-infer-") as folder, open_bundle(bundle) as opened:
-        for digest in opened.manifest.blobs():
-            (Path(folder) / digest).write_bytes(opened.blob(digest))
-        graph = Graph(opened.manifest, lambda digest: Path(folder) / digest, accelerator(accelerator_name))
-        graph.warm()
-        engine = Engine(graph, device="-", pipeline="-", form=None)
-        answers = [_answer(engine, name) for name in files]
-    if as_json:
-        print(json.dumps([{"file": name, **answer} for name, answer in zip(files, answers, strict=True)], indent=2))
-    else:
-        for name, answer in zip(files, answers, strict=True):
-            print(f"{name}: {_readable(answer)}")
-    return 65 if any("error" in answer for answer in answers) else 0
+def infer(bundle: Path, files: list[str], setup: Setup, *, as_json: bool) -> int:
+    """Print an answer for each sample; returns 0, 66 if a file is not there, or 65 if one could not be answered.
+
+    Raises `MaasError` if the bundle cannot be run; what was answered until then is printed.
+    """
+    with _ended_by_sigterm(), tempfile.TemporaryDirectory(prefix="maas-infer-") as scratch:
+        found: list[Answered] = []
+        try:
+            with closing(answers(Task(str(bundle), tuple(files), setup, scratch))) as coming:
+                for answer in coming:
+                    found.append(answer)
+        finally:
+            _show(found, as_json)
+    mistakes = {answer.error.code for answer in found if answer.error is not None}
+    return 66 if NO_INPUT in mistakes else 65 if mistakes else 0
 
 
-def _answer(engine: Engine, name: str) -> dict[str, Any]:
-    payload = _read(name)
-    request = Request(1, name, payload, None, arrived=time.time(), arrived_at=time.monotonic())
-    document: dict[str, Any] = json.loads(engine.answer(request).document)
-    if "outputs" in document:
-        return {"response": document}
-    return {key: document[key] for key in ("model", "version", "latency_ms", "result", "error") if key in document}
+def _show(found: list[Answered], as_json: bool) -> None:
+    if as_json and found:
+        print(json.dumps([_document(answer) for answer in found], indent=2))
+    elif found:
+        print("\n".join(lines(found)))
 
 
-def _read(name: str) -> bytes:
+def _document(answer: Answered) -> dict[str, Any]:
+    document: dict[str, Any] = msgspec.to_builtins(answer)
+    del document["kind"]
+    return document
+
+
+@contextmanager
+def _ended_by_sigterm() -> Iterator[None]:
+    """SIGTERM as an exception: the models' folder and the child go with this process."""
+    before = signal.signal(signal.SIGTERM, lambda *_: sys.exit(_TERMINATED))
     try:
-        return sys.stdin.buffer.read() if name == "-" else Path(name).read_bytes()
-    except OSError as error:
-        raise NoInputError(f"cannot read {name}: {error.strerror}") from None
-
-
-def _readable(answer: dict[str, Any]) -> str:
-    if "error" in answer:
-        return f"error: {answer['error']['message']} ({answer['error']['code']})"
-    if "response" in answer:
-        return json.dumps(answer["response"])
-    results = answer["result"] if isinstance(answer["result"], list) else [answer["result"]]
-    shown = [f"{r['label']} ({r['score']:.3f})" if "label" in r else json.dumps(r) for r in results]
-    return f"{', '.join(shown)}  in {answer['latency_ms']:.2f} ms"
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)

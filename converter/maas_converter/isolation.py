@@ -4,8 +4,6 @@ The parent keeps nothing but the folder for scratch files and the exit code. It 
 imported, which costs a millisecond.
 """
 
-import contextlib
-import ctypes
 import mmap
 import os
 import signal
@@ -13,10 +11,10 @@ import sys
 import tempfile
 from collections.abc import Callable
 
+from maas_agent.children import die_with_parent
 from maas_agent.errors import RuntimeFailure
 
 _BOARD_BYTES = 512
-_PR_SET_PDEATHSIG = 1  # linux/prctl.h
 
 _board: mmap.mmap | None = None
 
@@ -57,12 +55,6 @@ def _become_child(work: Callable[[], int], scratch: str) -> None:
     finally:
         # Not sys.exit: what the parent has set up is for the parent to end.
         os._exit(code)
-
-
-def die_with_parent() -> None:
-    """Have the system end this process when the one that started it ends, however it does."""
-    with contextlib.suppress(OSError, AttributeError):  # no Linux: a killed parent leaves a child that ends by itself
-        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
 
 
 def _wait(child: int) -> int:

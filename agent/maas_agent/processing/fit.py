@@ -23,14 +23,26 @@ def fitted(x: Array, spec: Decode, name: str) -> Array:
     if found != wanted and (flat or _squeezed(found) == _squeezed(wanted)):
         x = x.reshape(len(x), *wanted)
     if x.shape[1:] != wanted:
-        raise DataError(f"{name}: a sample in 'x' has the shape {list(found)}, the model takes {list(wanted)}")
+        raise DataError(f"{name}: a sample has the shape {list(found)}, the model takes {list(wanted)}")
     samples = np.empty((len(x), *wanted), spec.dtype)
-    try:
-        for at in range(0, len(x), MAX_BATCH):
+    for at in range(0, len(x), MAX_BATCH):
+        try:
             samples[at : at + MAX_BATCH] = as_samples(x[at : at + MAX_BATCH], spec).samples
-    except DecodeError as error:
-        raise DataError(f"{name}: 'x' is {x.dtype}, samples are {spec.dtype}: {error}") from None
+        except DecodeError as error:
+            row = at + _first_bad(x[at : at + MAX_BATCH], spec)
+            raise DataError(
+                f"{name}: 'x' is {x.dtype}, samples are {spec.dtype}: {error}, first in sample {row}"
+            ) from None
     return samples
+
+
+def _first_bad(samples: Array, spec: Decode) -> int:
+    for row, sample in enumerate(samples):
+        try:
+            as_samples(sample, spec)
+        except DecodeError:
+            return row
+    return 0
 
 
 def _squeezed(shape: tuple[int, ...]) -> tuple[int, ...]:

@@ -10,9 +10,9 @@ from pathlib import Path
 
 import msgspec
 
+from maas_agent.children import die_with_parent
 from maas_agent.errors import MaasError
 from maas_converter.importers.refusal import first_sentence, refuse
-from maas_converter.isolation import die_with_parent
 
 
 class Importing(msgspec.Struct, frozen=True):

@@ -1,0 +1,115 @@
+"""``python -m maas_agent.offline.child FD``: runs a bundle that somebody gave by hand, in a process of its own.
+
+It may crash the interpreter, or loop for ever: here that is the end of one process, and a sentence.
+"""
+
+import json
+import os
+import resource
+import signal
+import socket
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+# One thread each for what is not inference, as in a worker.
+os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+import msgspec
+
+from maas_agent import codes
+from maas_agent.bundle.archive import open_bundle
+from maas_agent.bundle.manifest import Classification, Manifest
+from maas_agent.children import die_with_parent
+from maas_agent.errors import DataError, MaasError, NoInputError
+from maas_agent.ipc import Request
+from maas_agent.offline.messages import BAD_DATA, NO_INPUT, Answered, Doing, Failed, Message, Mistake, Task
+from maas_agent.offline.samples import Input, inputs
+from maas_agent.runtime.graph import Graph
+from maas_agent.runtime.selection import accelerator
+from maas_agent.trials.limits import available_bytes, bound_memory
+from maas_agent.worker.engine import Engine
+
+_MOST_BYTES = 4 << 30
+
+
+def main() -> None:
+    """Serve one task."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)  # Python's own handler waits for native code to return
+    die_with_parent()
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    os.dup2(2, 1)  # libraries print to standard output too: it is for the answers alone
+    parent = socket.socket(fileno=int(sys.argv[1]))
+    with parent.makefile("rb") as lines:
+        task = msgspec.json.decode(lines.readline(), type=Task)
+    _serve(task, lambda message: parent.sendall(msgspec.json.encode(message) + b"\n"))
+    os._exit(0)  # all is said: how a driver takes itself down is of no interest
+
+
+def _serve(task: Task, tell: Callable[[Message], None]) -> None:
+    cap = min(_MOST_BYTES, available_bytes())
+    try:
+        engine, manifest = _loaded(task, cap, tell)
+        for name in task.files:
+            tell(Doing(f"it answered {name}"))
+            for answer in _answers(engine, manifest, name, cap):
+                tell(answer)
+    except MaasError as error:
+        tell(Failed(error.exit_code, str(error)))
+    except MemoryError:
+        tell(Failed(70, f"{task.bundle} needs more than {cap >> 20} MiB of memory"))
+    except BrokenPipeError:
+        pass  # nobody listens any more
+    except Exception as error:  # the edge of a process: whatever a hostile bundle provokes is a reason
+        tell(Failed(70, f"{task.bundle}: {type(error).__name__}: {error}"))
+
+
+def _loaded(task: Task, cap: int, tell: Callable[[Message], None]) -> tuple[Engine, Manifest]:
+    setup, scratch = task.setup, Path(task.scratch)
+    tell(Doing(f"the libraries for {setup.accelerator} were loaded"))
+    chosen = accelerator(setup.accelerator, setup.options, setup.library)
+    chosen.runtime()
+    bound_memory(setup, cap)  # what follows is the bundle's
+    tell(Doing("it was loaded"))
+    with open_bundle(Path(task.bundle)) as bundle:
+        for digest in bundle.manifest.blobs():
+            (scratch / digest).write_bytes(bundle.blob(digest))
+    graph = Graph(bundle.manifest, lambda digest: scratch / digest, chosen, setup.threads)
+    tell(Doing("it ran for the first time"))
+    graph.warm()
+    return Engine(graph, device="-", pipeline="-", form=None), bundle.manifest
+
+
+def _answers(engine: Engine, manifest: Manifest, name: str, cap: int) -> Iterator[Answered]:
+    try:
+        for found in inputs(name, manifest.inputs[0].decode, _labels(manifest)):
+            yield _answer(engine, name, found)
+    except NoInputError as error:
+        yield Answered(name, error=Mistake(NO_INPUT, str(error)))
+    except DataError as error:
+        yield Answered(name, error=Mistake(BAD_DATA, str(error)))
+    except MemoryError:
+        yield Answered(name, error=Mistake(codes.TOO_LARGE, f"{name} needs more than {cap >> 20} MiB of memory"))
+
+
+def _answer(engine: Engine, name: str, found: Input) -> Answered:
+    request = Request(1, name, found.payload, found.content_type, arrived=time.time(), arrived_at=time.monotonic())
+    document = json.loads(engine.answer(request).document)
+    if "outputs" in document:
+        return Answered(name, found.row, found.given, response=document)
+    known = {key: document[key] for key in ("model", "version", "latency_ms", "result") if key in document}
+    error = Mistake(**document["error"]) if "error" in document else None
+    return Answered(name, found.row, found.given, error=error, **known)
+
+
+def _labels(manifest: Manifest) -> tuple[str, ...]:
+    """What class numbers in a data file mean, if the bundle has one output that says so."""
+    if len(manifest.outputs) == 1 and isinstance(manifest.outputs[0].postprocess, Classification):
+        return manifest.outputs[0].labels
+    return ()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,69 @@
+"""Running a bundle in a child process: its answers as they come, and a sentence if it dies."""
+
+import signal
+import socket
+import subprocess
+import sys
+from collections.abc import Generator, Iterator
+
+import msgspec
+
+from maas_agent.children import signal_name
+from maas_agent.errors import DataError, MaasError, NoInputError, RuntimeFailure, UnavailableError, UsageError
+from maas_agent.offline.messages import Answered, Doing, Failed, Message, Task
+
+_ERRORS: dict[int, type[MaasError]] = {
+    kind.exit_code: kind for kind in (UsageError, DataError, NoInputError, UnavailableError, RuntimeFailure)
+}
+
+
+def answers(task: Task) -> Generator[Answered, None, None]:
+    """Run ``task``; raises the child's `MaasError`, or `RuntimeFailure` if a signal ended it.
+
+    The child is gone when this ends, however it ends: a model that hangs is ended by Ctrl-C.
+    """
+    ours, theirs = socket.socketpair()
+    with ours, theirs:
+        child = subprocess.Popen(
+            [sys.executable, "-m", "maas_agent.offline.child", str(theirs.fileno())], pass_fds=[theirs.fileno()]
+        )
+        theirs.close()
+        try:
+            yield from _listen(ours, child, task)
+        finally:
+            child.kill()
+            child.wait()
+
+
+def _listen(ours: socket.socket, child: subprocess.Popen[bytes], task: Task) -> Iterator[Answered]:
+    doing = "it started"
+    with ours.makefile("rwb") as lines:
+        lines.write(msgspec.json.encode(task) + b"\n")
+        lines.flush()
+        for line in lines:
+            match _message(line):
+                case Doing(what):
+                    doing = what
+                case Failed(exit_code, reason):
+                    raise _ERRORS.get(exit_code, RuntimeFailure)(reason)
+                case Answered() as answer:
+                    yield answer
+    status = child.wait()
+    if status:
+        raise RuntimeFailure(_ended(task, status, doing))
+
+
+def _message(line: bytes) -> Message:
+    try:
+        message: Message = msgspec.json.decode(line, type=Message)
+    except msgspec.DecodeError:
+        raise RuntimeFailure("the process that runs the model ended in the middle of an answer") from None
+    return message
+
+
+def _ended(task: Task, status: int, doing: str) -> str:
+    if status == -signal.SIGKILL:
+        return f"{task.bundle}: killed (SIGKILL) while {doing}, most likely for want of memory"
+    if status < 0:
+        return f"{task.bundle}: killed by {signal_name(-status)} while {doing}: the model crashes this device"
+    return f"{task.bundle}: ended with status {status} while {doing}"
