@@ -1,4 +1,4 @@
-"""A real external delegate, compiled from ``delegates.c`` when a test wants one; what it does is chosen by its options."""
+"""A real external delegate, compiled from ``delegates.c`` when a test wants one; its options choose what it does."""
 
 import os
 import shutil

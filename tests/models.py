@@ -49,6 +49,28 @@ def large_classifier_tflite(hidden: int, seed: int = 0, classes: int = 10) -> by
     return graph.packed(image, scores)
 
 
+def flat_classifier_tflite(seed: int = 0, op: str | None = None) -> bytes:
+    """The same with a RESHAPE first (GPUs do not flatten by themselves), and the unary ``op`` before the SOFTMAX.
+
+    LOG_SOFTMAX is one that LiteRT's GPU does not have, CEIL one that OpenVINO's plug-in does not have.
+    """
+    weights, bias = _parameters(seed, 10)
+    graph = _Graph("float32")
+    image = graph.tensor(INPUT, SHAPE, 1, 0)
+    flat = graph.tensor("flat", (1, weights.shape[1]), 1, 0)
+    logits = graph.tensor("logits", (1, 10), 1, 0)
+    scores = graph.tensor(OUTPUT, (1, 10), 1, 0)
+    kernel, offset = graph.constant("weights", weights, 1), graph.constant("bias", bias, 1)
+    graph.operator(schema.BuiltinOperator.RESHAPE, [image], flat)
+    graph.operator(schema.BuiltinOperator.FULLY_CONNECTED, [flat, kernel, offset], logits)
+    if op is not None:
+        changed = graph.tensor("changed", (1, 10), 1, 0)
+        graph.operator(getattr(schema.BuiltinOperator, op), [logits], changed)
+        logits = changed
+    graph.operator(schema.BuiltinOperator.SOFTMAX, [logits], scores)
+    return graph.packed(image, scores)
+
+
 def endless_tflite() -> bytes:
     """A well-formed model of the same inputs and outputs whose WHILE never ends: only a deadline gets rid of it."""
     return _looping(body_loops_too=False)
@@ -165,7 +187,11 @@ class _Graph:
         if builtin == schema.BuiltinOperator.FULLY_CONNECTED:
             operator.builtinOptionsType = schema.BuiltinOptions.FullyConnectedOptions
             operator.builtinOptions = schema.FullyConnectedOptionsT()
-        else:
+        elif builtin == schema.BuiltinOperator.RESHAPE:
+            operator.builtinOptionsType = schema.BuiltinOptions.ReshapeOptions
+            operator.builtinOptions = schema.ReshapeOptionsT()
+            operator.builtinOptions.newShape = list(self._tensors[output].shape)
+        elif builtin == schema.BuiltinOperator.SOFTMAX:
             operator.builtinOptionsType = schema.BuiltinOptions.SoftmaxOptions
             operator.builtinOptions = schema.SoftmaxOptionsT()
             operator.builtinOptions.beta = 1.0

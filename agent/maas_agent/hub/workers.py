@@ -24,8 +24,8 @@ def spawn(module: str, end: socket.socket) -> int:
     """Start ``python -m module FD`` with one end of a socketpair; returns its process id.
 
     It leads a process group of its own: Ctrl-C in a terminal does not reach it, and what it leaves behind can be ended
-    with it. Not a session: the kernel shares the processor between sessions before it looks at what is in them (sched(7),
-    autogroup), and a worker that steps back would get as much as the hub.
+    with it. Not a session: the kernel shares the processor between sessions before it looks at what is in them
+    (sched(7), autogroup), and a worker that steps back would get as much as the hub.
     """
     end.set_inheritable(True)
     arguments = [sys.executable, "-m", module, str(end.fileno())]

@@ -1,8 +1,25 @@
 """What this machine can run models on, found by looking: nothing native is loaded, because a driver may crash."""
 
+import importlib.metadata
+import importlib.util
+import os
+import sysconfig
+from collections.abc import Iterator
+from contextlib import suppress
+from pathlib import Path
+
 import msgspec
 
-from maas_agent.runtime.setup import Library
+from maas_agent.runtime.setup import CPU, DELEGATE, GPU, NPU, Library
+from maas_agent.runtime.vendors import VENDORS, default_vendor
+
+_LITERT: Library = "ai-edge-litert"
+_LIBRARIES: tuple[Library, ...] = (_LITERT, "tflite-runtime")
+_ICD_VARIABLES = ("VK_DRIVER_FILES", "VK_ICD_FILENAMES")
+_ICD_FOLDERS = ("/usr/share/vulkan/icd.d", "/usr/local/share/vulkan/icd.d", "/etc/vulkan/icd.d")
+"""Where drivers of GPUs register with the Vulkan loader (LoaderDriverInterface.md of Vulkan-Loader)."""
+_CORAL_USB = (("1a6e", "089a"), ("18d1", "9302"))
+"""Vendor and product of a Coral stick, before and after its firmware was loaded (coral.ai, edgetpu's udev rules)."""
 
 
 class Finding(msgspec.Struct, frozen=True):
@@ -17,6 +34,146 @@ class Finding(msgspec.Struct, frozen=True):
     mend: str | None = None
 
 
+class _Known(msgspec.Struct, frozen=True):
+    """A well-known external delegate: its file, whose it is, how it is installed, and its device if that is needed."""
+
+    file: str
+    what: str
+    mend: str
+    devices: tuple[str, ...] = ()
+    usb: tuple[tuple[str, str], ...] = ()
+
+
+DELEGATES = (
+    _Known(
+        "libedgetpu.so.1",
+        "Coral Edge TPU",
+        "sudo apt install libedgetpu1-std   (coral.ai/docs/accelerator/get-started has the package source)",
+        ("/dev/apex_*",),
+        _CORAL_USB,
+    ),
+    _Known("libarmnnDelegate.so", "Arm NN", "install Arm NN's delegate: github.com/ARM-software/armnn"),
+    _Known("libvx_delegate.so", "VeriSilicon NPU (NXP i.MX 8M Plus)", "use an image of NXP's BSP", ("/dev/galcore",)),
+    _Known("libethosu_delegate.so", "Arm Ethos-U (NXP i.MX 93)", "use an image of NXP's BSP", ("/dev/ethosu*",)),
+    _Known("libhexagon_delegate.so", "Qualcomm Hexagon", "install Qualcomm's delegate", ("/dev/*dsprpc-smd*",)),
+)
+"""What ``auto`` looks for; any other one can be named by its path."""
+
+
 def look(library: Library = "auto") -> list[Finding]:
     """Every accelerator there could be, the processor first."""
-    return [Finding("cpu")]
+    return [processor(library), _gpu(library), _npu(library), *(_delegate(known) for known in DELEGATES)]
+
+
+def library_folders() -> Iterator[Path]:
+    """The folders in which the loader finds shared libraries."""
+    triplet = sysconfig.get_config_var("MULTIARCH") or ""
+    named = os.environ.get("LD_LIBRARY_PATH", "").split(":")
+    usual = [
+        f"/usr/local/lib/{triplet}",
+        "/usr/local/lib",
+        f"/usr/lib/{triplet}",
+        "/usr/lib",
+        f"/lib/{triplet}",
+        "/lib",
+    ]
+    yield from (Path(folder) for folder in dict.fromkeys([*named, *usual]) if folder)
+
+
+def processor(library: Library = "auto") -> Finding:
+    """The processor: it is there, but perhaps no interpreter is; ``found`` is its name and version."""
+    for distribution in _LIBRARIES if library == "auto" else (library,):
+        if version := _version(distribution):
+            return Finding(CPU, version)
+    wanted = _LITERT if library == "auto" else library
+    return Finding(CPU, missing="no interpreter is installed", mend=f"pip install {wanted}")
+
+
+def _gpu(library: Library) -> Finding:
+    if lacks := _lacks_litert(GPU, library):
+        return lacks
+    if not _package_files("libLiteRt*Accelerator.so"):
+        return Finding(GPU, missing="ai-edge-litert has no GPU library for this machine")
+    drivers = _vulkan_drivers()
+    nodes = _there("/dev/dri/renderD*")
+    if not drivers:
+        there = f"there is {nodes[0]}, but " if nodes else ""
+        missing = f"{there}there is no Vulkan driver"
+        return Finding(GPU, missing=missing, mend="sudo apt install libvulkan1 mesa-vulkan-drivers")
+    if not _library_file("libvulkan.so.1"):
+        return Finding(GPU, missing="there is no Vulkan loader (libvulkan.so.1)", mend="sudo apt install libvulkan1")
+    if nodes and not any(os.access(node, os.R_OK | os.W_OK) for node in nodes):
+        return Finding(GPU, missing=f"{nodes[0]} is not for this user", mend="sudo usermod -aG render maas-agent")
+    return Finding(GPU, f"Vulkan: {', '.join(drivers)}")
+
+
+def _npu(library: Library) -> Finding:
+    if lacks := _lacks_litert(NPU, library):
+        return lacks
+    name = default_vendor()
+    if name is None:
+        missing = "ai-edge-litert brings no NPU dispatch library for this machine"
+        return Finding(NPU, missing=missing, mend='[pipeline.options] vendor = "…", dispatch = "…", compiler = "…"')
+    vendor = VENDORS[name]
+    if not any(_there(pattern) for pattern in vendor.devices):
+        missing = f"there is no {name} device ({' or '.join(vendor.devices)})"
+        return Finding(NPU, missing=missing, mend="install the kernel's driver of the NPU, if this machine has one")
+    if vendor.package and importlib.util.find_spec(vendor.package) is None:
+        return Finding(NPU, missing=f"the Python package {vendor.package} is not installed", mend=vendor.mend)
+    return Finding(NPU, f"{name}, {_version(vendor.package)}" if vendor.package else name)
+
+
+def _delegate(known: _Known) -> Finding:
+    path = _library_file(known.file)
+    if path is None:
+        missing = f"there is no {known.file} ({known.what})"
+        return Finding(DELEGATE + known.file, missing=missing, mend=known.mend)
+    name = f"{DELEGATE}{path}"
+    needed = bool(known.devices or known.usb)
+    if needed and not any(_there(pattern) for pattern in known.devices) and not _plugged_in(known.usb):
+        return Finding(name, missing=f"no {known.what} is there", mend="plug it in, or load its kernel module")
+    return Finding(name, known.what)
+
+
+def _lacks_litert(accelerator: str, library: Library) -> Finding | None:
+    if library not in ("auto", _LITERT):
+        missing = f"it needs ai-edge-litert, and runtime = {library!r} is asked for"
+        return Finding(accelerator, missing=missing, mend='runtime = "auto"')
+    if not _version(_LITERT):
+        return Finding(accelerator, missing="ai-edge-litert is not installed", mend="pip install ai-edge-litert")
+    return None
+
+
+def _vulkan_drivers() -> list[str]:
+    """The drivers' names: those of their files, without the ending."""
+    named = [path for variable in _ICD_VARIABLES for path in os.environ.get(variable, "").split(":") if path]
+    files = [Path(path) for path in named] or [path for folder in _ICD_FOLDERS for path in _there(f"{folder}/*.json")]
+    return [path.name.removesuffix(".json") for path in files if path.is_file()]
+
+
+def _plugged_in(usb: tuple[tuple[str, str], ...]) -> bool:
+    for device in _there("/sys/bus/usb/devices/*/idVendor"):
+        with suppress(OSError):
+            vendor, product = device.read_text().strip(), device.with_name("idProduct").read_text().strip()
+            if (vendor, product) in usb:
+                return True
+    return False
+
+
+def _there(pattern: str) -> list[Path]:
+    return sorted(Path("/").glob(pattern.lstrip("/")))
+
+
+def _library_file(name: str) -> Path | None:
+    return next((folder / name for folder in library_folders() if (folder / name).exists()), None)
+
+
+def _package_files(pattern: str) -> list[Path]:
+    package = importlib.util.find_spec("ai_edge_litert")
+    return list(Path(package.origin).parent.glob(pattern)) if package is not None and package.origin else []
+
+
+def _version(distribution: str) -> str:
+    with suppress(importlib.metadata.PackageNotFoundError, ValueError):
+        return f"{distribution} {importlib.metadata.version(distribution)}"
+    return ""

@@ -1,25 +1,19 @@
 """What a device is, as far as it decides what a bundle runs best on: trials are valid for as long as it stays so."""
 
 import hashlib
-import importlib.metadata
 import os
 import platform
 import re
 from contextlib import suppress
 from pathlib import Path
 
-from maas_agent.runtime.machine import look
+from maas_agent.runtime.machine import look, processor
 from maas_agent.runtime.setup import Library
-
-_LIBRARIES: tuple[Library, ...] = ("ai-edge-litert", "tflite-runtime")
 
 
 def runtime_version(library: Library) -> str:
     """The interpreter that would be used and its version, looked up, not imported; empty if there is none."""
-    for distribution in _LIBRARIES if library == "auto" else (library,):
-        with suppress(importlib.metadata.PackageNotFoundError):
-            return f"{distribution} {importlib.metadata.version(distribution)}"
-    return ""
+    return processor(library).found
 
 
 def fingerprint(library: Library) -> str:
