@@ -1,0 +1,53 @@
+"""``python -m maas_agent.checks.child``: a `Question` on standard input, a `Reply` on standard output."""
+
+import os
+import resource
+import sys
+from pathlib import Path
+
+import msgspec
+
+from maas_agent.checks.questions import Loads, Offers, Question, Reply
+from maas_agent.children import die_with_parent
+from maas_agent.errors import MaasError
+
+
+def main() -> None:
+    """Answer one question."""
+    die_with_parent()
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    question: Question = msgspec.json.decode(sys.stdin.buffer.read(), type=Question)
+    reply_to = os.dup(1)
+    os.dup2(2, 1)  # libraries print to standard output too
+    os.write(reply_to, msgspec.json.encode(_reply(question)))
+    os._exit(0)  # how a library takes itself down is of no interest
+
+
+def _reply(question: Question) -> Reply:
+    try:
+        return Reply(_loads(question) if isinstance(question, Loads) else _offers(question))
+    except MaasError as error:
+        return Reply(reason=str(error))
+    except Exception as error:  # the edge of a process: what a broken library raises is a reason
+        return Reply(reason=f"{type(error).__name__}: {error}")
+
+
+def _loads(question: Loads) -> str:
+    from maas_agent.runtime.selection import accelerator
+
+    setup = question.setup
+    return accelerator(setup.accelerator, setup.options, setup.library).runtime()
+
+
+def _offers(question: Offers) -> str:
+    from maas_agent.update.client import Repository
+    from maas_agent.update.protocol import RepositoryAccess
+
+    access = RepositoryAccess(url=question.url, root=question.root)
+    # Not the store's own metadata: those are the agent's, which may be running.
+    offers = Repository(access, Path(question.scratch)).refresh().offers
+    return f"{len(offers)} bundle{'' if len(offers) == 1 else 's'}"
+
+
+if __name__ == "__main__":
+    main()

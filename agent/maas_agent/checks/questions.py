@@ -1,0 +1,69 @@
+"""What is asked in a child process, because the answer takes native libraries: they may crash or hang this device."""
+
+import re
+import signal
+import subprocess
+import sys
+
+import msgspec
+
+from maas_agent.children import signal_name
+from maas_agent.errors import UnavailableError
+from maas_agent.runtime.setup import Setup
+
+
+class Loads(msgspec.Struct, frozen=True, tag="loads"):
+    """Can the library for ``setup`` be loaded? Its name and version."""
+
+    setup: Setup
+
+
+class Offers(msgspec.Struct, frozen=True, tag="offers"):
+    """Can the repository at ``url`` be trusted by the root metadata in the file ``root``? What it offers.
+
+    ``scratch`` is an empty folder.
+    """
+
+    url: str
+    root: str
+    scratch: str
+
+
+Question = Loads | Offers
+
+
+class Reply(msgspec.Struct, frozen=True):
+    """``found`` what was asked for, or the ``reason`` why not."""
+
+    found: str = ""
+    reason: str | None = None
+
+
+_NOT_FOR_THIS_PROCESSOR = ": it was built for another processor than this one"
+_ENDS = re.compile(r"pip install [^;(]*[^;(\s]")
+
+
+def ask(question: Question, seconds: float) -> str:
+    """The answer; raises `UnavailableError` with the reason if there is none, or none within ``seconds``."""
+    command = [sys.executable, "-m", "maas_agent.checks.child"]
+    try:
+        child = subprocess.run(command, input=msgspec.json.encode(question), capture_output=True, timeout=seconds)
+    except subprocess.TimeoutExpired:
+        raise UnavailableError(f"no answer within {seconds:g} s: it hangs") from None
+    if child.returncode < 0:
+        illegal = _NOT_FOR_THIS_PROCESSOR if child.returncode == -signal.SIGILL else ""
+        raise UnavailableError(f"its library crashes ({signal_name(-child.returncode)}){illegal}")
+    try:
+        reply = msgspec.json.decode(child.stdout, type=Reply)
+    except msgspec.DecodeError:
+        last = child.stderr.decode(errors="replace").strip().rpartition("\n")[2][:300]
+        raise UnavailableError(last or f"ended with status {child.returncode}") from None
+    if reply.reason is not None:
+        raise UnavailableError(reply.reason)
+    return reply.found
+
+
+def line_to_type(reason: str) -> str | None:
+    """The command that a reason ends with, if it does."""
+    found = _ENDS.search(reason)
+    return found.group() if found else None

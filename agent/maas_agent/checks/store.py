@@ -1,0 +1,63 @@
+"""Can the store be written, and is there room in it? By writing, because permissions and free space promise little."""
+
+import errno
+import os
+import tempfile
+from pathlib import Path
+
+from maas_agent.checks.finding import Finding
+
+_LOW_BYTES = 64 << 20
+_LOW_FILES = 1000
+_WRITTEN_BYTES = 1 << 16
+
+
+def store(path: Path) -> Finding:
+    """Free space and a file that is really written; in the nearest folder that exists if there is no store yet."""
+    folder = next(folder for folder in (path, *path.absolute().parents) if folder.exists())
+    try:
+        _write(folder)
+        room = os.statvfs(folder)
+    except OSError as error:
+        return Finding("store", False, f"{path} cannot be written: {error.strerror}", _mend(path, folder, error))
+    free_bytes = room.f_bavail * room.f_frsize
+    found = f"{path}, {free_bytes >> 20} MiB free, {_held(path)}"
+    if free_bytes < _LOW_BYTES:
+        return Finding("store", False, found, _more_room(folder))
+    if room.f_files and room.f_favail < _LOW_FILES:  # file systems without a table of inodes say 0
+        few = f"{found}, but only {room.f_favail} files more"
+        return Finding("store", False, few, f"remove files: df -i {folder}; du --inodes -xs {_mount_point(folder)}/*")
+    return Finding("store", True, found)
+
+
+def _write(folder: Path) -> None:
+    with tempfile.TemporaryFile(dir=folder, prefix=".maas-check-") as file:
+        file.write(bytes(_WRITTEN_BYTES))
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def _held(path: Path) -> str:
+    try:
+        sizes = [entry.stat().st_size for entry in os.scandir(path / "blobs")]
+    except FileNotFoundError:
+        return "no bundles yet"
+    except OSError as error:
+        return f"bundles: {error.strerror}"
+    return f"bundles take {sum(sizes) / (1 << 20):.1f} MiB"
+
+
+def _mend(path: Path, folder: Path, error: OSError) -> str:
+    if error.errno == errno.EROFS:
+        return f"sudo mount -o remount,rw {_mount_point(folder)}   (or set store.path)"
+    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return _more_room(folder)
+    return f"sudo install -d -o maas-agent -g maas-agent {path}   (or set store.path)"
+
+
+def _more_room(folder: Path) -> str:
+    return f"free some space, bundles are staged there: du -xhd1 {_mount_point(folder)} | sort -h"
+
+
+def _mount_point(folder: Path) -> Path:
+    return next(place for place in (folder.absolute(), *folder.absolute().parents) if place.is_mount())
