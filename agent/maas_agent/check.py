@@ -21,7 +21,9 @@ _MARKS = {True: "ok  ", False: "FAIL", None: "--  "}
 def check(config_path: Path, *, as_json: bool) -> int:
     """Print all findings; returns 0 if none failed, else 69. Raises `ConfigError` if the configuration is not valid."""
     config = load_config(config_path)
-    findings = [Finding("configuration", True, f"{config_path}: {len(config.pipeline)} pipelines"), *_findings(config)]
+    count = len(config.pipeline)
+    read = Finding("configuration", True, f"{config_path}: {count} pipeline{'' if count == 1 else 's'}")
+    findings = [read, *_findings(config)]
     if as_json:
         print(json.dumps([msgspec.to_builtins(finding) for finding in findings], indent=2))
     else:
@@ -67,5 +69,5 @@ def _bundle(pipeline: str, path: Path) -> Finding:
             manifest = bundle.manifest
     except MaasError as error:
         return Finding(name, False, str(error), "set pipeline.bundle to an existing .maas file")
-    size = sum(manifest.blobs().values()) / (1 << 20)
-    return Finding(name, True, f"{path}: {manifest.name} {manifest.version}, {size:.1f} MiB")
+    size = sum(manifest.blobs().values())
+    return Finding(name, True, f"{path}: {manifest.name} {manifest.version}, {size:,} bytes")

@@ -106,7 +106,9 @@ def _parser() -> argparse.ArgumentParser:
     run.add_argument("--verbose", action="store_true", help="log more")
     run.set_defaults(command=_run)
 
-    check = commands.add_parser("check", help="test configuration, broker, repository, runtime and disk")
+    check = commands.add_parser(
+        "check", help="test configuration, broker, repository, clock, disk, runtime and accelerators"
+    )
     check.set_defaults(command=_check)
 
     status = commands.add_parser("status", help="ask the running agent how it is")

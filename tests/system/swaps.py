@@ -15,8 +15,7 @@ from bench import wire
 
 RATE = 200
 """Inputs a second, in turn with QoS 0 and QoS 1."""
-_CALM_S = 0.3
-"""After each swap the same load goes on for so long without one: what the swap is compared with."""
+_SHORTEST_CALM_S = 0.3
 _AFTER_S = 0.1
 """The old workers take themselves down then: that belongs to the swap."""
 _PATIENCE_S = 30.0
@@ -59,9 +58,14 @@ class Load:
         self._answers.close()
         self._control.close()
 
-    def calm(self, seconds: float = _CALM_S) -> None:
-        """Go on for a while."""
-        end = time.perf_counter() + seconds
+    def calm(self, seconds: float | None = None) -> None:
+        """Go on without a swap: for as long as the last one took, which is compared with this.
+
+        When the machine is busy with something else swaps take longer: compared with a fixed time they would be too
+        many of those.
+        """
+        last = self._durations[-1] if self._durations else 0.0
+        end = time.perf_counter() + (seconds or max(_SHORTEST_CALM_S, last + _AFTER_S))
         while time.perf_counter() < end:
             self._turn()
 

@@ -34,9 +34,12 @@ def _runtime(name: str, library: Library, seconds: float) -> Finding:
     try:
         return Finding(name, True, ask(Loads(Setup(CPU, library=library)), seconds))
     except UnavailableError as error:
-        package = "ai-edge-litert" if library == "auto" else library
-        mend = line_to_type(str(error)) or f"pip install --force-reinstall {package}"
-        return Finding(name, False, f"{machine.processor(library).found or library}: {error}", mend)
+        installed = machine.processor(library)
+        again = (
+            f"pip install --force-reinstall {installed.found.partition(' ')[0]}" if installed.found else installed.mend
+        )
+        found = f"{installed.found}: {error}" if installed.found else str(error)
+        return Finding(name, False, found, line_to_type(str(error)) or again)
 
 
 def accelerators(asked: Sequence[Asked], seconds: float = LOAD_S) -> Iterator[Finding]:

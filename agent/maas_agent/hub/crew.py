@@ -4,17 +4,24 @@ import random
 import time
 from typing import Protocol
 
+import msgspec
+
 from maas_agent.hub.dispatch import Dispatcher
 from maas_agent.hub.loop import Loop
 from maas_agent.hub.workers import WorkerProcess
 from maas_agent.ipc import Drain, Drained, Ready, Serve, Start, ToHub, ToWorker
 from maas_agent.log import Log
 
-_START_S = 120.0
-"""A worker that has not loaded its model by then is taken for hung."""
 _FIRST_RESTART_S = 0.1
 _RESTART_MAX_S = 30.0
 _HEALTHY_S = 60.0
+
+
+class Deadlines(msgspec.Struct, frozen=True):
+    """After how many seconds a worker is taken for hung: over one inference, and while it loads."""
+
+    inference_s: float
+    start_s: float
 
 
 class Listener(Protocol):
@@ -45,7 +52,7 @@ class Crew:
         start: Start,
         version: str,
         replicas: int,
-        deadline_s: float,
+        deadlines: Deadlines,
         listener: Listener,
         log: Log,
         *,
@@ -54,7 +61,7 @@ class Crew:
         self.start, self.version, self.setup = start, version, start.setup
         self.workers: list[WorkerProcess] = []
         self.serving = False
-        self._loop, self._replicas, self.deadline_s = loop, replicas, deadline_s
+        self._loop, self._replicas, self.deadlines = loop, replicas, deadlines
         self._listener, self._log = listener, log
         self._leaving: set[WorkerProcess] = set()
         self._drained: set[WorkerProcess] = set()
@@ -128,7 +135,7 @@ class Crew:
         """Now and then: end workers that hang, and ask the others whether they live."""
         for worker in self.workers:
             silent_s = worker.silent_s(dispatcher.busy_since(worker))
-            if silent_s > (self.deadline_s if worker.ready else _START_S):
+            if silent_s > (self.deadlines.inference_s if worker.ready else self.deadlines.start_s):
                 worker.kill(f"no answer for {silent_s:.1f} s")
             elif worker.ready and not worker.owes_a_pong:
                 worker.ping()
@@ -136,7 +143,7 @@ class Crew:
     def most_silent_s(self, dispatcher: Dispatcher) -> float:
         """How far beyond its deadline the most silent ready worker is, in seconds; negative if all is well."""
         silences = [worker.silent_s(dispatcher.busy_since(worker)) for worker in self.workers if worker.ready]
-        return max(silences, default=0.0) - self.deadline_s
+        return max(silences, default=0.0) - self.deadlines.inference_s
 
     def _spawn(self, gentle: bool) -> None:
         worker = WorkerProcess(self._loop, self.start, self._log, self._on_message, self._on_exit, gentle=gentle)

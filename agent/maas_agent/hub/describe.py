@@ -24,7 +24,7 @@ def running(crew: Crew | None) -> dict[str, Any]:
         "threads": crew.setup.threads,
         "options": crew.setup.options,
         "runtime": crew.runtime,
-        "deadline_s": round(crew.deadline_s, 3),
+        "deadline_s": round(crew.deadlines.inference_s, 3),
     }
 
 

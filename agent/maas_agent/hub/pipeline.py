@@ -12,7 +12,7 @@ from maas_agent.documents import rfc3339
 from maas_agent.hub import describe
 from maas_agent.hub.answers import Answers
 from maas_agent.hub.aside import Aside
-from maas_agent.hub.crew import Crew
+from maas_agent.hub.crew import Crew, Deadlines
 from maas_agent.hub.dispatch import Dispatcher, Job
 from maas_agent.hub.loop import Loop
 from maas_agent.hub.meter import Meter
@@ -24,6 +24,7 @@ from maas_agent.hub.serving import BeforeSwitch, Serving
 from maas_agent.hub.workers import WorkerProcess
 from maas_agent.ipc import Answer, Start
 from maas_agent.log import Log
+from maas_agent.runtime.setup import Setup
 from maas_agent.trials.record import Trials
 from maas_agent.update import slots
 from maas_agent.update.protocol import Outcome, Progress
@@ -177,7 +178,7 @@ class Pipeline:
 
     def _crew(self, slot: Slot, *, gentle: bool = False) -> Crew:
         settings, setup = self.settings, self._placement.setup_for(slot)
-        deadline_s = self._placement.deadline_s(slot, setup) if settings.deadline_s == "auto" else settings.deadline_s
+        deadlines = self._deadlines(slot, setup)
         start = Start(
             device=self._device,
             pipeline=settings.name,
@@ -188,10 +189,15 @@ class Pipeline:
             form=settings.source.content if isinstance(settings.source, MqttSource) else None,
             source=settings.source,
             max_payload_bytes=settings.max_payload_bytes,
-            heartbeat_s=deadline_s / _HEARTBEATS_A_DEADLINE,
+            heartbeat_s=deadlines.inference_s / _HEARTBEATS_A_DEADLINE,
         )
         count, serving, log = settings.replicas, self._serving, self._log
-        return Crew(self._loop, start, slot.version, count, deadline_s, serving, log, gentle=gentle)
+        return Crew(self._loop, start, slot.version, count, deadlines, serving, log, gentle=gentle)
+
+    def _deadlines(self, slot: Slot, setup: Setup) -> Deadlines:
+        asked, placement = self.settings.deadline_s, self._placement
+        inference_s = placement.deadline_s(slot, setup) if asked == "auto" else asked
+        return Deadlines(inference_s, placement.start_deadline_s(slot, setup))
 
     def serves(self, crew: Crew) -> None:
         """A crew answers that did not before."""

@@ -22,6 +22,13 @@ _SHORTEST_DEADLINE_S = 5.0
 _P99S = 30.0
 """An inference that takes so many times what the slowest in a hundred took in the self-test hangs."""
 _UNKNOWN_DEADLINE_S = 10.0
+_SHORTEST_START_S = 15.0
+_LOADS = 20.0
+"""A worker that takes so many times what loading took in the self-test hangs: it starts on a device that is busy."""
+_UNKNOWN_START_S = 120.0
+_TRIAL_S = 120.0
+_INFERENCES = 200
+"""What a trial does not do more of."""
 
 
 class Placement:
@@ -63,6 +70,13 @@ class Placement:
         if trial is None or trial.p99_ms is None:
             return _UNKNOWN_DEADLINE_S
         return max(_SHORTEST_DEADLINE_S, _P99S * trial.p99_ms / 1000)
+
+    def start_deadline_s(self, slot: Slot, setup: Setup) -> float:
+        """After how many seconds a worker that has not loaded ``slot`` is taken for hung."""
+        trial = slot.trials.trial_of(setup) if slot.trials else None
+        if trial is None or trial.load_ms is None:
+            return _UNKNOWN_START_S
+        return max(_SHORTEST_START_S, _LOADS * trial.load_ms / 1000)
 
     def runs(self, slot: Slot) -> None:
         """``slot`` is the active one: it is tried again if its trials are not of this device, or not of these terms."""
@@ -129,8 +143,8 @@ class Placement:
         if self._tester is not None or self._stopped:
             return
         self._log.info("trying the bundle again", pipeline=self._pipeline, version=slot.version, setup=setup or "all")
-        setups = None if setup is None else (setup,)
-        assignment = Assignment(str(self._store), slot.digest, self._terms, setups)
+        setups, seconds = (None, _TRIAL_S) if setup is None else ((setup,), self._retry_s(slot, setup))
+        assignment = Assignment(str(self._store), slot.digest, self._terms, setups, seconds)
 
         def on_report(report: Report) -> None:
             self._tester = None
@@ -142,6 +156,11 @@ class Placement:
                 self._rested(setup, report)
 
         self._tester = Tester(self._loop, assignment, on_report)
+
+    def _retry_s(self, slot: Slot, setup: Setup) -> float:
+        """How long a setup may take that is known: to load, and for the golden samples."""
+        trial = slot.trials.trial_of(setup) if slot.trials else None
+        return self.start_deadline_s(slot, setup) + _INFERENCES * (trial.p50_ms or 0.0 if trial else 0.0) / 1000
 
     def _tried(self, slot: Slot, report: Report) -> None:
         if report.trials is None:

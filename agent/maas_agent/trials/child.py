@@ -22,6 +22,7 @@ import msgspec
 
 from maas_agent.bundle.manifest import Manifest
 from maas_agent.bundle.staged import blob_path, staged_manifest, verify_blobs
+from maas_agent.children import die_with_parent
 from maas_agent.errors import BundleError, MaasError, SelfTestError, UnavailableError, UsageError
 from maas_agent.trials.limits import available_bytes, bound_memory, peak_resident, share_device, taken
 from maas_agent.trials.record import Trial
@@ -38,6 +39,7 @@ _MEASURE_S = 2.0
 
 def main() -> None:
     """Try, and say what came of it."""
+    die_with_parent()  # a model that hangs must not outlive whoever wanted to know
     task = msgspec.json.decode(sys.stdin.buffer.read(), type=Task)
     # Libraries print to standard output too: it is for the verdict alone.
     verdict_to = os.dup(1)
@@ -88,12 +90,14 @@ def _tried(task: Task, cap: int) -> Verdict:
     manifest = _undamaged(store, task.digest)
     golden = decode_golden(blob_path(store, manifest.golden.blob).read_bytes())
     _check_golden(manifest, golden)
+    began = time.perf_counter()
     graph = Graph(manifest, lambda digest: blob_path(store, digest), chosen, setup.threads)
     graph.warm()  # also the stages that no golden sample asks for
-    return _measured(task, graph, golden, before)
+    load_ms = round((time.perf_counter() - began) * 1000, 1)
+    return _measured(task, graph, golden, before, load_ms)
 
 
-def _measured(task: Task, graph: "Graph", golden: "GoldenSamples", before: int) -> Verdict:
+def _measured(task: Task, graph: "Graph", golden: "GoldenSamples", before: int, load_ms: float) -> Verdict:
     from maas_agent.runtime.graph import deviation
 
     found = deviation(graph, golden.samples, golden.outputs)
@@ -104,6 +108,7 @@ def _measured(task: Task, graph: "Graph", golden: "GoldenSamples", before: int) 
     reason = _off(found, tolerance) if strayed else _too_large(needs, task.limits.memory_bytes)
     trial = Trial(
         setup=task.setup,
+        load_ms=load_ms,
         p50_ms=_quantile(times, 0.5),
         p99_ms=_quantile(times, 0.99),
         peak_bytes=peak_resident(),

@@ -18,6 +18,8 @@ class Trial(msgspec.Struct, frozen=True, kw_only=True):
     """One setup, tried in a process of its own. Times are of one inference, in milliseconds."""
 
     setup: Setup
+    load_ms: float | None = None
+    """How long it took to load and warm up, the libraries not included."""
     p50_ms: float | None = None
     p99_ms: float | None = None
     peak_bytes: int | None = None

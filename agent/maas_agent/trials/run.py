@@ -9,6 +9,7 @@ from pathlib import Path
 
 import msgspec
 
+from maas_agent.children import signal_name
 from maas_agent.errors import SelfTestError, UnavailableError
 from maas_agent.runtime.machine import look
 from maas_agent.runtime.setup import Setup
@@ -72,7 +73,7 @@ def judged(task: Task, status: int, said: bytes, complained: bytes) -> Verdict:
     if status in (-signal.SIGALRM, -signal.SIGXCPU):
         return _ended(task, _endless(task))
     if status < 0:
-        return _ended(task, f"killed by {_signal_name(-status)}: the model crashes this device{_last(complained)}")
+        return _ended(task, f"killed by {signal_name(-status)}: the model crashes this device{_last(complained)}")
     try:
         return msgspec.json.decode(said, type=Verdict)
     except msgspec.DecodeError:
@@ -98,10 +99,3 @@ def _last(complained: bytes) -> str:
     """The last line of standard error, which mostly says why."""
     last = complained.decode(errors="replace").strip().rpartition("\n")[2][:300]
     return f": {last}" if last else ""
-
-
-def _signal_name(number: int) -> str:
-    try:
-        return signal.Signals(number).name
-    except ValueError:
-        return f"signal {number}"  # a real-time signal has no name

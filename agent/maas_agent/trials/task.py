@@ -34,6 +34,8 @@ class Assignment(msgspec.Struct, frozen=True):
     digest: str
     terms: Terms
     setups: tuple[Setup, ...] | None = None
+    seconds: float = 120.0
+    """How long each trial may take."""
 
 
 class Report(msgspec.Struct, frozen=True, kw_only=True):

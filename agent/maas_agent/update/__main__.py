@@ -5,6 +5,7 @@ import resource
 import socket
 import sys
 
+from maas_agent.children import die_with_parent
 from maas_agent.errors import MaasError
 from maas_agent.log import Log
 from maas_agent.update.hub_link import HubLink
@@ -16,6 +17,7 @@ _NICE = 10
 def main(arguments: list[str]) -> int:
     """Do one job and exit: 0 when every pipeline got its outcome."""
     log = Log("puller")
+    die_with_parent()
     # An update must not slow down what is being served, and a core dump must not fill the device.
     os.nice(_NICE)
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
