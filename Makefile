@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test swaps check format bench broker clean
+.PHONY: help install demo test swaps check format bench broker accelerators clean
 
 help: ## list these targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -15,13 +15,13 @@ install: $(STAMP) ## make the virtual environment
 
 $(STAMP): pyproject.toml constraints.txt scripts/make-venv
 	@PYTHON="$(PYTHON)" scripts/make-venv $(VENV)
-	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[converter,demo,bench,dev]'
+	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[converter,demo,bench,dev,npu-intel]'
 	@touch $@
 
 demo: $(STAMP) ## the whole path on real samples: train, convert, publish, serve, replace (3 minutes)
 	@$(BIN)/python examples/digits/demo.py
 
-test: $(STAMP) broker ## all tests
+test: $(STAMP) broker accelerators ## all tests
 	$(BIN)/python -m pytest tests/agent tests/converter tests/docs tests/system
 
 swaps: $(STAMP) broker ## a thousand swaps under load (10 minutes)
@@ -42,6 +42,9 @@ bench: $(STAMP) broker ## the agent against its peers, in one run (10 minutes)
 
 broker:
 	@scripts/ensure-mosquitto
+
+accelerators:
+	@scripts/ensure-accelerators
 
 clean: ## remove environments and caches
 	rm -rf .venv .venv-* .cache .mypy_cache .pytest_cache .ruff_cache .import_linter_cache dist
