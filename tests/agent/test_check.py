@@ -12,6 +12,7 @@ from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from maas_agent.check import check
@@ -253,6 +254,11 @@ BROKEN = {
         "does not load with this NumPy",
         "pip install 'numpy<2'",
     ),
+    "first model": (
+        "class Interpreter:\n    def __init__(self, **_): raise SystemError('CreateWrapperFromFile')",
+        "CreateWrapperFromFile",
+        "pip install",
+    ),
     "missing": ("raise ImportError('libfoo.so.1: cannot open shared object file')", "libfoo.so.1", "pip install"),
     "exit": ("import os\nos._exit(3)", "ended with status 3", "pip install"),
 }
@@ -279,6 +285,16 @@ def test_a_library_that_breaks_is_a_sentence_with_what_to_type(case: str, litert
     (found,) = runtimes([Asked("p", Setup("auto", library="ai-edge-litert"))])
     assert found.passed is False and words in found.found and "ai-edge-litert" in found.found
     assert found.mend is not None and found.mend.startswith(mend)
+
+
+def test_a_library_that_only_imports_with_this_numpy_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    if int(np.__version__.partition(".")[0]) < 2:
+        pytest.skip("NumPy 1: tflite-runtime is at home here")
+    (tmp_path / "tflite_runtime").mkdir()
+    (tmp_path / "tflite_runtime" / "interpreter.py").write_text("")
+    monkeypatch.setenv("PYTHONPATH", f"{tmp_path}:{os.environ.get('PYTHONPATH', '')}")
+    (found,) = runtimes([Asked("p", Setup("auto", library="tflite-runtime"))])
+    assert found.passed is False and "NumPy" in found.found and found.mend == "pip install 'numpy<2'"
 
 
 def test_a_library_that_hangs_is_given_up(litert: Callable[[str], None]) -> None:

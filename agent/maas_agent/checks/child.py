@@ -10,6 +10,7 @@ import msgspec
 from maas_agent.checks.questions import Loads, Offers, Question, Reply
 from maas_agent.children import die_with_parent
 from maas_agent.errors import MaasError
+from maas_agent.runtime.setup import CPU
 
 
 def main() -> None:
@@ -33,10 +34,15 @@ def _reply(question: Question) -> Reply:
 
 
 def _loads(question: Loads) -> str:
+    from maas_agent.checks import least
     from maas_agent.runtime.selection import accelerator
 
     setup = question.setup
-    return accelerator(setup.accelerator, setup.options, setup.library).runtime()
+    chosen = accelerator(setup.accelerator, setup.options, setup.library)
+    found = chosen.runtime()
+    if setup.accelerator == CPU:  # others may refuse so small a model, and rightly
+        least.run(chosen)
+    return found
 
 
 def _offers(question: Offers) -> str:

@@ -38,7 +38,9 @@ def _found(wanted: Library) -> tuple[Library, Any]:
     reasons = []
     for distribution in MODULES if wanted == "auto" else (wanted,):
         try:
-            return distribution, importlib.import_module(MODULES[distribution])
+            module = importlib.import_module(MODULES[distribution])
+            _check_numpy(distribution)
+            return distribution, module
         except ModuleNotFoundError as error:
             if error.name is not None and not MODULES[distribution].startswith(error.name):
                 reasons.append(f"{distribution} needs {error.name}, which is not installed: pip install {error.name}")
@@ -49,6 +51,13 @@ def _found(wanted: Library) -> tuple[Library, Any]:
     if wanted != "auto":
         raise UnavailableError(f"{wanted} is not installed: pip install {wanted}")
     raise UnavailableError("no interpreter is installed: pip install ai-edge-litert (32-bit ARM: tflite-runtime)")
+
+
+def _check_numpy(distribution: Library) -> None:
+    """Raise `ImportError` for what imports well and then fails on every model: measured with 2.14.0 and NumPy 2.4.6."""
+    version = importlib.import_module("numpy").__version__
+    if distribution != LITERT and int(version.partition(".")[0]) >= 2:
+        raise ImportError(f"it was built for NumPy 1, this is {version}")
 
 
 def _unloadable(distribution: Library, error: Exception) -> str:

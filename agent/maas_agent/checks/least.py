@@ -1,0 +1,28 @@
+"""The least model there is: it negates one number. An interpreter that was imported may still not run anything."""
+
+import base64
+import tempfile
+from pathlib import Path
+
+import numpy as np
+
+from maas_agent.errors import RuntimeFailure
+from maas_agent.runtime.interface import Accelerator
+
+_MODEL = base64.b64decode(
+    "GAAAAFRGTDMAAA4AFAAQAAwACAAAAAQADgAAABAAAAAcAAAA0AAAAAMAAAABAAAACAAAAAQABAAEAAAAAQAAABAAAAAMABQAEAAMAAgABAAMAAAA"
+    "EAAAADwAAABAAAAARAAAAAEAAAAQAAAAAAAKAAwAAAAIAAQACgAAAAgAAAAMAAAAAQAAAAEAAAABAAAAAAAAAAEAAAABAAAAAQAAAAAAAAACAAAA"
+    "MAAAAAQAAADk////CAAAAAwAAAABAAAAeQAAAAEAAAABAAAADAAMAAgAAAAAAAQADAAAAAgAAAAMAAAAAQAAAHgAAAABAAAAAQAAAAEAAAAQAAAA"
+    "DAAMAAsAAAAAAAQADAAAADsAAAAAAAA7"
+)
+"""A ``.tflite`` file: NEG of a float32 (1,)."""
+
+
+def run(accelerator: Accelerator) -> None:
+    """Load and run it; raises `RuntimeFailure` if the answer is wrong, and whatever a broken library raises."""
+    with tempfile.NamedTemporaryFile(suffix=".tflite") as file:
+        file.write(_MODEL)
+        file.flush()
+        (answer,) = accelerator.load(Path(file.name), 1).run([np.array([2.5], np.float32)])
+    if answer.tolist() != [-2.5]:
+        raise RuntimeFailure(f"it computes {answer.tolist()} where [-2.5] is right: the library is broken")
