@@ -245,6 +245,7 @@ class Endless:
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             env=os.environ | {"TMPDIR": str(self._scratch)},
+            start_new_session=True,
         )
         wait_until(self._busy, "the model runs")
 
@@ -265,11 +266,17 @@ class Endless:
         return list(self._scratch.iterdir())
 
 
-@pytest.mark.parametrize(("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
-def test_a_bundle_that_hangs_is_ended_and_nothing_is_left(tmp_path: Path, number: int, status: int) -> None:
+@pytest.mark.parametrize(
+    ("send", "number", "status"),
+    [(os.kill, signal.SIGINT, 130), (os.killpg, signal.SIGINT, 130), (os.kill, signal.SIGTERM, 143)],
+    ids=["SIGINT", "Ctrl-C in a terminal", "SIGTERM"],
+)
+def test_a_bundle_that_hangs_is_ended_and_nothing_is_left(
+    tmp_path: Path, send: Callable[[int, int], None], number: int, status: int
+) -> None:
     endless = Endless(tmp_path)
     child = endless.child
-    endless.process.send_signal(number)
+    send(endless.process.pid, number)
     out, err = endless.process.communicate(timeout=30)
     assert endless.process.returncode == status
     assert (out, err) == (b"", b"")

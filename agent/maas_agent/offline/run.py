@@ -49,6 +49,8 @@ def _listen(ours: socket.socket, child: subprocess.Popen[bytes], task: Task) -> 
                 case Answered() as answer:
                     yield answer
     status = child.wait()
+    if status == -signal.SIGINT:
+        raise KeyboardInterrupt  # a terminal's Ctrl-C goes to both
     if status:
         raise RuntimeFailure(_ended(task, status, doing))
 
