@@ -27,13 +27,17 @@ def infer(bundle: Path, files: list[str], setup: Setup, *, as_json: bool) -> int
     with _ended_by_sigterm(), tempfile.TemporaryDirectory(prefix="maas-infer-") as scratch:
         found: list[Answered] = []
         try:
-            with closing(answers(Task(str(bundle), tuple(files), setup, scratch))) as coming:
+            with closing(answers(Task(str(bundle), tuple(files), setup, scratch), _warn)) as coming:
                 for answer in coming:
                     found.append(answer)
         finally:
             _show(found, as_json)
     mistakes = {answer.error.code for answer in found if answer.error is not None}
     return 66 if NO_INPUT in mistakes else 65 if mistakes else 0
+
+
+def _warn(reason: str) -> None:
+    print(f"maas-agent: warning: {reason}", file=sys.stderr)
 
 
 def _show(found: list[Answered], as_json: bool) -> None:

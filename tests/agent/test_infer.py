@@ -17,6 +17,7 @@ import pytest
 from PIL import Image
 
 from tests.bundles import make_bundle, samples
+from tests.delegates import build_delegate
 from tests.models import crashing_tflite, endless_tflite
 from tests.system.device import wait_until
 
@@ -297,3 +298,34 @@ def _runs(pid: int | None) -> bool:
         return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
     except (FileNotFoundError, ProcessLookupError):
         return False
+
+
+def on_delegate(folder: Path, behaviour: str, *more: str) -> list[str]:
+    library = build_delegate(folder)
+    options = [word for option in (f"behaviour={behaviour}", *more) for word in ("--option", option)]
+    return ["--accelerator", f"delegate:{library}", *options]
+
+
+def test_an_accelerator_that_strays_from_the_golden_samples_is_warned_of(bundle: Path, tmp_path: Path) -> None:
+    (tmp_path / "good").write_bytes(SAMPLE.tobytes())
+    (right,) = answers(bundle, tmp_path / "good")
+    done = command(bundle, tmp_path / "good", *on_delegate(tmp_path, "works"))
+    assert done.returncode == 0 and right["result"]["label"].encode() in done.stdout and done.stderr == b""
+    done = command(bundle, tmp_path / "good", *on_delegate(tmp_path, "wrong"))
+    assert done.returncode == 0 and b"not to be trusted" in done.stderr
+
+
+def test_a_crash_takes_no_answer_that_was_there_before(bundle: Path, tmp_path: Path) -> None:
+    (tmp_path / "good").write_bytes(SAMPLE.tobytes())
+    os.mkfifo(tmp_path / "next")
+    words = on_delegate(tmp_path, "crashes", f"while={tmp_path / 'ill'}")
+    running = subprocess.Popen(
+        [*COMMAND, bundle, tmp_path / "good", tmp_path / "next", *words], stdout=subprocess.PIPE, stderr=subprocess.PIPE
+    )
+    with (tmp_path / "next").open("wb") as second:  # opens when the first was answered
+        (tmp_path / "ill").touch()
+        second.write(SAMPLE.tobytes())
+    out, err = running.communicate(timeout=60)
+    assert running.returncode == 70
+    assert out.startswith(f"{tmp_path}/good  class-".encode()) and out.count(b"\n") == 1
+    assert b"killed by SIG" in err and f"while it answered {tmp_path}/next".encode() in err

@@ -21,14 +21,16 @@ import msgspec
 
 from maas_agent import codes
 from maas_agent.bundle.archive import open_bundle
+from maas_agent.bundle.golden import decode_golden
 from maas_agent.bundle.manifest import Classification, Manifest
 from maas_agent.children import die_with_parent
 from maas_agent.errors import DataError, MaasError, NoInputError
 from maas_agent.ipc import Request
-from maas_agent.offline.messages import BAD_DATA, NO_INPUT, Answered, Doing, Failed, Message, Mistake, Task
+from maas_agent.offline.messages import BAD_DATA, NO_INPUT, Answered, Doing, Failed, Message, Mistake, Task, Warned
 from maas_agent.offline.samples import Input, inputs
-from maas_agent.runtime.graph import Graph
+from maas_agent.runtime.graph import Graph, deviation
 from maas_agent.runtime.selection import accelerator
+from maas_agent.runtime.setup import CPU, Setup
 from maas_agent.trials.limits import available_bytes, bound_memory
 from maas_agent.worker.engine import Engine
 
@@ -45,7 +47,7 @@ def main() -> None:
     with parent.makefile("rb") as lines:
         task = msgspec.json.decode(lines.readline(), type=Task)
     _serve(task, lambda message: parent.sendall(msgspec.json.encode(message) + b"\n"))
-    os._exit(0)  # all is said: how a driver takes itself down is of no interest
+    os._exit(0)
 
 
 def _serve(task: Task, tell: Callable[[Message], None]) -> None:
@@ -56,6 +58,7 @@ def _serve(task: Task, tell: Callable[[Message], None]) -> None:
             tell(Doing(f"it answered {name}"))
             for answer in _answers(engine, manifest, name, cap):
                 tell(answer)
+        os._exit(0)  # all is said, and the engine still there: how a driver takes itself down is of no interest
     except MaasError as error:
         tell(Failed(error.exit_code, str(error)))
     except MemoryError:
@@ -79,7 +82,22 @@ def _loaded(task: Task, cap: int, tell: Callable[[Message], None]) -> tuple[Engi
     graph = Graph(bundle.manifest, lambda digest: scratch / digest, chosen, setup.threads)
     tell(Doing("it ran for the first time"))
     graph.warm()
+    if setup.accelerator != CPU and (reason := _strays(graph, setup, scratch)):
+        tell(Warned(reason))
     return Engine(graph, device="-", pipeline="-", form=None), bundle.manifest
+
+
+def _strays(graph: Graph, setup: Setup, scratch: Path) -> str | None:
+    """Why not to trust this accelerator with this bundle: a device would refuse it, and here a person should know."""
+    golden = graph.manifest.golden
+    samples = decode_golden((scratch / golden.blob).read_bytes())
+    found = deviation(graph, samples.samples, samples.outputs)
+    if found <= golden.tolerance:
+        return None
+    return (
+        f"on {setup} the golden samples deviate by {found:.4g}, allowed is {golden.tolerance:.4g}: "
+        "a device would not serve with it, and the answers are not to be trusted"
+    )
 
 
 def _answers(engine: Engine, manifest: Manifest, name: str, cap: int) -> Iterator[Answered]:

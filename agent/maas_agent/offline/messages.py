@@ -58,6 +58,12 @@ class Answered(_Message, frozen=True, tag="answered", omit_defaults=True):
     error: Mistake | None = None
 
 
+class Warned(_Message, frozen=True, tag="warned"):
+    """The answers that follow are not to be trusted."""
+
+    reason: str
+
+
 class Failed(_Message, frozen=True, tag="failed"):
     """Nothing more will be answered. ``exit_code`` is that of `maas_agent.errors`."""
 
@@ -65,4 +71,4 @@ class Failed(_Message, frozen=True, tag="failed"):
     reason: str
 
 
-Message = Doing | Answered | Failed
+Message = Doing | Answered | Warned | Failed

@@ -4,20 +4,20 @@ import signal
 import socket
 import subprocess
 import sys
-from collections.abc import Generator, Iterator
+from collections.abc import Callable, Generator, Iterator
 
 import msgspec
 
 from maas_agent.children import signal_name
 from maas_agent.errors import DataError, MaasError, NoInputError, RuntimeFailure, UnavailableError, UsageError
-from maas_agent.offline.messages import Answered, Doing, Failed, Message, Task
+from maas_agent.offline.messages import Answered, Doing, Failed, Message, Task, Warned
 
 _ERRORS: dict[int, type[MaasError]] = {
     kind.exit_code: kind for kind in (UsageError, DataError, NoInputError, UnavailableError, RuntimeFailure)
 }
 
 
-def answers(task: Task) -> Generator[Answered, None, None]:
+def answers(task: Task, warn: Callable[[str], None]) -> Generator[Answered, None, None]:
     """Run ``task``; raises the child's `MaasError`, or `RuntimeFailure` if a signal ended it.
 
     The child is gone when this ends, however it ends: a model that hangs is ended by Ctrl-C.
@@ -29,13 +29,15 @@ def answers(task: Task) -> Generator[Answered, None, None]:
         )
         theirs.close()
         try:
-            yield from _listen(ours, child, task)
+            yield from _listen(ours, child, task, warn)
         finally:
             child.kill()
             child.wait()
 
 
-def _listen(ours: socket.socket, child: subprocess.Popen[bytes], task: Task) -> Iterator[Answered]:
+def _listen(
+    ours: socket.socket, child: subprocess.Popen[bytes], task: Task, warn: Callable[[str], None]
+) -> Iterator[Answered]:
     doing = "it started"
     with ours.makefile("rwb") as lines:
         lines.write(msgspec.json.encode(task) + b"\n")
@@ -44,6 +46,8 @@ def _listen(ours: socket.socket, child: subprocess.Popen[bytes], task: Task) -> 
             match _message(line):
                 case Doing(what):
                     doing = what
+                case Warned(reason):
+                    warn(reason)
                 case Failed(exit_code, reason):
                     raise _ERRORS.get(exit_code, RuntimeFailure)(reason)
                 case Answered() as answer:
