@@ -8,6 +8,7 @@ import msgspec
 
 from maas_agent.hub.dispatch import Dispatcher
 from maas_agent.hub.loop import Loop
+from maas_agent.hub.memory_groups import MemoryGroups
 from maas_agent.hub.workers import WorkerProcess
 from maas_agent.ipc import Drain, Drained, Ready, Serve, Start, ToHub, ToWorker
 from maas_agent.log import Log
@@ -57,12 +58,13 @@ class Crew:
         log: Log,
         *,
         gentle: bool,
+        groups: MemoryGroups | None,
     ) -> None:
         self.start, self.version, self.setup = start, version, start.setup
         self.workers: list[WorkerProcess] = []
         self.serving = False
         self._loop, self._replicas, self.deadlines = loop, replicas, deadlines
-        self._listener, self._log = listener, log
+        self._listener, self._log, self._groups = listener, log, groups
         self._leaving: set[WorkerProcess] = set()
         self._drained: set[WorkerProcess] = set()
         self._draining = False
@@ -146,7 +148,8 @@ class Crew:
         return max(silences, default=0.0) - self.deadlines.inference_s
 
     def _spawn(self, gentle: bool) -> None:
-        worker = WorkerProcess(self._loop, self.start, self._log, self._on_message, self._on_exit, gentle=gentle)
+        loop, start, log = self._loop, self.start, self._log
+        worker = WorkerProcess(loop, start, log, self._on_message, self._on_exit, gentle=gentle, groups=self._groups)
         self.workers.append(worker)
         self._log.info(
             "worker started", pipeline=self.start.pipeline, version=self.version, setup=self.setup, pid=worker.pid

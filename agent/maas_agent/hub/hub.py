@@ -23,6 +23,7 @@ from maas_agent.hub.dispatch import Job
 from maas_agent.hub.health import Health, every
 from maas_agent.hub.link import Inbound, Link
 from maas_agent.hub.loop import Loop
+from maas_agent.hub.memory_groups import MemoryGroups
 from maas_agent.hub.outbox import Outbox
 from maas_agent.hub.pipeline import Pipeline
 from maas_agent.hub.topics import Address, Command, Topics
@@ -52,6 +53,7 @@ class Hub:
         self._count = 0
         self._link = self._make_link()
         self._outbox = Outbox(self._link, config.outbox.max_bytes, config.outbox.max_age_s)
+        self._groups = MemoryGroups.delegated()
         self._pipelines = {settings.name: self._make_pipeline(settings) for settings in config.pipeline}
         self._updates = Updates(self._loop, config, self._pipelines, log)
         self._health = Health(self._loop, self._device, self._pipelines.values(), self._outbox)
@@ -210,7 +212,8 @@ class Hub:
 
     def _make_pipeline(self, settings: Settings) -> Pipeline:
         out = self._topics.out(settings.name)
-        return Pipeline(self._loop, settings, self._device, self._store, out, self._outbox, self._log, self._on_change)
+        device, store, outbox, log, groups = self._device, self._store, self._outbox, self._log, self._groups
+        return Pipeline(self._loop, settings, device, store, out, outbox, log, self._on_change, groups)
 
     def _stop(self) -> None:
         """Take nothing new, answer what is there, hand it to the broker, say farewell."""

@@ -15,6 +15,7 @@ from maas_agent.hub.aside import Aside
 from maas_agent.hub.crew import Crew, Deadlines
 from maas_agent.hub.dispatch import Dispatcher, Job
 from maas_agent.hub.loop import Loop
+from maas_agent.hub.memory_groups import MemoryGroups
 from maas_agent.hub.meter import Meter
 from maas_agent.hub.order import Order
 from maas_agent.hub.outbox import Outbox
@@ -49,11 +50,12 @@ class Pipeline:
         outbox: Outbox,
         log: Log,
         on_change: Callable[["Pipeline"], None],
+        groups: MemoryGroups | None,
     ) -> None:
         self.settings, self.meter = settings, Meter()
         self._loop, self._device, self._store, self._log = loop, device, store, log
         self._answers = Answers(device, settings.name, out, settings.report.qos, outbox, self.meter)
-        self._on_change = on_change
+        self._on_change, self._groups = on_change, groups
         self._order = Order() if settings.ordered else None
         self._aside = Aside(store, settings.name, log)
         self._dispatcher = Dispatcher(settings.window, settings.queue)
@@ -192,7 +194,8 @@ class Pipeline:
             heartbeat_s=deadlines.inference_s / _HEARTBEATS_A_DEADLINE,
         )
         count, serving, log = settings.replicas, self._serving, self._log
-        return Crew(self._loop, start, slot.version, count, deadlines, serving, log, gentle=gentle)
+        groups = self._groups
+        return Crew(self._loop, start, slot.version, count, deadlines, serving, log, gentle=gentle, groups=groups)
 
     def _deadlines(self, slot: Slot, setup: Setup) -> Deadlines:
         asked, placement = self.settings.deadline_s, self._placement

@@ -11,6 +11,7 @@ from collections.abc import Callable
 import msgspec
 
 from maas_agent.hub.loop import Loop
+from maas_agent.hub.memory_groups import MemoryGroups
 from maas_agent.hub.priority import may_step_forward, step_back, step_forward
 from maas_agent.ipc import Channel, Ping, Pong, Start, ToHub, ToWorker
 from maas_agent.log import Log
@@ -54,6 +55,7 @@ class WorkerProcess:
         on_exit: Callable[["WorkerProcess", str], None],
         *,
         gentle: bool = False,
+        groups: MemoryGroups | None = None,
     ) -> None:
         self.setup = start.setup
         self.ready = False
@@ -72,6 +74,9 @@ class WorkerProcess:
             step_back(self.pid)
             loop.after(_LONGEST_BEHIND_S, self._step_forward)
         theirs.close()
+        self._groups = groups if start.limits.memory_bytes else None
+        if self._groups is not None:
+            self._groups.bound(self.pid, start.limits.memory_bytes)
         self._pidfd = os.pidfd_open(self.pid)
         loop.watch(self._channel, self._on_event)
         loop.watch(self._pidfd, lambda *_: self._exited())
@@ -175,6 +180,8 @@ class WorkerProcess:
         os.close(self._pidfd)
         self._pidfd = -1
         end_group(self.pid)  # what it may have left, such as the program of its source
+        if self._groups is not None:
+            self._groups.forget(self.pid)
         if self._open:
             while self._channel.fileno() >= 0 and self._last_words():
                 pass
