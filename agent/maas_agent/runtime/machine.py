@@ -11,7 +11,10 @@ from pathlib import Path
 import msgspec
 
 from maas_agent.runtime.setup import CPU, DELEGATE, GPU, NPU, Library
-from maas_agent.runtime.vendors import VENDORS, default_vendor
+from maas_agent.runtime.vendors import VENDORS, Vendor, folder_of
+
+ROOT = Path("/")
+"""Where devices and drivers are looked for."""
 
 _LITERT: Library = "ai-edge-litert"
 _LIBRARIES: tuple[Library, ...] = (_LITERT, "tflite-runtime")
@@ -110,17 +113,39 @@ def _gpu(library: Library) -> Finding:
 def _npu(library: Library) -> Finding:
     if lacks := _lacks_litert(NPU, library):
         return lacks
-    name = default_vendor()
-    if name is None:
-        missing = "ai-edge-litert brings no NPU dispatch library for this machine"
-        return Finding(NPU, missing=missing, mend='[pipeline.options] vendor = "…", dispatch = "…", compiler = "…"')
-    vendor = VENDORS[name]
-    if not any(_there(pattern) for pattern in vendor.devices):
-        missing = f"there is no {name} device ({' or '.join(vendor.devices)})"
-        return Finding(NPU, missing=missing, mend="install the kernel's driver of the NPU, if this machine has one")
+    there = [vendor for vendor in VENDORS.values() if _nodes(vendor)]
+    if not there:
+        patterns = ", ".join(pattern for vendor in VENDORS.values() for pattern in vendor.devices)
+        mend = "install the kernel's driver of the NPU, if this machine has one"
+        return Finding(NPU, missing=f"there is no NPU device (none of {patterns})", mend=mend)
+    # ``auto`` takes a vendor whose libraries the package has: one that needs more is only told of.
+    return _npu_of(next((vendor for vendor in there if folder_of(vendor.name, "dispatch")), there[0]))
+
+
+def _npu_of(vendor: Vendor) -> Finding:
+    """What the NPU of a vendor whose device is there lacks still."""
+    node = _nodes(vendor)[0]
+    if folder_of(vendor.name, "dispatch") is None:
+        missing = f"there is {node} ({vendor.name}), but ai-edge-litert brings no dispatch library for it"
+        mend = f'{vendor.mend}, then [pipeline.options] vendor = "{vendor.name}", dispatch = "…", compiler = "…"'
+        return Finding(NPU, missing=missing, mend=mend)
     if vendor.package and importlib.util.find_spec(vendor.package) is None:
         return Finding(NPU, missing=f"the Python package {vendor.package} is not installed", mend=vendor.mend)
-    return Finding(NPU, f"{name}, {_version(vendor.package)}" if vendor.package else name)
+    if not os.access(node, os.R_OK | os.W_OK):
+        return Finding(NPU, missing=f"{node} is not for this user", mend="sudo usermod -aG render maas-agent")
+    return Finding(NPU, f"{vendor.name}, {_version(vendor.package)}" if vendor.package else vendor.name)
+
+
+def _nodes(vendor: Vendor) -> list[Path]:
+    """The vendor's device nodes: of ``/dev/accel``, which vendors share, those of its kernel driver."""
+    nodes = [node for pattern in vendor.devices for node in _there(pattern)]
+    return [node for node in nodes if not vendor.driver or _driver(node) in (vendor.driver, "")]
+
+
+def _driver(node: Path) -> str:
+    """The kernel driver of a node in ``/dev/accel``; empty where that is not to be seen."""
+    link = ROOT / "sys/class/accel" / node.name / "device/driver"
+    return link.resolve().name if link.exists() else ""
 
 
 def _delegate(known: _Known) -> Finding:
@@ -161,7 +186,7 @@ def _plugged_in(usb: tuple[tuple[str, str], ...]) -> bool:
 
 
 def _there(pattern: str) -> list[Path]:
-    return sorted(Path("/").glob(pattern.lstrip("/")))
+    return sorted(ROOT.glob(pattern.lstrip("/")))
 
 
 def _library_file(name: str) -> Path | None:

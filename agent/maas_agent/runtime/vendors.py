@@ -11,18 +11,22 @@ import msgspec
 
 
 class Vendor(msgspec.Struct, frozen=True):
-    """One vendor. ``devices`` are the kernel's nodes, ``package`` the Python package of its runtime, if it has one."""
+    """One vendor. ``devices`` are the kernel's nodes, ``package`` the Python package of its runtime, if it has one.
+
+    ``driver`` is the kernel's driver, where nodes of that name are those of other vendors too.
+    """
 
     name: str
     devices: tuple[str, ...]
     package: str = ""
     mend: str = ""
+    driver: str = ""
 
 
 VENDORS: dict[str, Vendor] = {
     vendor.name: vendor
     for vendor in (
-        Vendor("intel_openvino", ("/dev/accel/accel*",), "openvino", "pip install 'maas-edge[npu-intel]'"),
+        Vendor("intel_openvino", ("/dev/accel/accel*",), "openvino", "pip install 'maas-edge[npu-intel]'", "intel_vpu"),
         Vendor("qualcomm", ("/dev/fastrpc-cdsp*", "/dev/adsprpc-smd*"), mend="install Qualcomm's QNN runtime (QAIRT)"),
         Vendor("mediatek", ("/dev/apusys*",), mend="install MediaTek's NeuroPilot runtime"),
         Vendor("google_tensor", ("/dev/edgetpu*",), mend="use an image for Google Tensor that brings its runtime"),
