@@ -224,6 +224,9 @@ class Pipeline:
             self._candidate_failed(reason)
         else:
             self._log.error("cannot move", pipeline=self.settings.name, setup=crew.setup, reason=reason)
+            if self._serving.crew is not None and self._serving.crew.setup != crew.setup:
+                self._placement.refused(crew.setup, reason)
+            self._on_change(self)
         self._restarted(reason)
 
     def _settle(self) -> None:

@@ -95,15 +95,13 @@ class Placement:
         resting = self._quarantine.accelerators | {setup.accelerator}
         if setup.accelerator == CPU or slot.trials is None or slot.trials.best(resting) is None:
             return False
-        rest = self._quarantine.begin(setup.accelerator, f"its workers died twice, the last one {how}", now)
-        self._log.error(
-            "accelerator in quarantine",
-            pipeline=self._pipeline,
-            accelerator=setup.accelerator,
-            retry_s=f"{rest.interval_s:.0f}",
-            reason=rest.reason,
-        )
+        self._rest(setup, f"its workers died twice, the last one {how}")
         return True
+
+    def refused(self, setup: Setup, reason: str) -> None:
+        """Workers that were to move to ``setup`` could not: its accelerator is tried again before the next attempt."""
+        if setup.accelerator != CPU:
+            self._rest(setup, reason)
 
     def stop(self) -> None:
         """No more trials."""
@@ -175,12 +173,15 @@ class Placement:
             self._log.info("accelerator is well again", pipeline=self._pipeline, accelerator=setup.accelerator)
             self._quarantine.end(setup.accelerator)
         else:
-            rest = self._quarantine.begin(setup.accelerator, reason, time.monotonic())
-            self._log.warning(
-                "accelerator stays in quarantine",
-                pipeline=self._pipeline,
-                accelerator=setup.accelerator,
-                retry_s=f"{rest.interval_s:.0f}",
-                reason=reason,
-            )
+            self._rest(setup, reason)
         self._on_settled()
+
+    def _rest(self, setup: Setup, reason: str) -> None:
+        rest = self._quarantine.begin(setup.accelerator, reason, time.monotonic())
+        self._log.error(
+            "accelerator in quarantine",
+            pipeline=self._pipeline,
+            accelerator=setup.accelerator,
+            retry_s=f"{rest.interval_s:.0f}",
+            reason=reason,
+        )
