@@ -71,6 +71,18 @@ def flat_classifier_tflite(seed: int = 0, op: str | None = None) -> bytes:
     return graph.packed(image, scores)
 
 
+def wide_input_tflite() -> bytes:
+    """Ten int64 become float32 and then scores: int64 is what the buffers of LiteRT's accelerators do not hold."""
+    graph = _Graph("float32")
+    image = graph.tensor(INPUT, (1, 10), 1, 0)
+    logits = graph.tensor("logits", (1, 10), 1, 0)
+    scores = graph.tensor(OUTPUT, (1, 10), 1, 0)
+    graph.retype(image, schema.TensorType.INT64)
+    graph.operator(schema.BuiltinOperator.CAST, [image], logits)
+    graph.operator(schema.BuiltinOperator.SOFTMAX, [logits], scores)
+    return graph.packed(image, scores)
+
+
 def endless_tflite() -> bytes:
     """A well-formed model of the same inputs and outputs whose WHILE never ends: only a deadline gets rid of it."""
     return _looping(body_loops_too=False)
@@ -176,6 +188,9 @@ class _Graph:
         if self._int8 and wide:
             self._tensors[index].type = schema.TensorType.INT32
         return index
+
+    def retype(self, tensor: int, kind: int) -> None:
+        self._tensors[tensor].type = kind
 
     def operator(self, builtin: int, inputs: list[int], output: int) -> None:
         code = schema.OperatorCodeT()

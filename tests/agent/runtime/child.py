@@ -39,13 +39,17 @@ class Done(msgspec.Struct):
     logged: str = ""
 
 
-def run(task: Task, environment: dict[str, str] | None = None) -> Done:
-    """Do ``task`` in a process of its own; a signal is an AssertionError with what it said."""
+def run(task: Task, environment: dict[str, str] | None = None, seconds: float | None = None) -> Done:
+    """Do ``task`` in a process of its own; a signal is an AssertionError with what it said.
+
+    With ``seconds`` it is killed after them, which is a ``subprocess.TimeoutExpired``.
+    """
     child = subprocess.run(
         [sys.executable, "-m", "tests.agent.runtime.child"],
         input=msgspec.json.encode(task),
         capture_output=True,
         cwd=ROOT,
+        timeout=seconds,
         env=os.environ | {"PYTHONPATH": f"{ROOT}:{ROOT / 'agent'}"} | (environment or {}),
     )
     assert child.returncode == 0, f"status {child.returncode}: {child.stderr.decode(errors='replace')[-2000:]}"

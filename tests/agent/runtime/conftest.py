@@ -49,10 +49,11 @@ def loaded(tmp_path: Path) -> Loaded:
         name: str,
         inputs: list[list[float]],
         environment: dict[str, str] | None = None,
+        seconds: float | None = None,
         **options: str,
     ) -> Done:
         path = tmp_path / "model.tflite"
         path.write_bytes(model)
-        return run(Task(str(path), name, options, RUNTIME, inputs), environment)
+        return run(Task(str(path), name, options, RUNTIME, inputs), environment, seconds)
 
     return load

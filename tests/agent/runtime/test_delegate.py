@@ -1,5 +1,6 @@
 """External delegates: a real one, compiled here, on the interpreter that the tests run with."""
 
+import subprocess
 from pathlib import Path
 
 import numpy as np
@@ -31,6 +32,24 @@ def test_it_takes_what_it_can_the_processor_does_the_rest_and_the_share_says_so(
 
 def test_what_it_really_computes_is_what_comes_out(loaded: Loaded, delegate: str) -> None:
     assert loaded(MODEL, delegate, INPUTS[:1], behaviour="wrong").outputs == [[1.0] * 10]
+
+
+def test_one_that_crashes_takes_its_process_along_and_is_well_again_afterwards(
+    loaded: Loaded, delegate: str, tmp_path: Path
+) -> None:
+    """What the tests of workers build on: it crashes for as long as a file is there."""
+    trigger = tmp_path / "crash"
+    bad = {"behaviour": "crashes", "while": str(trigger)}
+    trigger.touch()
+    with pytest.raises(AssertionError, match="status -11"):
+        loaded(MODEL, delegate, INPUTS[:1], **bad)
+    trigger.unlink()
+    assert len(loaded(MODEL, delegate, INPUTS[:1], **bad).outputs) == 1
+
+
+def test_one_that_hangs_answers_nothing_and_ends_with_its_process(loaded: Loaded, delegate: str) -> None:
+    with pytest.raises(subprocess.TimeoutExpired):
+        loaded(MODEL, delegate, INPUTS[:1], seconds=5, behaviour="hangs")
 
 
 def test_one_that_takes_nothing_would_be_the_processor_by_another_name(loaded: Loaded, delegate: str) -> None:

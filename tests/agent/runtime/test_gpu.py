@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from tests.agent.runtime.conftest import Loaded
-from tests.models import flat_classifier_tflite, tiny_classifier_tflite
+from tests.models import flat_classifier_tflite, tiny_classifier_tflite, wide_input_tflite
 
 INPUTS = np.random.default_rng(0).random((3, 64)).tolist()
 
@@ -62,6 +62,14 @@ def test_a_quantized_model_keeps_scale_and_zero_point(loaded: Loaded, swiftshade
     model = tiny_classifier_tflite(dtype="int8")
     gpu, cpu = loaded(model, "gpu", [], swiftshader), loaded(model, "cpu", [])
     assert gpu.tensors == cpu.tensors and gpu.tensors[0]["quantization"]["zero_point"] == -128
+
+
+def test_a_type_that_no_buffer_holds_is_refused_when_the_model_is_loaded(
+    loaded: Loaded, swiftshader: dict[str, str]
+) -> None:
+    assert loaded(wide_input_tflite(), "cpu", [[0.0] * 10]).outputs == [pytest.approx([0.1] * 10)]
+    done = loaded(wide_input_tflite(), "gpu", [], swiftshader)
+    assert done.kind == "RuntimeFailure" and "int64" in done.error
 
 
 @pytest.mark.parametrize(
