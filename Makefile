@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test swaps check format bench broker accelerators clean
+.PHONY: help install demo test test-arm swaps check format bench broker accelerators clean
 
 help: ## list these targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -23,6 +23,10 @@ demo: $(STAMP) ## the whole path on real samples: train, convert, publish, serve
 
 test: $(STAMP) broker accelerators ## all tests
 	$(BIN)/python -m pytest tests/agent tests/converter tests/docs tests/system
+
+test-arm: $(STAMP) broker ## the package on emulated 64-bit and 32-bit ARM; needs root (8 minutes, then 3)
+	@scripts/test-arm-ready
+	$(BIN)/python -m pytest tests/arm
 
 swaps: $(STAMP) broker ## a thousand swaps under load (10 minutes)
 	MAAS_SWAPS=1000 $(BIN)/python -m pytest tests/system/test_swaps.py

@@ -58,7 +58,9 @@ class Console:
                 setattr(packed, name, value)
         self._client.publish(topic, payload, qos, retain, packed)
 
-    def wait(self, topic: str, where: Callable[[dict[str, Any]], object] = lambda _: True) -> Message:
+    def wait(
+        self, topic: str, where: Callable[[dict[str, Any]], object] = lambda _: True, seconds: float = WAIT_S
+    ) -> Message:
         """The newest message on ``topic`` that ``where`` holds for; waits for one if there is none yet."""
         found: list[Message] = []
 
@@ -66,7 +68,7 @@ class Console:
             found[:] = [m for m in self.messages if m.topic == topic and m.payload and where(m.document)][-1:]
             return bool(found)
 
-        self._wait_for(look, f"no such message on {topic}")
+        self._wait_for(look, f"no such message on {topic}", seconds)
         return found[0]
 
     def wait_for_count(self, prefix: str, count: int, seconds: float = WAIT_S) -> list[Message]:
