@@ -1,9 +1,8 @@
 """What this machine can run models on, found by looking: nothing native is loaded, because a driver may crash."""
 
-import importlib.metadata
 import importlib.util
 import os
-import sysconfig
+import sys
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
@@ -70,7 +69,7 @@ def look(library: Library = "auto") -> list[Finding]:
 
 def library_folders() -> Iterator[Path]:
     """The folders in which the loader finds shared libraries."""
-    triplet = sysconfig.get_config_var("MULTIARCH") or ""
+    triplet = getattr(sys.implementation, "_multiarch", "")
     named = os.environ.get("LD_LIBRARY_PATH", "").split(":")
     usual = [
         f"/usr/local/lib/{triplet}",
@@ -199,6 +198,13 @@ def _package_files(pattern: str) -> list[Path]:
 
 
 def _version(distribution: str) -> str:
-    with suppress(importlib.metadata.PackageNotFoundError, ValueError):
-        return f"{distribution} {importlib.metadata.version(distribution)}"
+    """Name and version of an installed distribution; empty if it is not there.
+
+    Read off the folder that holds its metadata (packaging.python.org, "Recording installed projects"): the module of
+    the standard library that does so costs the hub half a megabyte.
+    """
+    stem = distribution.replace("-", "_")
+    for folder in filter(None, sys.path):
+        for found in sorted(Path(folder).glob(f"{stem}-*.*-info")):
+            return f"{distribution} {found.name.removeprefix(f'{stem}-').rpartition('.')[0]}"
     return ""
