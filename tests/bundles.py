@@ -31,6 +31,7 @@ from maas_agent.bundle.manifest import (
 from maas_agent.runtime.graph import Graph
 from maas_agent.runtime.selection import accelerator
 from tests.models import tiny_classifier_tflite
+from tests.runtimes import RUNTIME
 
 SAMPLE_SHAPE = (8, 8, 1)
 SAMPLE_BYTES = 64
@@ -92,7 +93,7 @@ def _draft(name: str, version: str, model: bytes, classes: int) -> Manifest:
 def _measured(draft: Manifest, model: bytes, off_by: float) -> tuple[Manifest, bytes]:
     inputs = samples(draft.golden.samples)
     with TemporaryDirectory() as folder:
-        graph = Graph(draft, _written(Path(folder), model), accelerator("cpu"))
+        graph = Graph(draft, _written(Path(folder), model), accelerator("cpu", library=RUNTIME))
         rows = [graph.run(sample) for sample in inputs]
     outputs = {name: np.concatenate([row[name] for row in rows]) + np.float32(off_by) for name in rows[0]}
     golden = encode_golden(GoldenSamples(inputs, outputs))
@@ -107,7 +108,7 @@ def _swapped(manifest: Manifest, model: bytes) -> Manifest:
 
 def _tensors(model: bytes) -> tuple[Tensor, Tensor]:
     with TemporaryDirectory() as folder:
-        loaded = accelerator("cpu").load(_written(Path(folder), model)(""), 1)
+        loaded = accelerator("cpu", library=RUNTIME).load(_written(Path(folder), model)(""), 1)
         return loaded.inputs[0], loaded.outputs[0]
 
 

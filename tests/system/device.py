@@ -8,6 +8,8 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+from tests.runtimes import RUNTIME
+
 WAIT_S = 30.0
 
 
@@ -20,7 +22,10 @@ def wait_until(condition: Callable[[], object], what: str, seconds: float = WAIT
 
 
 class Device:
-    """``pipelines`` is the TOML of the [[pipeline]] tables; ``extra`` goes before them."""
+    """``pipelines`` is the TOML of the [[pipeline]] tables; ``extra`` goes before them.
+
+    Pipelines that do not say on which interpreter they run get the one of these tests.
+    """
 
     def __init__(
         self, folder: Path, broker_url: str, pipelines: str, *, device_id: str = "dev", extra: str = ""
@@ -30,7 +35,7 @@ class Device:
         self.config, self.log_path = folder / "agent.toml", folder / "agent.log"
         self.config.write_text(
             f'metrics_s = 0.5\n[device]\nid = "{device_id}"\n[broker]\nurl = "{broker_url}"\nreconnect_max_s = 1.0\n'
-            f'[store]\npath = "{self.store}"\n{extra}\n{pipelines}\n'
+            f'[store]\npath = "{self.store}"\n{extra}\n{_on_the_tests_runtime(pipelines)}\n'
         )
         self._process: subprocess.Popen[bytes] | None = None
 
@@ -88,6 +93,12 @@ class Device:
                 self._process.wait(WAIT_S)
             except subprocess.TimeoutExpired:
                 self.kill()
+
+
+def _on_the_tests_runtime(pipelines: str) -> str:
+    if RUNTIME == "auto" or "runtime = " in pipelines:
+        return pipelines
+    return pipelines.replace("[[pipeline]]\n", f'[[pipeline]]\nruntime = "{RUNTIME}"\n')
 
 
 def alive(pid: int) -> bool:

@@ -19,6 +19,7 @@ from maas_converter.tflite import model as files
 from maas_converter.tflite.cut import cut
 from tests.bundles import make_bundle, samples
 from tests.models import tiny_classifier_tflite
+from tests.runtimes import RUNTIME
 
 replace = msgspec.structs.replace
 
@@ -40,7 +41,7 @@ class Bench:
 
     def graph(self, stages: list[Stage], outputs: list[Output], **fields: Any) -> Graph:
         manifest: Manifest = replace(self.manifest, stages=tuple(stages), outputs=tuple(outputs), **fields)
-        return Graph(manifest, lambda digest: self.folder / digest, accelerator("cpu"))
+        return Graph(manifest, lambda digest: self.folder / digest, accelerator("cpu", library=RUNTIME))
 
 
 @pytest.fixture
@@ -113,7 +114,7 @@ def test_what_stands_in_is_dequantized_by_its_own_tensor(bench: Bench) -> None:
     """An int8 model stands in for a float one: their scores are both real values."""
     small = bench.stage("small", tiny_classifier_tflite(1, dtype="int8"), "image", "few")
     never = bench.stage("large", classifier(2), "image", "many", When("few", at_least=2))
-    stated = accelerator("cpu").load(bench.folder / small.blob, 1)
+    stated = accelerator("cpu", library=RUNTIME).load(bench.folder / small.blob, 1)
     spec = replace(bench.manifest.inputs[0], tensor=replace(stated.inputs[0], name="image"))
     few = Output(replace(stated.outputs[0], name="few"))
     graph = bench.graph([small, never], [few, output("many", "few")], inputs=(spec,))
@@ -226,7 +227,7 @@ def parts(dtype: str) -> list[bytes]:
 
 def chained(bench: Bench, first: bytes, second: bytes) -> Graph:
     stages = [bench.stage("first", first, "image", "logits"), bench.stage("second", second, "logits", "scores")]
-    models = [accelerator("cpu").load(bench.folder / stage.blob, 1) for stage in stages]
+    models = [accelerator("cpu", library=RUNTIME).load(bench.folder / stage.blob, 1) for stage in stages]
     spec = replace(bench.manifest.inputs[0], tensor=replace(models[0].inputs[0], name="image"))
     return bench.graph(stages, [Output(replace(models[1].outputs[0], name="scores"))], inputs=(spec,))
 
@@ -243,7 +244,7 @@ def test_a_chain_of_parts_answers_as_the_whole(bench: Bench, dtype: str) -> None
     whole = tiny_classifier_tflite(4, dtype=dtype)  # type: ignore[arg-type]
     graph, path = chained(bench, *parts(dtype)), bench.folder / "whole"
     path.write_bytes(whole)
-    model = accelerator("cpu").load(path, 1)
+    model = accelerator("cpu", library=RUNTIME).load(path, 1)
     for sample in samples(10):
         (stored,) = model.run([graph._preprocess(sample)])
         np.testing.assert_array_equal(graph.run(sample)["scores"], dequantize(stored, model.outputs[0].quantization))
@@ -261,7 +262,7 @@ def test_real_values_pass_between_models_of_other_scales(bench: Bench) -> None:
     first, second = parts("int8")
     wider = rescaled(second, 0.125)
     graph, sample = chained(bench, first, wider), samples(1)[0]
-    models = [accelerator("cpu").load(bench.folder / digest_of(model), 1) for model in (first, wider)]
+    models = [accelerator("cpu", library=RUNTIME).load(bench.folder / digest_of(model), 1) for model in (first, wider)]
     (logits,) = models[0].run([graph._preprocess(sample)])
     again = quantize(dequantize(logits, LOGITS_INT8), Quantization(0.125, 0), "int8")
     assert (again != logits).any()
@@ -286,7 +287,7 @@ def test_a_second_stage_may_take_the_input_in_its_own_way(bench: Bench) -> None:
         bench.stage("float", classifier(4), "image", "few"),
         bench.stage("int8", tiny_classifier_tflite(4, dtype="int8"), "image", "many"),
     ]
-    stated = accelerator("cpu").load(bench.folder / stages[1].blob, 1).outputs[0]
+    stated = accelerator("cpu", library=RUNTIME).load(bench.folder / stages[1].blob, 1).outputs[0]
     graph = bench.graph(stages, [output("few"), Output(replace(stated, name="many"))])
     for sample in samples(5):
         answer = graph.run(sample)

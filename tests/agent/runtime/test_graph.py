@@ -16,6 +16,7 @@ from maas_agent.runtime.graph import Graph, deviation
 from maas_agent.runtime.selection import accelerator
 from tests.bundles import make_bundle, samples
 from tests.models import tiny_classifier_tflite
+from tests.runtimes import RUNTIME
 
 replace = msgspec.structs.replace
 
@@ -32,7 +33,9 @@ class Unpacked:
             self.golden: GoldenSamples = decode_golden(bundle.blob(bundle.manifest.golden.blob))
 
     def load(self, manifest: Manifest | None = None) -> Graph:
-        return Graph(manifest or self.manifest, lambda digest: self.folder / digest, accelerator("cpu"))
+        return Graph(
+            manifest or self.manifest, lambda digest: self.folder / digest, accelerator("cpu", library=RUNTIME)
+        )
 
     def with_stage(self, **fields: Any) -> Manifest:
         return replace(self.manifest, stages=(replace(self.manifest.stages[0], **fields),))

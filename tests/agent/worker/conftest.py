@@ -8,6 +8,7 @@ from maas_agent.bundle.archive import open_bundle
 from maas_agent.runtime.graph import Graph
 from maas_agent.runtime.selection import accelerator
 from tests.bundles import make_bundle
+from tests.runtimes import RUNTIME
 
 
 @pytest.fixture(scope="session")
@@ -17,4 +18,4 @@ def graph(tmp_path_factory: pytest.TempPathFactory) -> Graph:
     with open_bundle(make_bundle(folder / "a.maas", "digits", "1.0.0")) as bundle:
         for digest in bundle.manifest.blobs():
             (folder / digest).write_bytes(bundle.blob(digest))
-        return Graph(bundle.manifest, lambda digest: folder / digest, accelerator("cpu"))
+        return Graph(bundle.manifest, lambda digest: folder / digest, accelerator("cpu", library=RUNTIME))

@@ -20,6 +20,7 @@ from maas_agent.runtime.setup import Setup
 from maas_agent.trials.terms import Limits
 from tests.agent.staging import stage
 from tests.bundles import make_bundle, samples
+from tests.runtimes import RUNTIME
 
 SAMPLE = samples(1)[0].tobytes()
 
@@ -48,7 +49,7 @@ class Hub:
             "pipeline": "digits",
             "store": str(self._store),
             "manifest": self._digest,
-            "setup": Setup(),
+            "setup": Setup(library=RUNTIME),
             "limits": Limits(),
             "form": None,
             "source": MqttSource(),
