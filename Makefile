@@ -3,10 +3,13 @@ PYTHON ?= python3
 # One environment a Python: `make test PYTHON=python3.13` does not disturb .venv.
 VENV ?= .venv$(if $(filter-out python3,$(PYTHON)),-$(notdir $(PYTHON)))
 BIN := $(VENV)/bin
+# The last Python that tflite-runtime is built for; python3 where that is it.
+PYTHON311 ?= $(if $(shell command -v python3.11),python3.11,python3)
+TFLITE := .venv-tflite-runtime
 STAMP := $(VENV)/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test test-arm swaps check format bench broker accelerators clean
+.PHONY: help install demo test test-arm test-tflite-runtime swaps check format bench broker accelerators clean
 
 help: ## list these targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -27,6 +30,18 @@ test: $(STAMP) broker accelerators ## all tests
 test-arm: $(STAMP) broker ## the package on emulated 64-bit and 32-bit ARM; needs root (8 minutes, then 3)
 	@scripts/test-arm-ready
 	$(BIN)/python -m pytest tests/arm
+
+test-tflite-runtime: $(TFLITE)/.installed broker accelerators ## runtime and system tests on the older interpreter: Python 3.11, NumPy 1 (4 minutes)
+	MAAS_TEST_RUNTIME=tflite-runtime $(TFLITE)/bin/python -m pytest \
+	    tests/agent/runtime tests/agent/trials tests/agent/worker tests/system --ignore=tests/system/test_demo.py
+
+# NumPy 1 needs an older ml_dtypes; everything else is what the other environment has.
+$(TFLITE)/.installed: pyproject.toml constraints.txt constraints-tflite-runtime.txt scripts/make-venv
+	@PYTHON="$(PYTHON311)" scripts/make-venv $(TFLITE) 3.11
+	@grep -vE '^(numpy|ml_dtypes)==' constraints.txt | cat - constraints-tflite-runtime.txt >$(TFLITE)/constraints.txt
+	$(TFLITE)/bin/pip install --quiet --disable-pip-version-check -c $(TFLITE)/constraints.txt \
+	    -e '.[tflite-runtime,dev]' amqtt flatbuffers 'securesystemslib[crypto]'
+	@touch $@
 
 swaps: $(STAMP) broker ## a thousand swaps under load (10 minutes)
 	MAAS_SWAPS=1000 $(BIN)/python -m pytest tests/system/test_swaps.py
