@@ -9,7 +9,7 @@ TFLITE := .venv-tflite-runtime
 STAMP := $(VENV)/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test test-arm test-tflite-runtime swaps check format bench broker accelerators clean
+.PHONY: help install demo test test-arm test-tflite-runtime swaps mutants check format bench broker accelerators clean
 
 help: ## list these targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -45,6 +45,10 @@ $(TFLITE)/.installed: pyproject.toml constraints.txt constraints-tflite-runtime.
 
 swaps: $(STAMP) broker ## a thousand swaps under load (10 minutes)
 	MAAS_SWAPS=1000 $(BIN)/python -m pytest tests/system/test_swaps.py
+
+mutants: $(STAMP) $(TFLITE)/.installed ## two thousand damaged models on either interpreter (5 minutes)
+	MAAS_MUTANTS=2000 $(BIN)/python -m pytest tests/agent/trials/test_mutants.py
+	MAAS_MUTANTS=2000 MAAS_TEST_RUNTIME=tflite-runtime $(TFLITE)/bin/python -m pytest tests/agent/trials/test_mutants.py
 
 check: $(STAMP) ## format, lint, types, import contracts
 	$(BIN)/ruff format --check .

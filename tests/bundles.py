@@ -47,6 +47,7 @@ def make_bundle(
     classes: int = 10,
     dtype: Literal["float32", "int8"] = "float32",
     off_by: float = 0.0,
+    golden_samples: int = 4,
     model: bytes | None = None,
     swap: bytes | None = None,
     sign: Callable[[bytes], bytes] | None = None,
@@ -59,7 +60,7 @@ def make_bundle(
     the place of the measured one. ``sign`` makes ``signature.json`` of the manifest's bytes.
     """
     model = model or tiny_classifier_tflite(seed, classes, dtype)
-    manifest, golden = _measured(_draft(name, version, model, classes), model, off_by)
+    manifest, golden = _measured(_draft(name, version, model, classes, golden_samples), model, off_by)
     if swap is not None:
         manifest, model = _swapped(manifest, swap), swap
     manifest_bytes = encode_manifest(manifest)
@@ -73,7 +74,7 @@ def samples(count: int, seed: int = 0) -> NDArray[np.uint8]:
     return np.random.default_rng(seed).integers(0, 256, (count, *SAMPLE_SHAPE), dtype=np.uint8)
 
 
-def _draft(name: str, version: str, model: bytes, classes: int) -> Manifest:
+def _draft(name: str, version: str, model: bytes, classes: int, golden_samples: int) -> Manifest:
     tensors = _tensors(model)
     return Manifest(
         schema=SCHEMA,
@@ -83,7 +84,7 @@ def _draft(name: str, version: str, model: bytes, classes: int) -> Manifest:
         stages=(Stage("classify", digest_of(model), len(model), (tensors[0].name,), (tensors[1].name,)),),
         inputs=(Input(tensors[0], Decode(SAMPLE_SHAPE, "uint8", color="gray"), (Scale(1 / 255),)),),
         outputs=(Output(tensors[1], Classification(), tuple(f"class-{i}" for i in range(classes))),),
-        golden=Golden("0" * 64, 1, 4, 0.02),
+        golden=Golden("0" * 64, 1, golden_samples, 0.02),
         metrics=Metrics(float32_bytes=len(model), bundle_bytes=len(model)),
         requires=Requires(),
         lineage=Lineage("tests/models.py", "0" * 64, "tests", "none"),

@@ -6,7 +6,7 @@ from typing import Any
 from maas_agent.errors import RuntimeFailure
 from maas_agent.runtime import library
 from maas_agent.runtime.interface import Array, Model, Share
-from maas_agent.runtime.native import quiet
+from maas_agent.runtime.native import one_line, quiet
 from maas_agent.runtime.setup import Library
 from maas_agent.runtime.tensors import tensor_of
 
@@ -32,7 +32,7 @@ class InterpreterModel:
             self._interpreter.invoke()
             return [self._interpreter.get_tensor(index) for index in self._output_indexes]
         except (ValueError, RuntimeError) as error:
-            raise RuntimeFailure(f"inference failed: {error}") from None
+            raise RuntimeFailure(f"inference failed: {one_line(str(error))}") from None
 
 
 class CpuAccelerator:
@@ -48,7 +48,7 @@ class CpuAccelerator:
         return library.version_of(self._library)
 
     def load(self, path: Path, threads: int) -> Model:
-        """Load ``path`` with ``threads`` threads and allocate its tensors."""
+        """Load ``path`` with ``threads`` threads and allocate its tensors; raises ``MemoryError`` if that fails."""
         module = library.interpreter_module(self._library)
         try:
             with quiet():
@@ -56,4 +56,7 @@ class CpuAccelerator:
                 interpreter.allocate_tensors()
             return InterpreterModel(interpreter)
         except (ValueError, RuntimeError, TypeError) as error:
-            raise RuntimeFailure(f"{path.name} cannot be loaded: {error}") from None
+            reason = one_line(str(error))
+            if not reason:
+                raise MemoryError from None  # it says nothing where it could not allocate its tensors
+            raise RuntimeFailure(f"{path.name} cannot be loaded: {reason}") from None

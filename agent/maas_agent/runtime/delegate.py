@@ -12,7 +12,7 @@ from maas_agent.errors import RuntimeFailure, UnavailableError
 from maas_agent.runtime import library
 from maas_agent.runtime.cpu import InterpreterModel
 from maas_agent.runtime.interface import Model, Share
-from maas_agent.runtime.native import quiet
+from maas_agent.runtime.native import one_line, quiet
 from maas_agent.runtime.setup import DELEGATE, Library
 
 _DELEGATE_OP = "DELEGATE"
@@ -46,7 +46,7 @@ class DelegateAccelerator:
                 share = share_of(interpreter._get_ops_details())
                 interpreter.allocate_tensors()
         except (ValueError, RuntimeError, TypeError) as error:
-            raise RuntimeFailure(f"{self._path} refuses the model: {error}") from None
+            raise RuntimeFailure(f"{self._path} refuses the model: {one_line(str(error))}") from None
         if not share.accelerated:
             raise RuntimeFailure(f"{self._path} takes none of the model's {share.ops} ops")
         return InterpreterModel(interpreter, share)

@@ -14,7 +14,7 @@ from maas_agent.bundle.manifest import Manifest, Output, Stage, Tensor, check_st
 from maas_agent.errors import BundleError, RuntimeFailure
 from maas_agent.processing.postprocess import dequantizer
 from maas_agent.processing.preprocess import preprocessor
-from maas_agent.runtime.interface import Accelerator, Array, Share
+from maas_agent.runtime.interface import Accelerator, Array, Model, Share
 from maas_agent.runtime.stage import Edges, LoadedStage, check_count, same
 
 Real = NDArray[np.float32]
@@ -36,7 +36,7 @@ class Graph:
         made = {self._input.tensor.name: self._input.tensor}
         stated = dict(made)
         for stage in manifest.stages:
-            model = accelerator.load(blob_path(stage.blob), threads)
+            model = _loaded(stage, blob_path(stage.blob), accelerator, threads)
             check_count(stage, model)
             for name, tensor in zip(stage.inputs, model.inputs, strict=True):
                 if name in stated:  # the first stage that takes the bundle's input takes it as it is stated
@@ -96,6 +96,14 @@ def _difference(found: Real | None, expected: Real | None) -> float:
         return 0.0 if found is None and (expected is None or np.isnan(expected).all()) else float("inf")
     difference = float(np.max(np.abs(found.reshape(-1) - expected.reshape(-1))))
     return difference if np.isfinite(difference) else float("inf")
+
+
+def _loaded(stage: Stage, path: Path, accelerator: Accelerator, threads: int) -> Model:
+    try:
+        return accelerator.load(path, threads)
+    except RuntimeFailure as error:
+        # On a device a model's file is called by its digest, which tells a person nothing.
+        raise RuntimeFailure(str(error).replace(path.name, f"stage {stage.name!r}")) from None
 
 
 def _accelerated(shares: list[Share | None]) -> float | None:

@@ -49,6 +49,11 @@ def _flush() -> None:
     ctypes.CDLL(None).fflush(None)
 
 
+def one_line(text: str) -> str:
+    """A library's message as one line of a log, of bounded length."""
+    return " ".join(text.split())[:600]
+
+
 def errors_in(text: str) -> str:
     """The lines that report an error, as one; empty if there are none."""
     lines = [line.strip() for line in text.splitlines()]

@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from maas_agent.bundle.golden import GoldenSamples
     from maas_agent.runtime.graph import Graph
 
-_MOST_BYTES = 4 << 30
+_MOST_BYTES = 2 << 30
 _INFERENCES = 50
 _MEASURE_S = 2.0
 
