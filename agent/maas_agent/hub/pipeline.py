@@ -71,7 +71,8 @@ class Pipeline:
             self._settle,
             log,
         )
-        self._on_restarted: list[OnRestarted] = []
+        self._on_restarted: list[tuple[Crew | None, OnRestarted]] = []
+        """Who waits for another crew than the one that served when they asked."""
         self._stopping = False
         self._trouble: str | None = None
         loop.at_turn_end(self._serving.turn_end)
@@ -205,7 +206,7 @@ class Pipeline:
     def serves(self, crew: Crew) -> None:
         """A crew answers that did not before."""
         self._trouble = None
-        self._restarted(None)
+        self._restarted(None, by=crew)
         self._on_change(self)
 
     def died(self, crew: Crew, worker: WorkerProcess, how: str) -> None:
@@ -260,13 +261,17 @@ class Pipeline:
         elif self.updating or self._serving.coming is not None:
             on_restarted("another worker is taking over right now")
         else:
-            self._on_restarted.append(on_restarted)
+            self._on_restarted.append((self._serving.crew, on_restarted))
             self._bring(self.slots.active)
 
-    def _restarted(self, reason: str | None) -> None:
+    def _restarted(self, reason: str | None, by: Crew | None = None) -> None:
+        """Tell those who waited: ``by`` has taken over, or it failed for a reason."""
         waiting, self._on_restarted = self._on_restarted, []
-        for on_restarted in waiting:
-            on_restarted(reason)
+        for before, on_restarted in waiting:
+            if reason is None and before is by:
+                self._on_restarted.append((before, on_restarted))  # only a worker of the old crew came back
+            else:
+                on_restarted(reason)
 
     # ------------------------------------------------------------- updates
 
