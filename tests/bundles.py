@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from maas_agent.bundle.archive import write_bundle
-from maas_agent.bundle.golden import GoldenSamples, encode_golden
+from maas_agent.bundle.golden import GoldenSamples, decode_golden, encode_golden
 from maas_agent.bundle.manifest import (
     SCHEMA,
     Classification,
@@ -60,12 +60,33 @@ def make_bundle(
     the place of the measured one. ``sign`` makes ``signature.json`` of the manifest's bytes.
     """
     model = model or tiny_classifier_tflite(seed, classes, dtype)
-    manifest, golden = _measured(_draft(name, version, model, classes, golden_samples), model, off_by)
+    draft = _draft(name, version, model, classes, golden_samples)
+    manifest, golden = _measured(draft, model, samples(golden_samples), off_by)
     if swap is not None:
         manifest, model = _swapped(manifest, swap), swap
     manifest_bytes = encode_manifest(manifest)
     signature = sign(manifest_bytes) if sign else None
     write_bundle(path, manifest_bytes, {digest_of(model): model, digest_of(golden): golden}, signature)
+    return path
+
+
+def make_picture_bundle(path: Path, model: bytes, pictures: NDArray[np.uint8]) -> Path:
+    """A bundle of a quantized classifier; its golden samples are ``pictures`` (N, …sample).
+
+    Its tolerance is the one that the converter gives to a model that comes quantized.
+    """
+    from maas_converter.golden import tolerance
+
+    taken, made = _tensors(model)
+    draft = msgspec.structs.replace(
+        _draft(path.stem, "1.0.0", model, made.shape[-1], len(pictures)),
+        inputs=(Input(taken, Decode(pictures.shape[1:], "uint8")),),
+    )
+    _, golden = _measured(draft, model, pictures, 0.0)
+    wide = tolerance(draft.outputs, decode_golden(golden).outputs, None, quantized=True)
+    stated = msgspec.structs.replace(draft.golden, blob=digest_of(golden), size=len(golden), tolerance=wide)
+    manifest = msgspec.structs.replace(draft, golden=stated)
+    write_bundle(path, encode_manifest(manifest), {digest_of(model): model, digest_of(golden): golden})
     return path
 
 
@@ -91,8 +112,7 @@ def _draft(name: str, version: str, model: bytes, classes: int, golden_samples: 
     )
 
 
-def _measured(draft: Manifest, model: bytes, off_by: float) -> tuple[Manifest, bytes]:
-    inputs = samples(draft.golden.samples)
+def _measured(draft: Manifest, model: bytes, inputs: NDArray[np.uint8], off_by: float) -> tuple[Manifest, bytes]:
     with TemporaryDirectory() as folder:
         graph = Graph(draft, _written(Path(folder), model), accelerator("cpu", library=RUNTIME))
         rows = [graph.run(sample) for sample in inputs]

@@ -4,43 +4,53 @@
 memory is one fork; starting Python and NumPy anew for each would take a quarter of a second more.
 """
 
-import json
+import contextlib
 import os
 import select
 import signal
 import subprocess
 import sys
 import time
+import traceback
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import TracebackType
 
 import msgspec
 import numpy as np
 
+from maas_agent.trials.run import judged
 from maas_agent.trials.task import Task, Verdict
 
 ROOT = Path(__file__).parents[1]
 _GRACE_S = 5.0
+_FAILED = 70
+
+Rows = list[list[float | None]]
+"""Answers; ``None`` is not a number."""
 
 
 class Request(msgspec.Struct):
-    """Try ``task``; if it passes, also answer these samples (flat, as decoded), in another fork."""
+    """Try ``task``; if it passes, also answer the samples in the ``.npy`` file ``inputs``, in another fork."""
 
     task: Task
-    samples: list[list[int]] = []
+    inputs: str = ""
 
 
 class Ended(msgspec.Struct):
-    """The trial's verdict, or the signal that ended it; then the answers, or the signal that ended those."""
+    """The trial's verdict and how its process ended; the same of the one that answered.
 
-    verdict: Verdict | None = None
-    signal: int = 0
-    answers: list[list[float]] | None = None
-    answers_signal: int = 0
+    A status below zero is the signal that ended it, as in `subprocess`.
+    """
+
+    verdict: Verdict
+    status: int
+    answers: Rows | None = None
+    answers_status: int = 0
 
 
 class Forks:
-    """The process that forks, as a context; `end` is what a mutant must never be able to do to it."""
+    """The process that forks, as a context. That it ends is what no mutant must be able to do."""
 
     def __enter__(self) -> "Forks":
         self._process = subprocess.Popen(
@@ -76,43 +86,63 @@ def main() -> None:
     replies = os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)
     for request in _requests(first):
-        ended = Ended()
-        ended.signal, said = _forked(lambda request=request: _verdict(request.task), request.task.seconds)  # type: ignore[misc]
-        if not ended.signal:
-            ended.verdict = msgspec.json.decode(said, type=Verdict)
-            if ended.verdict.trial.refused is None and request.samples:
-                ended.answers_signal, said = _forked(lambda request=request: _answers(request), request.task.seconds)  # type: ignore[misc]
-                ended.answers = None if ended.answers_signal else json.loads(said)
-        replies.write(msgspec.json.encode(ended) + b"\n")
+        replies.write(msgspec.json.encode(_ended(request)) + b"\n")
         replies.flush()
 
 
-def _requests(first: Request):  # type: ignore[no-untyped-def]
+def _requests(first: Request) -> Iterator[Request]:
     yield first
     for line in sys.stdin.buffer:
         yield msgspec.json.decode(line, type=Request)
 
 
-def _forked(work, seconds: float) -> tuple[int, bytes]:  # type: ignore[no-untyped-def]
-    """The signal that ended a fork of this process, 0 if none did, and what it returned."""
+def _ended(request: Request) -> Ended:
+    task = request.task
+    status, said = _forked(lambda: _verdict(task), task.seconds)
+    ended = Ended(judged(task, status, said, b""), status)
+    if ended.verdict.trial.refused is None and request.inputs:
+        ended.answers_status, said = _forked(lambda: _answers(request), task.seconds)
+        if ended.answers_status == 0:
+            ended.answers = msgspec.json.decode(said, type=Rows)
+    return ended
+
+
+def _forked(work: Callable[[], bytes], seconds: float) -> tuple[int, bytes]:
+    """How a fork of this process ended, and what ``work`` returned there."""
     read, write = os.pipe()
     pid = os.fork()
     if pid == 0:
         os.close(read)
-        os.write(write, work())
-        os._exit(0)
+        _end_with(work, write)
     os.close(write)
-    said, deadline = b"", time.monotonic() + seconds + _GRACE_S
-    while select.select([read], [], [], max(0.0, deadline - time.monotonic()))[0]:
-        chunk = os.read(read, 1 << 16)
-        if not chunk:
-            break
-        said += chunk
-    else:
+    said = _read_until(time.monotonic() + seconds + _GRACE_S, read)
+    if said is None:
         os.kill(pid, signal.SIGKILL)
     os.close(read)
     _, status = os.waitpid(pid, 0)
-    return (os.WTERMSIG(status) if os.WIFSIGNALED(status) else 0), said
+    return os.waitstatus_to_exitcode(status), said or b""
+
+
+def _end_with(work: Callable[[], bytes], write: int) -> None:
+    """The fork's whole life: it must not get back into the loop of the process it was made from."""
+    status = _FAILED
+    with contextlib.suppress(BaseException):
+        try:
+            os.write(write, work())
+            status = 0
+        except BaseException:
+            traceback.print_exc()
+    os._exit(status)
+
+
+def _read_until(deadline: float, read: int) -> bytes | None:
+    said = b""
+    while select.select([read], [], [], max(0.0, deadline - time.monotonic()))[0]:
+        chunk = os.read(read, 1 << 16)
+        if not chunk:
+            return said
+        said += chunk
+    return None
 
 
 def _verdict(task: Task) -> bytes:
@@ -133,9 +163,8 @@ def _answers(request: Request) -> bytes:
     manifest = staged_manifest(store, task.digest)
     cpu = accelerator(task.setup.accelerator, task.setup.options, task.setup.library)
     graph = Graph(manifest, lambda digest: blob_path(store, digest), cpu, task.setup.threads)
-    spec = manifest.inputs[0].decode
-    rows = [graph.run(np.array(values, spec.dtype).reshape(spec.shape)) for values in request.samples]
-    return json.dumps([[float(value) for value in next(iter(row.values())).reshape(-1)] for row in rows]).encode()
+    rows = [graph.run(sample) for sample in np.load(request.inputs)]
+    return msgspec.json.encode([next(iter(row.values())).reshape(-1).tolist() for row in rows])
 
 
 if __name__ == "__main__":

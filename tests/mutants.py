@@ -15,11 +15,17 @@ Edit = Callable[[Model, Random], None]
 
 
 def mutants(models: list[bytes], count: int, seed: int) -> Iterator[tuple[str, bytes]]:
-    """``count`` mutants of ``models`` in turn, half of each kind, with a word for what was done to them."""
+    """``count`` mutants of ``models`` in turn, half of each kind, with a word for what was done to them.
+
+    None is a copy: one whose bytes came out as they were (zeros that were zeroed) is made again.
+    """
     random = Random(seed)
     for number in range(count):
         model = models[number // 2 % len(models)]
-        yield damaged(model, random) if number % 2 else edited(model, random)
+        kind, mutant = "", model
+        while mutant == model:
+            kind, mutant = damaged(model, random) if number % 2 else edited(model, random)
+        yield kind, mutant
 
 
 def damaged(model: bytes, random: Random) -> tuple[str, bytes]:
