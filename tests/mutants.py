@@ -9,6 +9,7 @@ from random import Random
 import flatbuffers  # type: ignore[import-untyped]
 import numpy as np
 from ai_edge_litert import schema_py_generated as schema
+from numpy.typing import NDArray
 
 Model = schema.ModelT
 Edit = Callable[[Model, Random], None]
@@ -63,15 +64,16 @@ def edited(model: bytes, random: Random) -> tuple[str, bytes]:
         try:
             for edit in edits:
                 edit(tree, random)
-            builder = flatbuffers.Builder(len(model))
-            builder.Finish(tree.Pack(builder), b"TFL3")
-            return "+".join(edit.__name__.strip("_") for edit in edits), bytes(builder.Output())
-        except (AttributeError, TypeError, ValueError, IndexError, flatbuffers.builder.BuilderNotFinishedError):
-            continue  # this model has nothing that could be edited so, or the schema cannot hold it
-        except Exception as error:
-            if type(error).__module__.split(".")[0] not in ("flatbuffers", "struct"):
-                raise
-            continue  # a number that its field cannot hold
+            return "+".join(edit.__name__ for edit in edits), packed(tree)
+        except (IndexError, TypeError, ValueError):
+            continue  # an earlier edit has left nothing to edit, or a number does not fit its field
+
+
+def packed(tree: Model) -> bytes:
+    """The file of a model's objects."""
+    builder = flatbuffers.Builder(4096)
+    builder.Finish(tree.Pack(builder), b"TFL3")
+    return bytes(builder.Output())
 
 
 def _tensor(tree: Model, random: Random) -> schema.TensorT:
@@ -117,12 +119,27 @@ def op_code_index(tree: Model, random: Random) -> None:
 
 def op_input(tree: Model, random: Random) -> None:
     operator = _operator(tree, random)
-    operator.inputs[random.randrange(len(operator.inputs))] = _index(tree, random)
+    operator.inputs = _with_another(operator.inputs, _index(tree, random), random)
 
 
 def op_output(tree: Model, random: Random) -> None:
     operator = _operator(tree, random)
-    operator.outputs[random.randrange(len(operator.outputs))] = _index(tree, random)
+    operator.outputs = _with_another(operator.outputs, _index(tree, random), random)
+
+
+def op_cycle(tree: Model, random: Random) -> None:
+    """An op takes what a later one makes, or what it makes itself."""
+    operators = _graph(tree, random).operators
+    first = random.randrange(len(operators))
+    made = random.choice(operators[first:]).outputs
+    operators[first].inputs = _with_another(operators[first].inputs, int(made[0]), random)
+
+
+def _with_another(indexes: NDArray[np.int32], index: int, random: Random) -> list[int]:
+    # The schema's arrays are views of the file, which cannot be written to.
+    changed = [int(old) for old in indexes]
+    changed[random.randrange(len(changed))] = index
+    return changed
 
 
 def op_inputs_shuffled(tree: Model, random: Random) -> None:
@@ -141,11 +158,16 @@ def op_outputs_more(tree: Model, random: Random) -> None:
 
 
 def op_options(tree: Model, random: Random) -> None:
-    options = _operator(tree, random).builtinOptions
-    name = random.choice([key for key, value in vars(options).items() if isinstance(value, int | float)])
+    having = [operator.builtinOptions for operator in _graph(tree, random).operators if operator.builtinOptions]
+    options = random.choice([options for options in having if _numbers(options)])
+    name = random.choice(_numbers(options))
     value = getattr(options, name)
-    wild = (0, -1, 1, 255, (1 << 31) - 1)
+    wild = (0, -1, 1, 100, (1 << 31) - 1)
     setattr(options, name, random.choice(wild) if isinstance(value, int) else random.choice((0.0, -1e30, float("nan"))))
+
+
+def _numbers(options: object) -> list[str]:
+    return [key for key, value in vars(options).items() if isinstance(value, int | float)]
 
 
 def op_options_gone(tree: Model, random: Random) -> None:
@@ -257,7 +279,7 @@ def control_flow(tree: Model, random: Random) -> None:
 
 
 EDITS: list[Edit] = [
-    op_code, op_version, custom_op, op_code_index, op_input, op_output, op_inputs_shuffled, op_inputs_fewer,
+    op_code, op_version, custom_op, op_code_index, op_input, op_output, op_cycle, op_inputs_shuffled, op_inputs_fewer,
     op_outputs_more, op_options, op_options_gone, op_order, op_gone, op_twice, tensor_shape, tensor_rank, tensor_type,
     tensor_buffer, tensor_variable, quantization, weights, weights_fewer, weights_elsewhere, graph_inputs,
     graph_outputs, graph_exchanged, graph_twice, graph_gone, control_flow,
