@@ -35,12 +35,15 @@ test-tflite-runtime: $(TFLITE)/.installed broker accelerators ## runtime and sys
 	MAAS_TEST_RUNTIME=tflite-runtime $(TFLITE)/bin/python -m pytest \
 	    tests/agent/runtime tests/agent/trials tests/agent/worker tests/system --ignore=tests/system/test_demo.py
 
-# NumPy 1 needs an older ml_dtypes; everything else is what the other environment has.
+# NumPy 1 needs an older ml_dtypes; everything else is what the other environment has. The other NumPy lies beside it, for
+# the test of what is said where it is too new.
 $(TFLITE)/.installed: pyproject.toml constraints.txt constraints-tflite-runtime.txt scripts/make-venv
 	@PYTHON="$(PYTHON311)" scripts/make-venv $(TFLITE) 3.11
 	@grep -vE '^(numpy|ml_dtypes)==' constraints.txt | cat - constraints-tflite-runtime.txt >$(TFLITE)/constraints.txt
 	$(TFLITE)/bin/pip install --quiet --disable-pip-version-check -c $(TFLITE)/constraints.txt \
 	    -e '.[tflite-runtime,dev]' amqtt flatbuffers 'securesystemslib[crypto]'
+	@grep '^numpy==' constraints.txt >$(TFLITE)/numpy2.txt
+	$(TFLITE)/bin/pip install --quiet --disable-pip-version-check --no-deps --target $(TFLITE)/numpy2 -r $(TFLITE)/numpy2.txt
 	@touch $@
 
 swaps: $(STAMP) broker ## a thousand swaps under load (10 minutes)

@@ -5,7 +5,7 @@ import importlib.metadata
 from typing import Any
 
 from maas_agent.errors import UnavailableError
-from maas_agent.runtime.setup import Library
+from maas_agent.runtime.setup import Library, how_to_get
 
 LITERT: Library = "ai-edge-litert"
 
@@ -49,7 +49,7 @@ def _found(wanted: Library) -> tuple[Library, Any]:
     if reasons:
         raise UnavailableError("; ".join(reasons))
     if wanted != "auto":
-        raise UnavailableError(f"{wanted} is not installed: pip install {wanted}")
+        raise UnavailableError(f"{wanted} is not installed: {how_to_get(wanted)}")
     raise UnavailableError("no interpreter is installed: pip install ai-edge-litert (32-bit ARM: tflite-runtime)")
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import msgspec
 
-from maas_agent.runtime.setup import CPU, DELEGATE, GPU, NPU, Library
+from maas_agent.runtime.setup import CPU, DELEGATE, GPU, NPU, Library, how_to_get
 from maas_agent.runtime.vendors import VENDORS, Vendor, folder_of
 
 ROOT = Path("/")
@@ -87,8 +87,7 @@ def processor(library: Library = "auto") -> Finding:
     for distribution in _LIBRARIES if library == "auto" else (library,):
         if version := _version(distribution):
             return Finding(CPU, version)
-    wanted = _LITERT if library == "auto" else library
-    return Finding(CPU, missing="no interpreter is installed", mend=f"pip install {wanted}")
+    return Finding(CPU, missing="no interpreter is installed", mend=how_to_get(library))
 
 
 def _gpu(library: Library) -> Finding:

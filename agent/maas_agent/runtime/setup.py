@@ -1,11 +1,15 @@
 """What a model can be run with: an accelerator, threads, options, a library. Plain values, nothing native is loaded."""
 
+import sys
 from typing import Annotated, Literal
 
 import msgspec
 
 Library = Literal["auto", "ai-edge-litert", "tflite-runtime"]
 """The interpreter library; ``auto`` is the first of the others that is installed."""
+
+_LAST_PYTHON = (3, 11)
+"""The last one that tflite-runtime was built for; nor does it load with NumPy 2, and pip does not know."""
 
 CPU = "cpu"
 GPU = "gpu"
@@ -30,3 +34,12 @@ class Setup(msgspec.Struct, frozen=True):
         options = ", ".join(f"{key}={value}" for key, value in sorted(self.options.items()))
         threads = f", {self.threads} threads" if self.threads > 1 else ""
         return f"{self.accelerator}{f' ({options})' if options else ''}{threads}"
+
+
+def how_to_get(library: Library, python: tuple[int, ...] = sys.version_info[:2]) -> str:
+    """What to do to have ``library`` on this Python: the line to type, where one is enough."""
+    if library != "tflite-runtime":
+        return "pip install ai-edge-litert"
+    if python > _LAST_PYTHON:
+        return "make an environment of Python 3.11, the last one that tflite-runtime was built for"
+    return "pip install tflite-runtime 'numpy<2'"
