@@ -41,7 +41,7 @@ def requirements(wheel: Path, architecture: Architecture) -> list[Requirement]:
 
 def download(required: list[Requirement], architecture: Architecture, folder: Path) -> None:
     """Put into ``folder`` what pip needs to fulfil the requirements on that machine."""
-    named = {canonicalize_name(entry.name): f"{entry.name}{entry.specifier}" for entry in required}
+    named: dict[str, str] = {canonicalize_name(entry.name): f"{entry.name}{entry.specifier}" for entry in required}
     elsewhere = architecture.provided | architecture.compiled
     wheels = [entry for name, entry in named.items() if name not in elsewhere]
     if not elsewhere:

@@ -63,13 +63,13 @@ class Tree:
     def __init__(self, name: str, root: Path) -> None:
         self.name, self.root, self.architecture = name, root, ARCHITECTURES[name]
 
-    def run(self, *command: str, check: bool = True) -> subprocess.CompletedProcess[str]:
-        """Run a command inside, to its end; with ``check`` its failure is one, with what it printed."""
+    def run(self, *command: str) -> subprocess.CompletedProcess[str]:
+        """Run a command inside, which has to succeed."""
         done = subprocess.run(
             self._entered(command), stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=COMMAND_S
         )
         said = f"{done.stdout[-2000:]}{done.stderr[-2000:]}"
-        assert done.returncode == 0 or not check, f"{self.name}: {' '.join(command)}\n{said}"
+        assert done.returncode == 0, f"{self.name}: {' '.join(command)}\n{said}"
         return done
 
     def start(self, log: Path, *command: str) -> "Running":
