@@ -98,6 +98,27 @@ def no_graph(tree: schema.ModelT) -> None:
     tree.subgraphs = []
 
 
+def graph_twice(tree: schema.ModelT) -> None:
+    tree.subgraphs.append(tree.subgraphs[0])
+
+
+def empty_graph_first(tree: schema.ModelT) -> None:
+    graph = schema.SubGraphT()
+    graph.tensors, graph.inputs, graph.outputs, graph.operators = [], [], [], []
+    tree.subgraphs.insert(0, graph)
+
+
+def cycle(tree: schema.ModelT) -> None:
+    """The first op takes what the last one makes."""
+    first, last = tree.subgraphs[0].operators
+    first.inputs = [int(last.outputs[0]), *map(int, first.inputs[1:])]
+
+
+def no_weights(tree: schema.ModelT) -> None:
+    graph = tree.subgraphs[0]
+    graph.tensors[graph.operators[0].inputs[1]].shape = [0, 64]
+
+
 def output_is_nothing(tree: schema.ModelT) -> None:
     tree.subgraphs[0].outputs = [1000]
 
@@ -123,6 +144,9 @@ def output_is_nothing(tree: schema.ModelT) -> None:
         (changed(no_outputs), ["has 1 inputs and 0 outputs, the manifest says 1 and 1"]),
         (changed(no_graph), ["cannot be loaded"]),
         (changed(output_is_nothing), ["cannot be loaded"]),
+        (changed(empty_graph_first), ["has 0 inputs and 0 outputs, the manifest says 1 and 1"]),
+        (changed(cycle), ["the manifest says [1, 10] float32"]),
+        (changed(no_weights), ["cannot be loaded"]),
         (tiny_classifier_tflite(dtype="int8"), ["the manifest says", "float32"]),
         (tiny_classifier_tflite(classes=7), ["the manifest says"]),
         (tiny_classifier_tflite(seed=5), ["the golden samples deviate by"]),
@@ -132,6 +156,7 @@ def output_is_nothing(tree: schema.ModelT) -> None:
         "no model", "300 bytes missing at the end", "half of it", "60 bytes missing inside", "flipped bytes",
         "unknown op", "unknown custom op", "unknown version of an op", "no rows", "no channels", "empty input",
         "other rank", "other channels", "open size", "no inputs", "no outputs", "no graph", "output is no tensor",
+        "an empty graph first", "a cycle", "no weights",
         "int8 for float", "other number of classes", "other weights", "endless recursion",
     ],
 )  # fmt: skip
@@ -150,6 +175,11 @@ def test_a_float_model_for_an_int8_one_is_refused_too(tmp_path: Path) -> None:
     bundle = make_bundle(tmp_path / "b.maas", dtype="int8", swap=HEALTHY)
     trial = run(Task(str(tmp_path), stage(bundle, tmp_path), Setup(library=RUNTIME))).trial
     assert trial.refused is not None and "the manifest says" in trial.refused and "int8" in trial.refused
+
+
+def test_a_graph_that_nobody_calls_changes_nothing(tmp_path: Path) -> None:
+    trial = tried(tmp_path, changed(graph_twice))
+    assert trial.refused is None and trial.deviation == 0.0
 
 
 def test_an_arena_of_4_gb_is_refused_with_the_figure_and_takes_none_of_it(tmp_path: Path) -> None:
