@@ -31,7 +31,7 @@ test-arm: $(STAMP) broker ## the package on emulated 64-bit and 32-bit ARM; need
 	@scripts/test-arm-ready
 	$(BIN)/python -m pytest tests/arm
 
-test-tflite-runtime: $(TFLITE)/.installed broker accelerators ## runtime and system tests on the older interpreter: Python 3.11, NumPy 1 (4 minutes)
+test-tflite-runtime: $(TFLITE)/.installed broker accelerators ## runtime and system tests on the older interpreter: Python 3.11, NumPy 1 (5 minutes)
 	MAAS_TEST_RUNTIME=tflite-runtime $(TFLITE)/bin/python -m pytest \
 	    tests/agent/runtime tests/agent/trials tests/agent/worker tests/system --ignore=tests/system/test_demo.py
 

@@ -114,6 +114,10 @@ def cycle(tree: schema.ModelT) -> None:
     first.inputs = [int(last.outputs[0]), *map(int, first.inputs[1:])]
 
 
+A_CYCLE = "killed by SIGSEGV" if RUNTIME == "tflite-runtime" else "the manifest says [1, 10] float32"
+"""LiteRT finds no rows in what was never made; the older interpreter does not look, and crashes in its child."""
+
+
 def no_weights(tree: schema.ModelT) -> None:
     graph = tree.subgraphs[0]
     graph.tensors[graph.operators[0].inputs[1]].shape = [0, 64]
@@ -145,7 +149,7 @@ def output_is_nothing(tree: schema.ModelT) -> None:
         (changed(no_graph), ["cannot be loaded"]),
         (changed(output_is_nothing), ["cannot be loaded"]),
         (changed(empty_graph_first), ["has 0 inputs and 0 outputs, the manifest says 1 and 1"]),
-        (changed(cycle), ["the manifest says [1, 10] float32"]),
+        (changed(cycle), [A_CYCLE]),
         (changed(no_weights), ["cannot be loaded"]),
         (tiny_classifier_tflite(dtype="int8"), ["the manifest says", "float32"]),
         (tiny_classifier_tflite(classes=7), ["the manifest says"]),
