@@ -49,9 +49,10 @@ $(TFLITE)/.installed: pyproject.toml constraints.txt constraints-tflite-runtime.
 swaps: $(STAMP) broker ## a thousand swaps under load (10 minutes)
 	MAAS_SWAPS=1000 $(BIN)/python -m pytest tests/system/test_swaps.py
 
-mutants: $(STAMP) $(TFLITE)/.installed ## two thousand damaged models on either interpreter (5 minutes)
-	MAAS_MUTANTS=2000 $(BIN)/python -m pytest tests/agent/trials/test_mutants.py
-	MAAS_MUTANTS=2000 MAAS_TEST_RUNTIME=tflite-runtime $(TFLITE)/bin/python -m pytest tests/agent/trials/test_mutants.py
+MUTANTS := tests/agent/trials/test_mutants.py tests/system/test_bad_bundles.py
+mutants: $(STAMP) $(TFLITE)/.installed broker ## two thousand damaged models on either interpreter (12 minutes)
+	MAAS_MUTANTS=2000 $(BIN)/python -m pytest $(MUTANTS)
+	MAAS_MUTANTS=2000 MAAS_TEST_RUNTIME=tflite-runtime $(TFLITE)/bin/python -m pytest $(MUTANTS)
 
 check: $(STAMP) ## format, lint, types, import contracts
 	$(BIN)/ruff format --check .
