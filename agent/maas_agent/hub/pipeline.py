@@ -60,7 +60,7 @@ class Pipeline:
         self._aside = Aside(store, settings.name, log)
         self._dispatcher = Dispatcher(settings.window, settings.queue)
         self.slots: PipelineState = slots.load(store, settings.name, lambda text: log.error(text))
-        self._serving = Serving(loop, self._dispatcher, self, log)
+        self._serving = Serving(loop, self._dispatcher, self)
         self._placement = Placement(
             loop,
             store,

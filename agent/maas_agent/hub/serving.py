@@ -14,7 +14,6 @@ from maas_agent.hub.dispatch import Dispatcher, Job
 from maas_agent.hub.loop import Loop
 from maas_agent.hub.workers import WorkerProcess
 from maas_agent.ipc import Answer, Failed, ToHub
-from maas_agent.log import Log
 
 _CHECK_S = 0.25
 _DRAIN_S = 10.0
@@ -51,8 +50,8 @@ class Listener(Protocol):
 class Serving:
     """The dispatcher, the crew it feeds, and the one that comes."""
 
-    def __init__(self, loop: Loop, dispatcher: Dispatcher, listener: Listener, log: Log) -> None:
-        self._loop, self._dispatcher, self._listener, self._log = loop, dispatcher, listener, log
+    def __init__(self, loop: Loop, dispatcher: Dispatcher, listener: Listener) -> None:
+        self._loop, self._dispatcher, self._listener = loop, dispatcher, listener
         self.crew: Crew | None = None
         self.coming: Crew | None = None
         self._before_switch: BeforeSwitch = lambda: None

@@ -10,7 +10,7 @@ from pathlib import Path
 import msgspec
 
 from maas_agent.runtime.setup import CPU, DELEGATE, GPU, NPU, Library, how_to_get
-from maas_agent.runtime.vendors import VENDORS, Vendor, folder_of
+from maas_agent.runtime.vendors import VENDORS, Vendor, folder_of, litert_folder
 
 ROOT = Path("/")
 """Where devices and drivers are looked for."""
@@ -192,8 +192,8 @@ def _library_file(name: str) -> Path | None:
 
 
 def _package_files(pattern: str) -> list[Path]:
-    package = importlib.util.find_spec("ai_edge_litert")
-    return list(Path(package.origin).parent.glob(pattern)) if package is not None and package.origin else []
+    package = litert_folder()
+    return list(package.glob(pattern)) if package is not None else []
 
 
 def _version(distribution: str) -> str:

@@ -35,12 +35,18 @@ VENDORS: dict[str, Vendor] = {
 }
 
 
+def litert_folder() -> Path | None:
+    """Where the ``ai-edge-litert`` package lies; ``None`` if it is not installed."""
+    package = importlib.util.find_spec("ai_edge_litert")
+    return Path(package.origin).parent if package is not None and package.origin is not None else None
+
+
 def folder_of(vendor: str, kind: str) -> Path | None:
     """Where the package keeps a vendor's ``dispatch`` or ``compiler`` library; ``None`` if it ships none."""
-    package = importlib.util.find_spec("ai_edge_litert")
-    if package is None or package.origin is None:
+    package = litert_folder()
+    if package is None:
         return None
-    folder = Path(package.origin).parent / "vendors" / vendor / kind
+    folder = package / "vendors" / vendor / kind
     return folder if any(folder.glob("*.so")) else None
 
 
