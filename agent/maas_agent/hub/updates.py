@@ -1,16 +1,14 @@
 """When to look for bundles, and the puller process that does it."""
 
-import os
 import random
-import socket
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
 from maas_agent.config import Config
 from maas_agent.errors import DataError
+from maas_agent.hub.errand import Errand
 from maas_agent.hub.loop import Loop, Timer
 from maas_agent.hub.pipeline import Pipeline
-from maas_agent.hub.workers import describe_exit, end_group, spawn
 from maas_agent.log import Log
 from maas_agent.update.protocol import (
     MAX_LINE_BYTES,
@@ -142,39 +140,21 @@ class Puller:
         log: Log,
     ) -> None:
         self.outcomes: dict[str, Outcome] = {}
-        self._loop, self._on_event, self._on_end, self._log = loop, on_event, on_end, log
+        self._on_event, self._log = on_event, log
         self._received = b""
         self._names = {wanted.pipeline for wanted in job.wanted}
-        self._socket, theirs = socket.socketpair()
-        self._pid = spawn("maas_agent.update", theirs)
-        theirs.close()
-        self._pidfd = os.pidfd_open(self._pid)
-        self._socket.sendall(line_of(job))
-        self._socket.setblocking(False)
-        loop.watch(self._socket, lambda *_: self._on_readable())
-        loop.watch(self._pidfd, lambda *_: self._exited())
-        self._deadline = loop.after(longest_s(job), self.kill)
+        self._errand = Errand(loop, "maas_agent.update", line_of(job), longest_s(job), self._receive, on_end)
 
     def kill(self) -> None:
         """End it and what it started."""
-        end_group(self._pid)
+        self._errand.kill()
 
-    def _on_readable(self) -> None:
-        self._receive()
-
-    def _receive(self) -> bool:
-        try:
-            chunk = self._socket.recv(MAX_LINE_BYTES)
-        except (BlockingIOError, ConnectionError):
-            return False
+    def _receive(self, chunk: bytes) -> None:
         *lines, self._received = (self._received + chunk).split(b"\n")
         for line in lines:
             self._obey(line)
         if len(self._received) > MAX_LINE_BYTES:
             self.kill()
-        if not chunk:
-            self._loop.unwatch(self._socket)
-        return bool(chunk)
 
     def _obey(self, line: bytes) -> None:
         try:
@@ -190,19 +170,7 @@ class Puller:
         if isinstance(event, Outcome):
             self.outcomes[event.pipeline] = event
         else:
-            self._socket.send(line_of(Go()))
-
-    def _exited(self) -> None:
-        while self._receive():
-            pass
-        _, status = os.waitpid(self._pid, 0)
-        self._loop.unwatch(self._pidfd)
-        os.close(self._pidfd)
-        end_group(self._pid)
-        self._loop.unwatch(self._socket)
-        self._socket.close()
-        self._deadline.cancel()
-        self._on_end(describe_exit(status))
+            self._errand.send(line_of(Go()))
 
 
 def _wanted(pipeline: Pipeline) -> Wanted:

@@ -1,0 +1,71 @@
+"""A short-lived process that the hub starts for one job: it is told it at once, says something, and ends."""
+
+import os
+import socket
+from collections.abc import Callable
+
+from maas_agent.hub.loop import Loop
+from maas_agent.hub.workers import describe_exit, end_group, spawn
+
+_RECEIVE_BYTES = 1 << 16
+
+
+class Errand:
+    """``python -m module`` with one end of a socketpair; killed after ``seconds``.
+
+    ``on_bytes`` gets what it says, ``on_end`` how it ended (a phrase), after its last word.
+    """
+
+    def __init__(
+        self,
+        loop: Loop,
+        module: str,
+        job: bytes,
+        seconds: float,
+        on_bytes: Callable[[bytes], None],
+        on_end: Callable[[str], None],
+    ) -> None:
+        self._loop, self._on_bytes, self._on_end = loop, on_bytes, on_end
+        self._socket, theirs = socket.socketpair()
+        self._pid = spawn(module, theirs)
+        theirs.close()
+        self._pidfd = os.pidfd_open(self._pid)
+        self._socket.sendall(job)
+        self._socket.setblocking(False)
+        loop.watch(self._socket, lambda *_: self._on_readable())
+        loop.watch(self._pidfd, lambda *_: self._exited())
+        self._deadline = loop.after(seconds, self.kill)
+
+    def send(self, data: bytes) -> None:
+        """Tell it more."""
+        self._socket.send(data)
+
+    def kill(self) -> None:
+        """End it and what it started."""
+        end_group(self._pid)
+
+    def _on_readable(self) -> None:
+        self._receive()
+
+    def _receive(self) -> bool:
+        try:
+            chunk = self._socket.recv(_RECEIVE_BYTES)
+        except (BlockingIOError, ConnectionError):
+            return False
+        if chunk:
+            self._on_bytes(chunk)
+        else:
+            self._loop.unwatch(self._socket)
+        return bool(chunk)
+
+    def _exited(self) -> None:
+        while self._receive():
+            pass
+        _, status = os.waitpid(self._pid, 0)
+        self._loop.unwatch(self._pidfd)
+        os.close(self._pidfd)
+        end_group(self._pid)
+        self._loop.unwatch(self._socket)
+        self._socket.close()
+        self._deadline.cancel()
+        self._on_end(describe_exit(status))
