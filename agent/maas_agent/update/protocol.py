@@ -39,7 +39,8 @@ class Wanted(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     """What one pipeline should run, and what it runs now.
 
     ``model`` is a name in the repository; with ``bundle``, the path of a local ``.maas``, it is only compared.
-    ``refused`` maps the digests of manifests that failed here before to the reasons.
+    ``refused`` maps the digests of manifests that failed here before to the reasons. ``exact`` is the version that the
+    desired state names; ``device_key`` the file of the key that sealed bundles are opened with.
     """
 
     pipeline: str
@@ -51,6 +52,9 @@ class Wanted(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     terms: Terms = Terms()
     active_digest: str | None = None
     active_version: str | None = None
+    previous_digest: str | None = None
+    exact: str | None = None
+    device_key: str | None = None
     refused: dict[str, str] = {}
 
 
@@ -66,11 +70,15 @@ class RepositoryAccess(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown
 
 
 class Job(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """All that a puller is to do. ``store`` is a folder; ``repository`` may be missing if every bundle is local."""
+    """All that a puller is to do. ``store`` is a folder; ``repository`` may be missing if every bundle is local.
+
+    ``max_bytes`` bounds what all bundles together may take in the store; 0 says that only the disk does.
+    """
 
     store: str
     wanted: list[Wanted]
     repository: RepositoryAccess | None = None
+    max_bytes: int = 0
 
 
 class Go(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -106,6 +114,8 @@ class Outcome(msgspec.Struct, frozen=True, kw_only=True, tag_field="event", tag=
     set_aside: bool = False
     trials: Trials | None = None
     """What the self-test measured, of a bundle that is ``tested``."""
+    revoked: dict[str, str] = {}
+    """Versions of this model that its publisher has revoked, with the reasons, as they are signed."""
 
 
 Event = Progress | Outcome
