@@ -201,6 +201,8 @@ class Link:
         )
         if self._subscriptions:
             client.subscribe([(topic, 1) for topic in self._subscriptions])
+            # On its way before anything the listener says: who reads "online" may send an input at once.
+            client.loop_write()
         self._listener.link_up()
 
     def _on_subscribe(self, _client: Any, _data: Any, _number: int, reasons: Any, _properties: Any) -> None:

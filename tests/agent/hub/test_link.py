@@ -26,9 +26,10 @@ class Device:
         self.numbers: list[int] = []
         self.ups = self.downs = 0
         self.reasons: list[str] = []
+        self.birth: Outbound | None = None
         self.link: Link
 
-    def connect(self, broker: Broker) -> None:
+    def connect(self, broker: Broker, *subscriptions: str) -> None:
         device = self
 
         class Reasons(Log):
@@ -36,7 +37,7 @@ class Device:
                 if "reason" in fields:
                     device.reasons.append(str(fields["reason"]))
 
-        self.link = Link(self.loop, broker, "maas-dev", None, [], 1000, self, Reasons("test"))
+        self.link = Link(self.loop, broker, "maas-dev", None, list(subscriptions), 1000, self, Reasons("test"))
         self.loop.at_turn_end(self.link.flush)
         self.link.start()
 
@@ -49,6 +50,8 @@ class Device:
 
     def link_up(self) -> None:
         self.ups += 1
+        if self.birth is not None:
+            self.link.publish(self.birth)
 
     def link_down(self) -> None:
         self.downs += 1
@@ -117,6 +120,16 @@ def test_a_broker_that_hangs_up_on_one_version_is_asked_with_the_other(device: D
     device.run_until(lambda: device.ups)
     assert [connection.level for connection in peer.connections] == [5, 4]
     assert device.link.version == "3.1.1"
+
+
+def test_who_reads_that_a_device_is_there_can_send_it_an_input(device: Device, broker: Start) -> None:
+    """A broker handles packets in their order: SUBSCRIBE has to come before the birth message."""
+    peer = broker(accepting)
+    device.birth = Outbound("dev/status", b"online", 0, True)
+    device.connect(settings(peer), "dev/in/#")
+    device.run_until(lambda: peer.connections and b"online" in peer.connections[0].received)
+    received = peer.connections[0].received
+    assert 0 < received.find(b"dev/in/#") < received.find(b"online")
 
 
 @pytest.mark.parametrize(("protocol", "level"), [("5", 5), ("3.1.1", 4)])
