@@ -115,8 +115,8 @@ def cycle(tree: schema.ModelT) -> None:
 
 
 A_CYCLE = [] if RUNTIME == "tflite-runtime" else ["the manifest says [1, 10] float32"]
-"""LiteRT finds no rows in what was never made; the older interpreter does not look: what it finds there differs from run to
-run, and mostly it crashes in its child."""
+"""LiteRT finds no rows in what was never made; the older interpreter does not look: what it finds there differs
+from run to run, and mostly it crashes in its child."""
 
 
 def no_weights(tree: schema.ModelT) -> None:
