@@ -114,6 +114,37 @@ class Limits(_Section, frozen=True):
     nice: Annotated[int, msgspec.Meta(ge=0, le=19)] = 0
 
 
+class Shadow(_Section, frozen=True):
+    """A candidate sees live inputs beside the active bundle before it may serve; its answers are not published."""
+
+    samples: Annotated[int, msgspec.Meta(ge=1, le=1_000_000)] = 500
+    """Inputs that both have answered, before it is judged."""
+    min_agreement: Annotated[float, msgspec.Meta(ge=0, le=1)] = 0.98
+    """Part of them for which the answers have to agree."""
+    max_latency_ratio: Annotated[float, msgspec.Meta(gt=0)] = 1.5
+    """Median time of its answers over that of the active bundle's."""
+    tolerance: Annotated[float, msgspec.Meta(ge=0)] = 0.05
+    """How far values without labels may differ and still agree, as a part of the largest of them."""
+
+
+class Update(_Section, frozen=True):
+    """How a new bundle takes over from the one that serves."""
+
+    shadow: Shadow | None = None
+    probation_s: Annotated[float, msgspec.Meta(ge=0, le=31_536_000)] = 60.0
+    """For so long the previous bundle waits to come back if the new one is worse; 0: never by itself."""
+    standby: bool = True
+    """Keep the previous bundle loaded meanwhile, so that it is back at once."""
+    max_crashes: Annotated[int, msgspec.Meta(ge=0)] = 0
+    """Workers that may die."""
+    max_error_rate: Annotated[float, msgspec.Meta(ge=0, le=1)] = 0.05
+    """Part of the answers that may be errors, beyond what it was before."""
+    max_latency_ratio: Annotated[float, msgspec.Meta(gt=0)] = 2.0
+    """Median time of an answer over what it was before."""
+    max_drift: Annotated[float, msgspec.Meta(ge=0, le=1)] = 0.5
+    """How far the distribution of the answers may move: 0 is not at all, 1 is answers that there never were."""
+
+
 class Pipeline(_Section, frozen=True):
     """A model to run: ``model`` from the repository, or ``bundle``, a file on this device."""
 
@@ -146,6 +177,7 @@ class Pipeline(_Section, frozen=True):
     quarantine_window_s: Seconds = 600.0
     """The two deaths count together if they lie no further apart."""
     limits: Limits = Limits()
+    update: Update = Update()
     source: Source = MqttSource()
     report: Report = Report()
 
@@ -297,6 +329,10 @@ def _located(path: Path, text: str, where: str, why: str) -> str:
     return f"{path}, line {number}: {why}\n    {number} | {text.splitlines()[number - 1].strip()}"
 
 
+_INSIDE: dict[Any, Any] = {Repository | None: Repository, Shadow | None: Shadow}
+"""The section in what may be missing."""
+
+
 def _keys_at(where: str, text: str) -> list[str]:
     """The keys that the section at ``where`` may have."""
     kind: Any = Config
@@ -308,8 +344,7 @@ def _keys_at(where: str, text: str) -> list[str]:
             kind, value = Pipeline, value[int(index)]
         if kind == Source:
             kind = next(option for option in _SOURCES if option.__struct_config__.tag == value["type"])
-        if kind == Repository | None:
-            kind = Repository
+        kind = _INSIDE.get(kind, kind)
     names = [field.name for field in msgspec.structs.fields(kind)]
     return sorted([*names, "type"] if kind in _SOURCES else names)
 

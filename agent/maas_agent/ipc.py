@@ -54,7 +54,7 @@ class Request(_Message, frozen=True, tag=1):
 
 
 class Serve(_Message, frozen=True, tag=2):
-    """This worker is the active one: its local source, if it has one, may start."""
+    """This worker is the one that serves (again): its local source, if it has one, may start."""
 
 
 class Drain(_Message, frozen=True, tag=3):
@@ -65,6 +65,12 @@ class Ping(_Message, frozen=True, tag=4):
     """Answer with `Pong`: a worker that does not is hung."""
 
     number: int
+
+
+class Mirror(_Message, frozen=True, tag=5):
+    """From now on (or no longer) each answer to a sample of the local source brings that sample with it."""
+
+    on: bool
 
 
 class Ready(_Message, frozen=True, tag=10):
@@ -83,6 +89,12 @@ class Answer(_Message, frozen=True, tag=11):
     latency_ms: float
     code: str | None
     content_type: str = "application/json"
+    took_ms: float = 0.0
+    """What the worker itself spent on it, without the time it waited."""
+    gist: str | float | None = None
+    """The answer in a word: the best label, or the mean of the values; of the first sample and the first output."""
+    sample: tuple[bytes, str | None] | None = None
+    """Payload and content type of a sample of the local source, while they are mirrored."""
 
 
 class Drained(_Message, frozen=True, tag=12):
@@ -105,7 +117,7 @@ class Alive(_Message, frozen=True, tag=15):
     """It works, and what it works on takes a while: a batch of many samples."""
 
 
-ToWorker = Start | Request | Serve | Drain | Ping
+ToWorker = Start | Request | Serve | Drain | Ping | Mirror
 ToHub = Ready | Answer | Drained | Pong | Failed | Alive
 
 _encoder = msgspec.msgpack.Encoder()

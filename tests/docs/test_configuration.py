@@ -22,7 +22,7 @@ SECTIONS: dict[str, type[msgspec.Struct]] = {
     "outbox": config.Outbox,
 }
 SOURCES: dict[str, type[msgspec.Struct]] = {"mqtt": config.MqttSource, "command": config.CommandSource}
-NOT_A_DEFAULT = {"pipeline", "source", "report", "limits", "options", *SECTIONS}
+NOT_A_DEFAULT = {"pipeline", "source", "report", "limits", "options", "update", *SECTIONS}
 
 
 def uncommented() -> str:
@@ -66,6 +66,9 @@ def test_the_shipped_file_names_every_key() -> None:
     assert set().union(*pipelines) == keys_of(config.Pipeline)
     assert set().union(*(pipeline.get("report", {}) for pipeline in pipelines)) == keys_of(config.Report)
     assert set().union(*(pipeline.get("limits", {}) for pipeline in pipelines)) == keys_of(config.Limits)
+    updates = [pipeline.get("update", {}) for pipeline in pipelines]
+    assert set().union(*updates) == keys_of(config.Update)
+    assert set().union(*(update.get("shadow", {}) for update in updates)) == keys_of(config.Shadow)
     for pipeline in pipelines:
         source = dict(pipeline["source"])
         assert set(source) == keys_of(SOURCES[source["type"]]) | {"type"}
@@ -80,6 +83,8 @@ def test_the_defaults_in_the_shipped_file_are_the_defaults() -> None:
         (first | {"allow_unsigned": second["allow_unsigned"]}, config.Pipeline),
         (first["report"], config.Report),
         (first["limits"], config.Limits),
+        (first["update"], config.Update),
+        (first["update"]["shadow"], config.Shadow),
         (second["source"], config.CommandSource),
     ]
     for values, kind in shown:
@@ -95,6 +100,8 @@ def test_the_defaults_in_the_shipped_file_are_the_defaults() -> None:
         ("## [[pipeline]]", config.Pipeline),
         ("## [pipeline.report]", config.Report),
         ("## [pipeline.limits]", config.Limits),
+        ("## [pipeline.update]", config.Update),
+        ("## [pipeline.update.shadow]", config.Shadow),
     ],
 )
 def test_the_page_has_every_key_of_a_table_with_its_default_and_no_other(

@@ -17,7 +17,9 @@ from tests.system.console import Console
 from tests.system.device import Device
 from tests.system.repositories import Repository
 
-PIPELINE = '[[pipeline]]\nname = "digits"\nmodel = "digits"\nthreads = 1\n'
+PIPELINE = (
+    '[[pipeline]]\nname = "digits"\nmodel = "digits"\nupdate = { probation_s = 0.3, max_drift = 1.0 }\nthreads = 1\n'
+)
 SAMPLE = samples(1)[0].tobytes()
 WORST = {
     "no model": b"TFL3 it is not",

@@ -15,7 +15,7 @@ from tests.system.console import Console
 from tests.system.device import Device, wait_until
 from tests.system.repositories import Repository
 
-PIPELINE = '[[pipeline]]\nname = "digits"\nmodel = "digits"\n'
+PIPELINE = '[[pipeline]]\nname = "digits"\nmodel = "digits"\nupdate = { probation_s = 0.3, max_drift = 1.0 }\n'
 SAMPLE = samples(1)[0].tobytes()
 
 

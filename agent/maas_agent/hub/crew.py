@@ -106,14 +106,26 @@ class Crew:
     def serve(self) -> None:
         """This crew is the one that answers: from now on what dies is restarted."""
         self.serving = True
-        self._tell([worker for worker in self.workers if worker.ready], Serve())
+        self._draining = False
+        self._drained.clear()
+        self.tell(Serve())
         for _ in range(self._replicas - len(self.workers)):
             self._restart_later(0.0)  # it died in the moment of the switch
+
+    def tell(self, message: ToWorker) -> None:
+        """Send a message to every worker that answers."""
+        for worker in self.workers:
+            if worker.ready:
+                worker.send(message)
+
+    def stand_by(self) -> None:
+        """Another crew answers; this one stays loaded, and may be called back by `serve`."""
+        self.serving = False
 
     def drain(self) -> None:
         """Close local sources and finish what is there."""
         self._draining = True
-        self._tell([worker for worker in self.workers if worker.ready], Drain())
+        self.tell(Drain())
 
     def retire(self) -> None:
         """Let all workers end."""
@@ -154,10 +166,6 @@ class Crew:
         self._log.info(
             "worker started", pipeline=self.start.pipeline, version=self.version, setup=self.setup, pid=worker.pid
         )
-
-    def _tell(self, workers: list[WorkerProcess], message: ToWorker) -> None:
-        for worker in workers:
-            worker.send(message)
 
     def _on_message(self, worker: WorkerProcess, message: ToHub) -> None:
         match message:

@@ -1,4 +1,4 @@
-"""One pipeline in the hub: what becomes of its inputs and answers, of its updates, and of workers that die."""
+"""One pipeline in the hub: what becomes of its inputs and answers, and of workers that die."""
 
 import time
 from collections.abc import Callable
@@ -13,7 +13,9 @@ from maas_agent.hub import describe
 from maas_agent.hub.answers import Answers
 from maas_agent.hub.aside import Aside
 from maas_agent.hub.crew import Crew, Deadlines
+from maas_agent.hub.crew import Listener as CrewListener
 from maas_agent.hub.dispatch import Dispatcher, Job
+from maas_agent.hub.ledger import Ledger
 from maas_agent.hub.loop import Loop
 from maas_agent.hub.memory_groups import MemoryGroups
 from maas_agent.hub.meter import Meter
@@ -21,7 +23,8 @@ from maas_agent.hub.order import Order
 from maas_agent.hub.outbox import Outbox
 from maas_agent.hub.placement import Placement
 from maas_agent.hub.quarantine import Quarantine
-from maas_agent.hub.serving import BeforeSwitch, Serving
+from maas_agent.hub.serving import Serving
+from maas_agent.hub.takeover import OnDone, Takeover
 from maas_agent.hub.workers import WorkerProcess
 from maas_agent.ipc import Answer, Start
 from maas_agent.log import Log
@@ -54,13 +57,14 @@ class Pipeline:
     ) -> None:
         self.settings, self.meter = settings, Meter()
         self._loop, self._device, self._store, self._log = loop, device, store, log
+        self._ledger = Ledger(store, settings.name, lambda: on_change(self), log)
         self._answers = Answers(device, settings.name, out, settings.report.qos, outbox, self.meter)
         self._on_change, self._groups = on_change, groups
         self._order = Order() if settings.ordered else None
         self._aside = Aside(store, settings.name, log)
         self._dispatcher = Dispatcher(settings.window, settings.queue)
-        self.slots: PipelineState = slots.load(store, settings.name, lambda text: log.error(text))
         self._serving = Serving(loop, self._dispatcher, self)
+        self._takeover = Takeover(loop, settings, self._ledger, self._serving, self, log)
         self._placement = Placement(
             loop,
             store,
@@ -73,9 +77,11 @@ class Pipeline:
         )
         self._on_restarted: list[tuple[Crew | None, OnRestarted]] = []
         """Who waits for another crew than the one that served when they asked."""
+        self._runs: str | None = None
         self._stopping = False
         self._trouble: str | None = None
         loop.at_turn_end(self._serving.turn_end)
+        loop.at_turn_end(self._takeover.turn_end)
 
     def start(self) -> None:
         """Serve the active bundle, if there is one."""
@@ -83,10 +89,15 @@ class Pipeline:
         if active is None:
             self._trouble = "waiting for the first bundle"
             return
-        self._serving.install(self._crew(active))
-        self._placement.runs(active)
+        self._serving.install(self.make_crew(active, gentle=False))
+        self.now_runs(active)
 
     # ------------------------------------------------------------- how it is
+
+    @property
+    def slots(self) -> PipelineState:
+        """Its bundles, and how far an update has come."""
+        return self._ledger.state
 
     @property
     def serving(self) -> bool:
@@ -100,8 +111,13 @@ class Pipeline:
 
     @property
     def updating(self) -> bool:
-        """Whether a candidate is taking over: no other one may be looked for until it has."""
-        return self.slots.update.state == "probation"
+        """Whether a candidate is just taking over."""
+        return self._takeover.in_progress
+
+    @property
+    def on_probation(self) -> bool:
+        """Whether a candidate serves on trial: no other one is looked for until that has ended."""
+        return self._takeover.on_probation
 
     @property
     def dropped(self) -> int:
@@ -126,12 +142,13 @@ class Pipeline:
             **describe.running(running),
             "replicas": {"wanted": self.settings.replicas, "ready": running.count_ready if running else 0},
             "quarantine": [describe.rest(rest) for rest in self._placement.rests],
-            "trials": describe.trials(self.slots.active.trials if self.slots.active else None),
+            "trials": describe.trials(self.slots.serving.trials if self.slots.serving else None),
             "update": {
                 "state": self.slots.update.state,
                 "version": self.slots.update.version,
                 "reason": self.slots.update.reason,
                 "since": rfc3339(self.slots.update.since),
+                **self._takeover.document(),
             },
             "trouble": self.trouble,
         }
@@ -141,6 +158,7 @@ class Pipeline:
     def submit(self, job: Job) -> None:
         """Take an input; it will be answered on its out topic."""
         self._arrived(job)
+        self._takeover.submitted(job)
         dropped = self._dispatcher.submit(job)
         if dropped is not None:
             self._in_turn(dropped, lambda: None)
@@ -152,6 +170,7 @@ class Pipeline:
 
     def answered(self, job: Job | None, answer: Answer) -> None:
         """A worker has answered an input, or a sample of its own source."""
+        self._takeover.answered(job, answer)
         if job is None:
             self._answers.report(answer)
         elif self._order is None:
@@ -179,7 +198,8 @@ class Pipeline:
 
     # ------------------------------------------------------------- workers
 
-    def _crew(self, slot: Slot, *, gentle: bool = False) -> Crew:
+    def make_crew(self, slot: Slot, listener: CrewListener | None = None, *, gentle: bool, replicas: int = 0) -> Crew:
+        """Workers for a bundle, on the setup that is best now; ``listener`` is the one that serves unless given."""
         settings, setup = self.settings, self._placement.setup_for(slot)
         deadlines = self._deadlines(slot, setup)
         start = Start(
@@ -194,9 +214,17 @@ class Pipeline:
             max_payload_bytes=settings.max_payload_bytes,
             heartbeat_s=deadlines.inference_s / _HEARTBEATS_A_DEADLINE,
         )
-        count, serving, log = settings.replicas, self._serving, self._log
-        groups = self._groups
-        return Crew(self._loop, start, slot.version, count, deadlines, serving, log, gentle=gentle, groups=groups)
+        return Crew(
+            self._loop,
+            start,
+            slot.version,
+            replicas or settings.replicas,
+            deadlines,
+            listener or self._serving,
+            self._log,
+            gentle=gentle,
+            groups=self._groups,
+        )
 
     def _deadlines(self, slot: Slot, setup: Setup) -> Deadlines:
         asked, placement = self.settings.deadline_s, self._placement
@@ -206,6 +234,7 @@ class Pipeline:
     def serves(self, crew: Crew) -> None:
         """A crew answers that did not before."""
         self._trouble = None
+        self._takeover.serves(crew)
         self._restarted(None, by=crew)
         self._on_change(self)
 
@@ -213,17 +242,16 @@ class Pipeline:
         """A worker of the serving crew has died."""
         self.meter.restarts += 1
         self._trouble = f"the worker {how}"
-        active = self.slots.active
-        if active is not None and not self._stopping and self._placement.died(active, crew.setup, how):
+        slot = self.slots.serving
+        if slot is None or self._stopping or self._takeover.died(crew, how):
+            pass  # nobody moves, or the bundle before it is back already
+        elif self._placement.died(slot, crew.setup, how):
             self._settle()
         self._on_change(self)
 
     def refused(self, crew: Crew, reason: str) -> None:
         """A crew that was to take over cannot."""
-        candidate = self.slots.candidate
-        if candidate is not None and candidate.digest == crew.start.manifest and self.updating:
-            self._candidate_failed(reason)
-        else:
+        if not self._takeover.refused(crew, reason):
             self._log.error("cannot move", pipeline=self.settings.name, setup=crew.setup, reason=reason)
             if self._serving.crew is not None and self._serving.crew.setup != crew.setup:
                 self._placement.refused(crew.setup, reason)
@@ -231,38 +259,38 @@ class Pipeline:
         self._restarted(reason)
 
     def _settle(self) -> None:
-        """Run the active bundle on the setup that is best now; an update on its way will do so anyway."""
-        active, crew = self.slots.active, self._serving.crew
-        if active is None or self._stopping:
+        """Run the bundle that serves on the setup that is best now; an update on its way will do so anyway."""
+        slot, crew = self.slots.serving, self._serving.crew
+        if slot is None or self._stopping:
             return
-        wanted = self._placement.setup_for(active)
-        settled = crew is not None and crew.setup == wanted and crew.start.manifest == active.digest
+        wanted = self._placement.setup_for(slot)
+        settled = crew is not None and crew.setup == wanted and crew.start.manifest == slot.digest
         if not settled and not self.updating:
             if crew is None or not crew.any_ready:
-                self._serving.install(self._crew(active))
+                self._serving.install(self.make_crew(slot, gentle=False))
             else:
-                self._serving.when_free(lambda: self._bring(active))
+                self._serving.when_free(lambda: self._bring(slot))
         self._on_change(self)
 
     def _tried_again(self, digest: str, trials: Trials) -> None:
-        self._become(slots.tried_again(self.slots, digest, trials), even_unsaved=True)
-        if self.slots.active is not None:
-            self._placement.runs(self.slots.active)
+        self._ledger.become(slots.tried_again(self.slots, digest, trials), even_unsaved=True)
+        if self.slots.serving is not None:
+            self._placement.runs(self.slots.serving)
         self._settle()
 
-    def _bring(self, slot: Slot, before_switch: BeforeSwitch = lambda: None) -> None:
+    def _bring(self, slot: Slot) -> None:
         if not self._stopping:
-            self._serving.bring(self._crew(slot, gentle=self.serving), before_switch)
+            self._serving.bring(self.make_crew(slot, gentle=self.serving))
 
     def restart(self, on_restarted: OnRestarted) -> None:
         """Replace the workers by new ones without losing an input."""
-        if self.slots.active is None or self._stopping:
+        if self.slots.serving is None or self._stopping:
             on_restarted("there is no bundle to serve")
         elif self.updating or self._serving.coming is not None:
             on_restarted("another worker is taking over right now")
         else:
             self._on_restarted.append((self._serving.crew, on_restarted))
-            self._bring(self.slots.active)
+            self._bring(self.slots.serving)
 
     def _restarted(self, reason: str | None, by: Crew | None = None) -> None:
         """Tell those who waited: ``by`` has taken over, or it failed for a reason."""
@@ -277,57 +305,35 @@ class Pipeline:
 
     def progress(self, event: Progress) -> None:
         """The puller is about to take a step: persist it, then tell."""
-        self._become(slots.progressed(self.slots, event, time.time()))
+        self._ledger.become(slots.progressed(self.slots, event, time.time()))
+        self._takeover.overtaken()
 
     def conclude(self, outcome: Outcome) -> None:
         """The puller's last word."""
         now = time.time()
+        if outcome.revoked:
+            self._ledger.become(slots.informed(self.slots, outcome.revoked), even_unsaved=True)
         match outcome.result:
             case "current":
-                self._become(slots.current(self.slots, outcome, now), even_unsaved=True)
+                self._ledger.become(slots.current(self.slots, outcome, now), even_unsaved=True)
             case "failed":
                 self._log.error(
                     "update failed", pipeline=self.settings.name, version=outcome.version, reason=outcome.reason
                 )
-                self._become(slots.failed(self.slots, outcome, now), even_unsaved=True)
+                self._ledger.become(slots.failed(self.slots, outcome, now), even_unsaved=True)
             case "tested":
-                self._become(slots.tested(self.slots, outcome, now))
-                self._serving.when_free(self._start_candidate)
+                self._restarted("an update is taking over")
+                self._takeover.tested(outcome)
 
-    def _start_candidate(self) -> None:
-        if self.slots.candidate is not None:
-            self._restarted("an update is taking over")
-            self._bring(self.slots.candidate, self._activate)
+    def roll_back(self, reason: str, done: OnDone = lambda _reason: None) -> None:
+        """Go back to the bundle before the newest one, and set that aside until a newer one comes."""
+        self._takeover.roll_back(reason, done)
 
-    def _activate(self) -> None:
-        """The candidate is warm. What is not persisted must not serve: a cut would bring the other one back."""
-        replaces = self.slots.active is not None
-        self._become(slots.activated(self.slots, time.time()))
-        self.meter.swaps += replaces
-        self._log.info("bundle active", pipeline=self.settings.name, version=self.slots.update.version)
-        if self.slots.active is not None:
-            self._placement.runs(self.slots.active)
-
-    def _become(self, state: PipelineState, *, even_unsaved: bool = False) -> None:
-        """Persist a state, then be in it. Raises ``OSError`` (disk full) and stays, unless ``even_unsaved``."""
-        if state == self.slots:
-            return
-        try:
-            slots.save(self._store, self.settings.name, state)
-        except OSError as error:
-            self._log.error("cannot save the state", pipeline=self.settings.name, reason=error.strerror)
-            if not even_unsaved:
-                raise
-        self.slots = state
-        self._on_change(self)
-
-    def _candidate_failed(self, reason: str) -> None:
-        self._log.error("candidate refused", pipeline=self.settings.name, reason=reason)
-        if self.slots.active is not None:
-            state = slots.rolled_back(self.slots, reason, time.time())
-        else:
-            state = slots.refused(self.slots, reason, time.time())
-        self._become(state, even_unsaved=True)
+    def now_runs(self, slot: Slot) -> None:
+        """Another bundle serves."""
+        self.meter.swaps += self._runs not in (None, slot.digest)
+        self._runs = slot.digest
+        self._placement.runs(slot)
 
     # ------------------------------------------------------------- the end
 
@@ -335,6 +341,7 @@ class Pipeline:
         """Take nothing new, answer what is there, then call ``done``."""
         self._stopping = True
         self._placement.stop()
+        self._takeover.stop()
         self._serving.drain(done)
 
     @property

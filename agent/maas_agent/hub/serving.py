@@ -2,7 +2,7 @@
 
 Start, warm, switch, drain, stop: the new crew loads and warms up while the old one answers. Then dispatch rests, the
 old one finishes what it holds, and the new one gets what has come in the meantime: nothing is lost, nothing is
-answered twice, and answers keep their order.
+answered twice, and answers keep their order. The old one may stand by, loaded, to come back at once.
 """
 
 from collections.abc import Callable
@@ -48,12 +48,14 @@ class Listener(Protocol):
 
 
 class Serving:
-    """The dispatcher, the crew it feeds, and the one that comes."""
+    """The dispatcher, the crew it feeds, the one that comes, and the one that stands by."""
 
     def __init__(self, loop: Loop, dispatcher: Dispatcher, listener: Listener) -> None:
         self._loop, self._dispatcher, self._listener = loop, dispatcher, listener
         self.crew: Crew | None = None
         self.coming: Crew | None = None
+        self.standby: Crew | None = None
+        self._keeps_old = False
         self._before_switch: BeforeSwitch = lambda: None
         self._switching = False
         self._waiting: Callable[[], None] | None = None
@@ -81,16 +83,36 @@ class Serving:
     def install(self, crew: Crew) -> None:
         """Let ``crew`` serve now, instead of whatever there is: what that held goes to it."""
         self._abandon()
+        self.dismiss()
         self._take_over(crew)
 
-    def bring(self, crew: Crew, before_switch: BeforeSwitch = lambda: None) -> None:
+    def bring(self, crew: Crew, before_switch: BeforeSwitch = lambda: None, *, keeps_old: bool | None = None) -> None:
         """Let ``crew`` take over as soon as it is warm.
 
         ``before_switch`` is called then, and persists what the switch means; if that raises ``OSError`` the crew is
-        refused.
+        refused. With ``keeps_old`` the crew that served so far stands by; with ``None`` the one that does goes on.
         """
         self.drop_coming()
-        self.coming, self._before_switch = crew, before_switch
+        if keeps_old is not None:
+            self.dismiss()
+        self.coming, self._before_switch, self._keeps_old = crew, before_switch, bool(keeps_old)
+
+    def dismiss(self) -> None:
+        """Nobody has to stand by any more."""
+        if self.standby is not None:
+            self._retire(self.standby)
+            self.standby = None
+
+    def fall_back(self, make: Callable[[], Crew]) -> None:
+        """Let the crew that stands by serve again, at once; where there is none (any more), the one from ``make``."""
+        self._abandon()
+        standby, self.standby = self.standby, None
+        if standby is not None and standby.ready:
+            self._take_over(standby)
+            return
+        if standby is not None:
+            self._retire(standby)
+        self._take_over(make())
 
     def when_free(self, action: Callable[[], None]) -> None:
         """Do ``action``, which brings a crew, as soon as no other one is in the middle of taking over."""
@@ -136,6 +158,9 @@ class Serving:
             self._retire(crew)
             self._listener.refused(crew, f"its worker {how}" + (f": {self.failure}" if self.failure else ""))
             return
+        if crew is self.standby:
+            self.dismiss()
+            return
         for job in self._dispatcher.worker_died(worker):
             self._listener.given_up(job, crew, how)
         if crew is self.crew:
@@ -174,8 +199,14 @@ class Serving:
 
     def _take_over(self, crew: Crew) -> None:
         old, self.crew = self.crew, crew
+        keeps_old, self._keeps_old = self._keeps_old, False
         if old is not None:
             self._release(old)
+            if keeps_old and old.ready:
+                old.stand_by()
+                self.standby = old
+            else:
+                self._retire(old)
         crew.serve()
         for worker in crew.workers:
             if worker.ready:
@@ -191,10 +222,9 @@ class Serving:
             if self._dispatcher.busy_since(worker) is not None:
                 worker.kill("it is replaced")
             self._dispatcher.take_back(worker)
-        self._retire(old)
 
     def _abandon(self) -> None:
-        self._switching, self._waiting = False, None
+        self._switching, self._waiting, self._keeps_old = False, None, False
         if self.coming is not None:
             self._retire(self.coming)
             self.coming = None
@@ -228,7 +258,7 @@ class Serving:
         """Let the workers end."""
         for crew in self._crews():
             self._retire(crew)
-        self.crew = self.coming = None
+        self.crew = self.coming = self.standby = None
 
     def _is_drained(self) -> bool:
         return not self.ready or (self.crew is not None and self.crew.drained and not len(self._dispatcher))
@@ -239,4 +269,4 @@ class Serving:
             crew.check(self._dispatcher)
 
     def _crews(self) -> list[Crew]:
-        return [crew for crew in (self.crew, self.coming) if crew is not None]
+        return [crew for crew in (self.crew, self.coming, self.standby) if crew is not None]

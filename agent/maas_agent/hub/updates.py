@@ -51,9 +51,11 @@ class Updates:
         if any(pipeline.updating for pipeline in self._pipelines.values()):
             self._next = self._loop.after(_SETTLE_S, self.check)  # what was found last is only just taking over
             return
-        wanted = [_wanted(pipeline) for pipeline in self._pipelines.values()]
+        # A bundle on probation is judged first: it is not replaced in the middle of that.
+        wanted = [_wanted(pipeline) for pipeline in self._pipelines.values() if not pipeline.on_probation]
         if not wanted:
             self._answer({})
+            self._schedule(())
             return
         answer_to, self._waiting = self._waiting, []
         job = Job(store=self._config.store.path, wanted=wanted, repository=self._access())
@@ -81,7 +83,7 @@ class Updates:
     def _on_end(self, answer_to: list[OnChecked], how: str) -> None:
         puller, self._puller = self._puller, None
         outcomes = puller.outcomes if puller else {}
-        for name in self._pipelines.keys() - outcomes.keys():
+        for name in (puller.names if puller else set()) - outcomes.keys():
             outcomes[name] = Outcome(
                 pipeline=name,
                 result="failed",
@@ -142,7 +144,7 @@ class Puller:
         self.outcomes: dict[str, Outcome] = {}
         self._on_event, self._log = on_event, log
         self._received = b""
-        self._names = {wanted.pipeline for wanted in job.wanted}
+        self.names = {wanted.pipeline for wanted in job.wanted}
         self._errand = Errand(loop, "maas_agent.update", line_of(job), longest_s(job), self._receive, on_end)
 
     def kill(self) -> None:
@@ -159,7 +161,7 @@ class Puller:
     def _obey(self, line: bytes) -> None:
         try:
             event = decode_event(line)
-            if event.pipeline not in self._names:
+            if event.pipeline not in self.names:
                 raise DataError(f"the puller speaks of {event.pipeline!r}, which nobody asked for")
             self._on_event(event)
         except (DataError, OSError) as error:
@@ -175,6 +177,8 @@ class Puller:
 
 def _wanted(pipeline: Pipeline) -> Wanted:
     settings, state = pipeline.settings, pipeline.slots
+    # What is in the shadow is not looked for again, only what is newer.
+    newest = state.candidate if state.update.state == "shadow" else state.active
     bundle = str(Path(settings.bundle).absolute()) if settings.bundle else None
     return Wanted(
         pipeline=settings.name,
@@ -184,7 +188,8 @@ def _wanted(pipeline: Pipeline) -> Wanted:
         bundle=bundle,
         allow_unsigned=settings.allow_unsigned,
         terms=settings.terms(),
-        active_digest=state.active.digest if state.active else None,
-        active_version=state.active.version if state.active else None,
+        active_digest=newest.digest if newest else None,
+        active_version=newest.version if newest else None,
+        previous_digest=state.previous.digest if state.previous else None,
         refused=state.refused,
     )

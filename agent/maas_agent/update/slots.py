@@ -5,6 +5,8 @@ state, and only then acts on it. It imports this: neither ``tuf`` nor NumPy is n
 
     init ─▶ pulling ─▶ verifying ─▶ staged ─▶ testing ─▶ shadow? ─▶ probation ─▶ active
       any of them ─▶ failed(reason)           probation, active ─▶ rolled_back(reason)
+
+On probation the candidate serves, and what served before is still the active one: a cut brings that back.
 """
 
 from collections.abc import Callable
@@ -18,18 +20,21 @@ from maas_agent.trials.record import Trials
 from maas_agent.update.protocol import Outcome, Progress, State
 
 _BEFORE: dict[State, tuple[State, ...]] = {
-    "pulling": ("init", "active", "failed", "rolled_back"),
+    "pulling": ("init", "active", "failed", "rolled_back", "shadow"),
     "verifying": ("pulling",),
     "staged": ("verifying",),
     "testing": ("staged",),
+    "shadow": ("testing",),
     "probation": ("testing", "shadow"),
-    "active": ("testing", "shadow", "probation"),
+    "active": ("probation",),
     "rolled_back": ("probation", "active", "failed", "rolled_back"),
 }
 """From which states each one is entered; ``failed`` from every one."""
 
 _UNFINISHED: tuple[State, ...] = ("pulling", "verifying", "staged", "testing", "shadow", "probation")
 _MAX_REFUSED = 64
+_MAX_INTERRUPTED = 3
+"""So often a device may go down while a bundle is on probation; then the bundle may be the reason."""
 
 
 class IllegalTransition(DataError):  # noqa: N818 - it reads as what it is
@@ -54,13 +59,24 @@ class UpdateState(msgspec.Struct, frozen=True):
 
 
 class PipelineState(msgspec.Struct, frozen=True):
-    """All that is remembered of a pipeline's bundles; ``refused`` maps manifest digests to reasons."""
+    """All that is remembered of a pipeline's bundles.
+
+    ``refused`` maps manifest digests to reasons, ``revoked`` versions that the publisher took back to his reasons;
+    ``interrupted`` counts, by digest, how often the device went down while that bundle was on probation.
+    """
 
     active: Slot | None = None
     candidate: Slot | None = None
     previous: Slot | None = None
     update: UpdateState = UpdateState()
     refused: dict[str, str] = {}
+    revoked: dict[str, str] = {}
+    interrupted: dict[str, int] = {}
+
+    @property
+    def serving(self) -> Slot | None:
+        """The bundle that serves, or should: the candidate while it is on probation."""
+        return self.candidate if self.update.state == "probation" and self.candidate else self.active
 
     def digests(self) -> set[str]:
         """The manifests that must stay in the store."""
@@ -77,32 +93,52 @@ def progressed(state: PipelineState, event: Progress, now: float) -> PipelineSta
     return msgspec.structs.replace(state, candidate=candidate, update=_at(state, event.state, event.version, None, now))
 
 
-def tested(state: PipelineState, outcome: Outcome, now: float) -> PipelineState:
-    """The candidate reproduced its golden samples: it may serve, on probation."""
-    candidate = _candidate_after(state, "probation")
+def tested(state: PipelineState, outcome: Outcome, now: float, *, shadow: bool = False) -> PipelineState:
+    """The candidate reproduced its golden samples: it may serve, on probation, or first in the active one's shadow."""
+    entered: State = "shadow" if shadow else "probation"
+    candidate = _candidate_after(state, entered)
     if candidate.digest != outcome.digest:
         raise IllegalTransition(f"tested {outcome.version}, but the candidate is another bundle")
     tried = msgspec.structs.replace(candidate, trials=outcome.trials)
-    update = _at(state, "probation", candidate.version, None, now)
+    update = _at(state, entered, candidate.version, None, now)
     return msgspec.structs.replace(state, candidate=tried, update=update)
 
 
+def promoted(state: PipelineState, now: float) -> PipelineState:
+    """The candidate answered as the active bundle does, in its shadow: it may serve, on probation."""
+    candidate = _candidate_after(state, "probation")
+    return msgspec.structs.replace(state, update=_at(state, "probation", candidate.version, None, now))
+
+
 def tried_again(state: PipelineState, digest: str, trials: Trials) -> PipelineState:
-    """The active bundle was tried again here; nothing changes if another one is active by now."""
-    if state.active is None or state.active.digest != digest:
-        return state
-    return msgspec.structs.replace(state, active=msgspec.structs.replace(state.active, trials=trials))
+    """The bundle that serves was tried again here; nothing changes if another one serves by now."""
+    for name in ("active", "candidate"):
+        slot = getattr(state, name)
+        if slot is not None and slot.digest == digest:
+            state = msgspec.structs.replace(state, **{name: msgspec.structs.replace(slot, trials=trials)})
+    return state
 
 
 def activated(state: PipelineState, now: float) -> PipelineState:
     """The candidate has taken over; what was active is the previous one."""
     candidate = _candidate_after(state, "active")
-    update = _at(state, "active", candidate.version, None, now)
-    return msgspec.structs.replace(state, active=candidate, candidate=None, previous=state.active, update=update)
+    return msgspec.structs.replace(
+        state,
+        active=candidate,
+        candidate=None,
+        previous=state.active,
+        update=_at(state, "active", candidate.version, None, now),
+        interrupted={},
+    )
 
 
 def current(state: PipelineState, outcome: Outcome, now: float) -> PipelineState:
-    """There is nothing newer to run. A failure stays visible for as long as its bundle is what is offered."""
+    """There is nothing newer to run. A failure stays visible for as long as its bundle is what is offered.
+
+    A candidate in the shadow goes on: what is not newer than that is nothing new either.
+    """
+    if state.update.state == "shadow":
+        return state
     if state.update.state in _UNFINISHED:
         raise IllegalTransition(f"an update that is {state.update.state} cannot turn out to be current")
     if outcome.reason is not None and state.update.state in ("failed", "rolled_back"):
@@ -113,7 +149,12 @@ def current(state: PipelineState, outcome: Outcome, now: float) -> PipelineState
 
 
 def failed(state: PipelineState, outcome: Outcome, now: float) -> PipelineState:
-    """The update ended with a reason; what was active stays so, and a digest that is set aside is remembered."""
+    """The update ended with a reason; what was active stays so, and a digest that is set aside is remembered.
+
+    A candidate in the shadow goes on if it is not what failed: a server that is away says nothing of it.
+    """
+    if state.update.state == "shadow" and state.candidate is not None and state.candidate.digest != outcome.digest:
+        return state
     reason = outcome.reason or "no reason was given"
     refused = state.refused
     if outcome.set_aside and outcome.digest is not None:
@@ -131,12 +172,17 @@ def refused(state: PipelineState, reason: str, now: float) -> PipelineState:
 
 
 def rolled_back(state: PipelineState, reason: str, now: float) -> PipelineState:
-    """The newest bundle misbehaved and goes: the candidate on probation, else the active one for the previous."""
+    """The newest bundle misbehaved and goes: the candidate on probation, else the active one for the previous.
+
+    Raises `IllegalTransition` if there is none to go back to, or the publisher has revoked that one.
+    """
     _refuse_unless_next(state, "rolled_back")
     bad = state.candidate or state.active
     back = state.active if state.candidate else state.previous
     if bad is None or back is None:
         raise IllegalTransition("there is no bundle to roll back to")
+    if not state.candidate and back.version in state.revoked:
+        raise IllegalTransition(f"{back.version} is no way back, it was revoked: {state.revoked[back.version]}")
     return msgspec.structs.replace(
         state,
         active=back,
@@ -145,6 +191,18 @@ def rolled_back(state: PipelineState, reason: str, now: float) -> PipelineState:
         update=_at(state, "rolled_back", bad.version, reason, now),
         refused=_with_refused(state.refused, bad.digest, reason),
     )
+
+
+def informed(state: PipelineState, revoked: dict[str, str]) -> PipelineState:
+    """The publisher has said which versions are revoked, with reasons; what was said once is not unsaid."""
+    return msgspec.structs.replace(state, revoked=state.revoked | revoked)
+
+
+def stopped(state: PipelineState) -> PipelineState:
+    """The agent ends in good order: an update that is not finished starts over, and nobody is to blame for it."""
+    if state.update.state not in _UNFINISHED:
+        return state
+    return msgspec.structs.replace(state, candidate=None, update=UpdateState(since=state.update.since))
 
 
 def load(store: Path, pipeline: str, warn: Callable[[str], None]) -> PipelineState:
@@ -181,9 +239,20 @@ def path_of(store: Path, pipeline: str) -> Path:
 
 def _started_over(state: PipelineState) -> PipelineState:
     # Blobs that arrived are still in the store: starting over costs a self-test, not a download.
-    if state.update.state not in _UNFINISHED:
-        return state
-    return msgspec.structs.replace(state, candidate=None, update=UpdateState(since=state.update.since))
+    candidate, update = state.candidate, state.update
+    again = stopped(state)
+    if update.state != "probation" or candidate is None or state.active is None:
+        return again
+    count = state.interrupted.get(candidate.digest, 0) + 1
+    if count < _MAX_INTERRUPTED:
+        return msgspec.structs.replace(again, interrupted={candidate.digest: count})
+    reason = f"the device went down {count} times while it was on probation"
+    return msgspec.structs.replace(
+        again,
+        update=UpdateState("rolled_back", candidate.version, reason, update.since),
+        refused=_with_refused(state.refused, candidate.digest, reason),
+        interrupted={},
+    )
 
 
 def _refuse_unless_next(state: PipelineState, entered: State) -> None:

@@ -47,9 +47,10 @@ class Engine:
 
     def answer(self, request: Request) -> Answer:
         """The document for one request; never raises for what an input or a model did."""
+        began = time.monotonic()
         try:
             decoded = decode(request.payload, self._decode, request.content_type, self._form)
-            return self._result(request, decoded, [self._infer(sample) for sample in decoded.samples])
+            return self._result(request, decoded, [self._infer(sample) for sample in decoded.samples], began)
         except DecodeError as error:
             return self.error(request, error.code, str(error))
         except MemoryError:
@@ -69,17 +70,34 @@ class Engine:
         self._after_inference()
         return values
 
-    def _result(self, request: Request, decoded: Decoded, values: list[Values]) -> Answer:
+    def _result(self, request: Request, decoded: Decoded, values: list[Values], began: float) -> Answer:
         answers = [self._answer_of(row) for row in values]
         result: Any = answers if decoded.batched else answers[0]
         latency_ms = _elapsed_ms(request)
+        document: ResultDocument | Response
         if decoded.request is not None:
-            response = self._response(decoded.request.id or request.id, values, result)
-            return Answer(request.sequence, request.id, encode(response), latency_ms, None)
-        document = ResultDocument(
-            id=request.id, time=rfc3339(request.arrived), latency_ms=latency_ms, result=result, **self._names
+            document = self._response(decoded.request.id or request.id, values, result)
+        else:
+            document = ResultDocument(
+                id=request.id, time=rfc3339(request.arrived), latency_ms=latency_ms, result=result, **self._names
+            )
+        return Answer(
+            request.sequence,
+            request.id,
+            encode(document),
+            latency_ms,
+            None,
+            took_ms=(time.monotonic() - began) * 1000,
+            gist=self._gist(values[0], answers[0]),
         )
-        return Answer(request.sequence, request.id, encode(document), latency_ms, None)
+
+    def _gist(self, values: Values, answer: Any) -> str | float | None:
+        """The best label of the first output that there is; of one without labels the mean of its values."""
+        name = next((tensor.name for tensor, _ in self._outputs if tensor.name in values), None)
+        if name is None:
+            return None
+        label = (answer if len(self._outputs) == 1 else answer[name]).get("label")
+        return label if label is not None else float(values[name].mean())
 
     def _answer_of(self, values: Values) -> Any:
         """One sample's answer; of a bundle with several outputs, one answer for each that there is, by name."""

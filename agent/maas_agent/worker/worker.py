@@ -6,7 +6,10 @@ import selectors
 import socket
 import string
 import time
+from functools import partial
 from pathlib import Path
+
+import msgspec
 
 from maas_agent import codes
 from maas_agent.bundle.staged import blob_path, staged_manifest, verify_blobs
@@ -18,6 +21,7 @@ from maas_agent.ipc import (
     Drain,
     Drained,
     Failed,
+    Mirror,
     Ping,
     Pong,
     Ready,
@@ -48,7 +52,9 @@ class Worker:
     def __init__(self, channel: Channel[ToWorker], start: Start, engine: Engine, log: Log) -> None:
         self._channel = channel
         self._engine = engine
-        self._source = local_source(start.source, start.max_payload_bytes, log)
+        self._new_source = partial(local_source, start.source, start.max_payload_bytes, log)
+        self._source = self._new_source()
+        self._mirror = False
         self._selector = selectors.DefaultSelector()
         self._selector.register(channel, selectors.EVENT_READ)
         self._watched: int | None = None
@@ -94,8 +100,9 @@ class Worker:
             case Ping(number=number):
                 self._channel.put(Pong(number))
             case Serve():
-                if self._source:
-                    self._source.start()
+                self._open_source()
+            case Mirror(on=on):
+                self._mirror = on
             case Drain():
                 self._take(self._close_source())
                 self._channel.put(Drained())
@@ -120,7 +127,10 @@ class Worker:
         )
         if reading.error is not None:
             return self._engine.error(request, codes.TOO_LARGE, reading.error)
-        return self._engine.answer(request)
+        answer = self._engine.answer(request)
+        if self._mirror:
+            return msgspec.structs.replace(answer, sample=(reading.payload, reading.content_type))
+        return answer
 
     def _flush_if_due(self) -> None:
         now = time.monotonic()
@@ -138,6 +148,12 @@ class Worker:
         if descriptor is not None:
             self._selector.register(descriptor, selectors.EVENT_READ)
         self._watched = descriptor
+
+    def _open_source(self) -> None:
+        if self._source is None:
+            self._source = self._new_source()  # it was drained, and comes back
+        if self._source is not None:
+            self._source.start()
 
     def _close_source(self) -> list[Reading]:
         if not self._source:

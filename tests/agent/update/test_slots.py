@@ -146,13 +146,53 @@ def test_what_is_saved_is_loaded(tmp_path: Path) -> None:
     assert load(tmp_path, "p", never) == RUNNING
 
 
-@pytest.mark.parametrize("interrupted", ["pulling", "verifying", "staged", "testing", "probation"])
+@pytest.mark.parametrize("interrupted", ["pulling", "verifying", "staged", "testing", "shadow"])
 def test_an_update_that_a_cut_interrupted_starts_over(tmp_path: Path, interrupted: State) -> None:
     """What is active stays; what failed before is still refused."""
     update = UpdateState(interrupted, "2.0.0", None, 5.0)
     save(tmp_path, "p", PipelineState(active=ONE, candidate=TWO, update=update, refused={"9": "no"}))
     state = load(tmp_path, "p", never)
     assert state == PipelineState(active=ONE, update=UpdateState(since=5.0), refused={"9": "no"})
+
+
+def test_a_bundle_on_probation_while_the_device_goes_down_again_and_again_is_set_aside(tmp_path: Path) -> None:
+    """It may be what takes the device down. A stop in good order is nobody's fault, and success wipes the slate."""
+    state = RUNNING
+    for count in (1, 2):
+        on_probation = slots.tested(after(state, *STEPS), outcome("tested"), 20.0)
+        assert slots.stopped(on_probation).interrupted == on_probation.interrupted
+        save(tmp_path, "p", on_probation)
+        state = load(tmp_path, "p", never)
+        assert (state.active, state.candidate, state.interrupted) == (ONE, None, {TWO.digest: count})
+    on_probation = slots.tested(after(state, *STEPS), outcome("tested"), 20.0)
+    assert activated(on_probation, 21.0).interrupted == {}
+    save(tmp_path, "p", on_probation)
+    state = load(tmp_path, "p", never)
+    assert (state.active, state.update.state) == (ONE, "rolled_back")
+    assert state.refused == {TWO.digest: "the device went down 3 times while it was on probation"}
+
+
+def test_a_candidate_in_the_shadow_is_promoted_or_makes_room_for_a_newer_one() -> None:
+    """What a poll says of other bundles, or of a server that is away, does not disturb it."""
+    shadow = slots.tested(after(RUNNING, *STEPS), outcome("tested"), 20.0, shadow=True)
+    assert (shadow.update.state, shadow.serving, shadow.candidate) == ("shadow", ONE, TWO)
+    away = Outcome(pipeline="p", result="failed", state="init", reason="server down")
+    assert failed(shadow, away, 30.0) == current(shadow, outcome("current", TWO), 30.0) == shadow
+    promoted = slots.promoted(shadow, 30.0)
+    assert (promoted.update.state, promoted.serving, promoted.active) == ("probation", TWO, ONE)
+    newer = Slot("3.0.0", "3" * 64)
+    assert after(shadow, *STEPS, slot=newer).candidate == newer
+    refused = failed(shadow, outcome("failed", reason="it disagrees", set_aside=True), 30.0)
+    assert (refused.update.state, refused.candidate, refused.refused) == ("failed", None, {TWO.digest: "it disagrees"})
+
+
+def test_a_revoked_bundle_is_no_way_back() -> None:
+    """What the publisher took back once stays so, whoever asks."""
+    running = activated(slots.tested(after(RUNNING, *STEPS), outcome("tested"), 20.0), 21.0)
+    told = slots.informed(slots.informed(running, {"1.0.0": "it leaks"}), {})
+    with pytest.raises(IllegalTransition, match=r"1\.0\.0 is no way back, it was revoked: it leaks"):
+        rolled_back(told, "asked for", 30.0)
+    assert rolled_back(running, "asked for", 30.0).active == ONE
 
 
 @pytest.mark.parametrize("damage", [b"", b"{", b'{"active": 7}', b"\xff\xfe"])

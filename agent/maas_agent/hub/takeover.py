@@ -1,0 +1,351 @@
+"""From a tested candidate to the active bundle: the shadow, the switch, the probation, and the way back.
+
+What serves is what `PipelineState.serving` says. On probation the candidate serves, and the bundle before it stands by:
+whatever happens to the candidate, or to the device, that one is back.
+"""
+
+import time
+from collections.abc import Callable
+from typing import Any, Protocol
+
+from maas_agent.config import Pipeline as Settings
+from maas_agent.documents import rfc3339
+from maas_agent.hub.crew import Crew
+from maas_agent.hub.crew import Listener as CrewListener
+from maas_agent.hub.dispatch import Job
+from maas_agent.hub.ledger import Ledger
+from maas_agent.hub.loop import Loop
+from maas_agent.hub.serving import Serving
+from maas_agent.hub.shadow import Shadow
+from maas_agent.hub.tally import Conduct, Tally, worse
+from maas_agent.ipc import Answer, Mirror
+from maas_agent.log import Log
+from maas_agent.update import slots
+from maas_agent.update.protocol import Outcome
+from maas_agent.update.slots import IllegalTransition, Slot
+
+_LOOK_S = 0.25
+_RETRY_S = 30.0
+
+OnDone = Callable[[str | None], None]
+"""Called with the reason if it failed."""
+
+
+class Host(Protocol):
+    """What the pipeline does for it."""
+
+    def make_crew(self, slot: Slot, listener: CrewListener | None = None, *, gentle: bool, replicas: int = 0) -> Crew:
+        """Workers for a bundle; ``listener`` and ``replicas`` are the pipeline's own unless given."""
+        ...
+
+    def now_runs(self, slot: Slot) -> None:
+        """Another bundle serves."""
+        ...
+
+
+class Probation:
+    """What is remembered while a candidate serves on trial."""
+
+    def __init__(self, before: Conduct, seconds: float) -> None:
+        self.before, self.crashes = before, 0
+        self.ends_at = time.monotonic() + seconds
+        self.until = time.time() + seconds
+
+
+class Takeover:
+    """For one pipeline. The ledger says how far it is, `Serving` does the switch."""
+
+    def __init__(self, loop: Loop, settings: Settings, ledger: Ledger, serving: Serving, host: Host, log: Log) -> None:
+        self._loop, self._name, self._terms, self._log = loop, settings.name, settings.update, log
+        self._ledger, self._serving, self._host = ledger, serving, host
+        self._tally = Tally()
+        self._shadow: Shadow | None = None
+        self._figures: dict[str, Any] | None = None
+        """What the latest shadow came to."""
+        self._probation: Probation | None = None
+        self._going_back: list[OnDone] = []
+        self._stopped = False
+
+    # ------------------------------------------------------------- how it is
+
+    @property
+    def in_progress(self) -> bool:
+        """Whether a candidate is about to take over: its workers load, or the switch is on."""
+        return self._ledger.state.update.state == "probation" and self._probation is None
+
+    @property
+    def on_probation(self) -> bool:
+        """Whether a candidate serves on trial, or is about to."""
+        return self._ledger.state.update.state == "probation"
+
+    def document(self) -> dict[str, Any]:
+        """The figures for the state topic: of the shadow also after it has ended, of the probation while it lasts."""
+        probation, conduct = self._probation, self._tally.conduct() if self._probation else None
+        return {
+            "shadow": self._shadow.document() if self._shadow else self._figures,
+            "probation": {
+                "until": rfc3339(probation.until),
+                "answers": conduct.answers,
+                "errors": conduct.errors,
+                "crashes": probation.crashes,
+            }
+            if probation and conduct
+            else None,
+        }
+
+    # ------------------------------------------------------------- what the pipeline tells
+
+    def tested(self, outcome: Outcome) -> None:
+        """The puller has staged a bundle that reproduces its golden samples."""
+        shadow = self._terms.shadow is not None and self._serving.ready and self._ledger.state.active is not None
+        self._ledger.become(slots.tested(self._ledger.state, outcome, time.time(), shadow=shadow))
+        self._figures = None
+        if shadow:
+            self._begin_shadow()
+        else:
+            self._serving.when_free(self._bring)
+
+    def overtaken(self) -> None:
+        """A newer bundle is on its way: the candidate in the shadow makes room."""
+        if self._shadow is not None:
+            self._end_shadow()
+
+    def submitted(self, job: Job) -> None:
+        """An input goes to the workers."""
+        if self._shadow is not None:
+            self._shadow.submit(job)
+
+    def answered(self, job: Job | None, answer: Answer) -> None:
+        """Whoever serves has answered."""
+        self._tally.add(answer)
+        if self._shadow is not None:
+            if job is None:
+                self._mirrored(answer)
+            self._shadow.answered(answer.id if job is None else job.id, answer)
+
+    def turn_end(self) -> None:
+        """At the end of every turn of the loop."""
+        if self._shadow is not None:
+            self._shadow.turn_end()
+
+    def serves(self, crew: Crew) -> None:
+        """A crew answers that did not before; it may be the candidate's."""
+        if self._shadow is not None:
+            self._mirror(crew)
+        state = self._ledger.state
+        if self.in_progress and state.candidate is not None and crew.start.manifest == state.candidate.digest:
+            self._begin_probation(state.candidate)
+
+    def died(self, crew: Crew, how: str) -> bool:
+        """A worker of the serving crew died; whether that was the end of the candidate's probation."""
+        probation, candidate = self._probation, self._ledger.state.candidate
+        if probation is None or candidate is None or crew.start.manifest != candidate.digest:
+            return False
+        probation.crashes += 1
+        if probation.crashes <= self._terms.max_crashes:
+            return False
+        self._fall_back(
+            f"on probation {_times(probation.crashes)} its worker {how}; allowed is {self._terms.max_crashes}"
+        )
+        return True
+
+    def refused(self, crew: Crew, reason: str) -> bool:
+        """A crew that was to take over cannot; whether it was this one's."""
+        state = self._ledger.state
+        if self._going_back and state.previous is not None and crew.start.manifest == state.previous.digest:
+            self._gone_back(f"the previous bundle cannot serve: {reason}")
+            return True
+        candidate = state.candidate
+        if not self.in_progress or candidate is None or candidate.digest != crew.start.manifest:
+            return False
+        self._log.error("candidate refused", pipeline=self._name, reason=reason)
+        refuse = slots.rolled_back if state.active is not None else slots.refused
+        self._ledger.become(refuse(state, reason, time.time()), even_unsaved=True)
+        return True
+
+    def stop(self) -> None:
+        """The agent ends in good order."""
+        self._stopped = True
+        self._end_shadow()
+        self._probation = None
+        self._ledger.become(slots.stopped(self._ledger.state), even_unsaved=True)
+
+    # ------------------------------------------------------------- the shadow
+
+    def _begin_shadow(self) -> None:
+        candidate, terms = self._ledger.state.candidate, self._terms.shadow
+        if candidate is None or terms is None:
+            return
+
+        def make(listener: CrewListener) -> Crew:
+            return self._host.make_crew(candidate, listener, gentle=True, replicas=1)
+
+        self._shadow = Shadow(self._loop, terms, make, self._judged)
+        if self._serving.crew is not None:
+            self._mirror(self._serving.crew)
+        self._log.info("candidate in the shadow", pipeline=self._name, version=candidate.version, samples=terms.samples)
+
+    def _mirror(self, crew: Crew) -> None:
+        crew.tell(Mirror(self._shadow is not None))
+
+    def _mirrored(self, answer: Answer) -> None:
+        """A sample of the local source: the worker that has the source passes it on with its answer."""
+        if answer.sample is not None and self._shadow is not None:
+            payload, content_type = answer.sample
+            now = time.time()
+            self._shadow.submit(
+                Job(answer.id, payload, content_type, now, time.monotonic(), 0, "", None, None, lambda: None)
+            )
+
+    def _judged(self, reason: str | None) -> None:
+        if self._shadow is None or self._stopped:
+            return
+        figures = self._figures = self._shadow.document()
+        self._end_shadow()
+        state = self._ledger.state
+        if reason is None:
+            self._log.info("candidate promoted", pipeline=self._name, **figures)
+            try:
+                self._ledger.become(slots.promoted(state, time.time()))
+            except OSError as error:
+                self._fail(f"its promotion cannot be saved: {error.strerror}", set_aside=False)
+                return
+            self._serving.when_free(self._bring)
+        else:
+            self._fail(reason, set_aside=True)
+
+    def _fail(self, reason: str, *, set_aside: bool) -> None:
+        candidate = self._ledger.state.candidate
+        if candidate is None:
+            return
+        self._log.error("candidate refused", pipeline=self._name, version=candidate.version, reason=reason)
+        outcome = Outcome(
+            pipeline=self._name,
+            result="failed",
+            state="shadow",
+            version=candidate.version,
+            digest=candidate.digest,
+            reason=reason,
+            set_aside=set_aside,
+        )
+        self._ledger.become(slots.failed(self._ledger.state, outcome, time.time()), even_unsaved=True)
+
+    def _end_shadow(self) -> None:
+        shadow, self._shadow = self._shadow, None
+        if shadow is not None:
+            shadow.stop()
+            if self._serving.crew is not None:
+                self._mirror(self._serving.crew)
+
+    # ------------------------------------------------------------- the switch, and the probation
+
+    def _bring(self) -> None:
+        candidate = self._ledger.state.candidate
+        if candidate is None or self._stopped:
+            return
+        crew = self._host.make_crew(candidate, gentle=self._serving.ready)
+        keeps_old = self._has_probation and self._terms.standby
+        self._serving.bring(crew, self._before_switch, keeps_old=keeps_old)
+
+    @property
+    def _has_probation(self) -> bool:
+        return self._terms.probation_s > 0 and self._ledger.state.active is not None
+
+    def _before_switch(self) -> None:
+        # What is not persisted must not serve. Of a probation that is so already, and a cut ends it.
+        if not self._has_probation:
+            self._activate()
+
+    def _begin_probation(self, candidate: Slot) -> None:
+        self._probation = Probation(self._tally.conduct(), self._terms.probation_s)
+        self._tally = Tally()
+        self._host.now_runs(candidate)
+        self._log.info("bundle on probation", pipeline=self._name, version=candidate.version, s=self._terms.probation_s)
+        self._loop.after(_LOOK_S, lambda probation=self._probation: self._look(probation))  # type: ignore[misc]
+
+    def _look(self, probation: Probation) -> None:
+        if probation is not self._probation:
+            return
+        reason = worse(probation.before, self._tally.conduct(), self._terms)
+        if reason is not None:
+            self._fall_back(f"on probation {reason}")
+            return
+        if time.monotonic() >= probation.ends_at:
+            self._pass(probation)
+        self._loop.after(_LOOK_S, lambda: self._look(probation))
+
+    def _pass(self, probation: Probation) -> None:
+        try:
+            self._activate()
+        except OSError:  # a full disk: the way back stays open until there is room
+            probation.ends_at += _RETRY_S
+            return
+        self._probation = None
+        self._serving.dismiss()
+
+    def _activate(self) -> None:
+        self._ledger.become(slots.activated(self._ledger.state, time.time()))
+        active = self._ledger.state.active
+        if active is not None:
+            self._log.info("bundle active", pipeline=self._name, version=active.version)
+            self._host.now_runs(active)
+
+    # ------------------------------------------------------------- the way back
+
+    def roll_back(self, reason: str, done: OnDone = lambda _reason: None) -> None:
+        """Go back to what served before the newest bundle, and set that aside until a newer one comes."""
+        if self._shadow is not None:
+            self._end_shadow()
+            self._fail(reason, set_aside=True)
+            done(None)
+        elif self._probation is not None:
+            self._fall_back(reason)
+            done(None)
+        elif self.in_progress or self._going_back or self._stopped:
+            done("another bundle is taking over right now: try again")
+        else:
+            self._go_back(reason, done)
+
+    def _fall_back(self, reason: str) -> None:
+        """The candidate on probation goes; what it holds is answered by the bundle before it."""
+        self._probation = None
+        self._log.error("bundle rolled back", pipeline=self._name, reason=reason)
+        self._ledger.become(slots.rolled_back(self._ledger.state, reason, time.time()), even_unsaved=True)
+        active = self._ledger.state.active
+        if active is not None:
+            self._tally = Tally()
+            self._host.now_runs(active)
+            self._serving.fall_back(lambda: self._host.make_crew(active, gentle=False))
+
+    def _go_back(self, reason: str, done: OnDone) -> None:
+        try:
+            slots.rolled_back(self._ledger.state, reason, time.time())  # is there a way back?
+        except IllegalTransition as error:
+            done(str(error))
+            return
+        self._going_back.append(done)
+        self._serving.when_free(lambda: self._bring_previous(reason))
+
+    def _bring_previous(self, reason: str) -> None:
+        previous = self._ledger.state.previous
+        if previous is None or self._stopped:
+            self._gone_back("there is no bundle to roll back to")
+            return
+
+        def before_switch() -> None:
+            self._ledger.become(slots.rolled_back(self._ledger.state, reason, time.time()))
+            self._log.error("bundle rolled back", pipeline=self._name, reason=reason)
+            self._host.now_runs(previous)
+            self._tally = Tally()
+            self._gone_back(None)
+
+        self._serving.bring(self._host.make_crew(previous, gentle=self._serving.ready), before_switch, keeps_old=False)
+
+    def _gone_back(self, reason: str | None) -> None:
+        waiting, self._going_back = self._going_back, []
+        for done in waiting:
+            done(reason)
+
+
+def _times(count: int) -> str:
+    return "" if count == 1 else f"{count} times "
