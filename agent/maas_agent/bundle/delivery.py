@@ -1,0 +1,94 @@
+"""How the blobs of a bundle are stored in the repository, where that is not plainly: the TUF target ``delivery.json``.
+
+The manifest says what a blob is, the delivery only how it travels. So the manifest, its digest and its signature stay
+the same when a bundle is compressed, sealed for other devices, or neither. The manifest also fixes the plain size
+of every blob: expanding stops there.
+"""
+
+import base64
+import binascii
+from typing import Annotated, Literal
+
+import msgspec
+
+from maas_agent.bundle.manifest import Sha256, Size
+from maas_agent.errors import BundleError
+
+SCHEMA = 1
+"""The delivery schema this code writes, and the only one it reads."""
+
+MAX_DELIVERY_BYTES = 1 << 20
+
+Form = Literal["zlib", "sealed", "sealed-zlib"]
+"""``sealed-zlib``: compressed first, then sealed."""
+
+
+class _Part(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Base of everything in a delivery."""
+
+
+class Stored(_Part, frozen=True):
+    """A blob as it lies in the repository: the SHA-256 and size of its stored bytes, and their form."""
+
+    stored: Sha256
+    size: Size
+    form: Form
+
+    @property
+    def is_sealed(self) -> bool:
+        """Whether nothing plain of it may be written to a disk."""
+        return self.form != "zlib"
+
+
+class Delivery(_Part, frozen=True, kw_only=True):
+    """``blobs`` maps plain digests to what is stored; those that are not named are stored plainly.
+
+    ``recipients`` maps the ids of devices and groups (the SHA-256 of the raw public key) to the content key, sealed
+    for each, in base64; it is empty if nothing is sealed.
+    """
+
+    schema: int = SCHEMA
+    blobs: dict[Sha256, Stored]
+    recipients: dict[Sha256, Annotated[str, msgspec.Meta(max_length=4096)]] = {}
+
+    @property
+    def is_sealed(self) -> bool:
+        """Whether it takes a key to open some blob."""
+        return any(stored.is_sealed for stored in self.blobs.values())
+
+    def content_key(self, recipient: str) -> bytes | None:
+        """The content key as it was sealed for this recipient; ``None`` if it is none."""
+        sealed = self.recipients.get(recipient)
+        return base64.b64decode(sealed) if sealed is not None else None
+
+
+class _Schema(msgspec.Struct):
+    schema: int
+
+
+def encode_delivery(delivery: Delivery) -> bytes:
+    """The bytes of ``delivery.json``: what is signed."""
+    return msgspec.json.format(msgspec.json.encode(delivery, order="sorted"), indent=2) + b"\n"
+
+
+def decode_delivery(data: bytes) -> Delivery:
+    """Read and check ``delivery.json``.
+
+    Raises `BundleError` if it is too large, no delivery, of an unknown schema, or inconsistent in itself.
+    """
+    if len(data) > MAX_DELIVERY_BYTES:
+        raise BundleError(f"the delivery is larger than {MAX_DELIVERY_BYTES} bytes")
+    try:
+        schema = msgspec.json.decode(data, type=_Schema).schema
+        if schema != SCHEMA:
+            raise BundleError(
+                f"the delivery has schema {schema}, this program reads {SCHEMA}: update maas-edge on this machine"
+            )
+        delivery = msgspec.json.decode(data, type=Delivery)
+        for sealed in delivery.recipients.values():
+            base64.b64decode(sealed, validate=True)
+    except (msgspec.DecodeError, UnicodeDecodeError, binascii.Error, ValueError) as error:
+        raise BundleError(f"the delivery is not valid: {error}") from None
+    if delivery.is_sealed != bool(delivery.recipients):
+        raise BundleError("the delivery has sealed blobs and no recipients, or the other way round")
+    return delivery
