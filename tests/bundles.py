@@ -15,6 +15,7 @@ from maas_agent.bundle.manifest import (
     SCHEMA,
     Classification,
     Decode,
+    DType,
     Golden,
     Input,
     Lineage,
@@ -50,6 +51,7 @@ def make_bundle(
     golden_samples: int = 4,
     model: bytes | None = None,
     swap: bytes | None = None,
+    sample_dtype: Literal["uint8", "float32"] = "uint8",
     sign: Callable[[bytes], bytes] | None = None,
 ) -> Path:
     """Write a bundle to ``path`` (a file that ends in ``.maas``) and return ``path``.
@@ -57,11 +59,12 @@ def make_bundle(
     ``seed`` chooses the weights: two bundles of the same seed share their model blob. ``off_by`` is added to the golden
     outputs, so that no device reproduces them. ``model`` are the bytes of another model of the same
     inputs and outputs, which is measured instead. ``swap`` are those of one (see `tests.models`) that takes
-    the place of the measured one. ``sign`` makes ``signature.json`` of the manifest's bytes.
+    the place of the measured one. A bundle of float32 samples has no use for those of uint8. ``sign`` makes
+    ``signature.json`` of the manifest's bytes.
     """
     model = model or tiny_classifier_tflite(seed, classes, dtype)
-    draft = _draft(name, version, model, classes, golden_samples)
-    manifest, golden = _measured(draft, model, samples(golden_samples), off_by)
+    draft = _draft(name, version, model, classes, golden_samples, sample_dtype)
+    manifest, golden = _measured(draft, model, samples(golden_samples).astype(sample_dtype), off_by)
     if swap is not None:
         manifest, model = _swapped(manifest, swap), swap
     manifest_bytes = encode_manifest(manifest)
@@ -95,7 +98,9 @@ def samples(count: int, seed: int = 0) -> NDArray[np.uint8]:
     return np.random.default_rng(seed).integers(0, 256, (count, *SAMPLE_SHAPE), dtype=np.uint8)
 
 
-def _draft(name: str, version: str, model: bytes, classes: int, golden_samples: int) -> Manifest:
+def _draft(
+    name: str, version: str, model: bytes, classes: int, golden_samples: int, sample_dtype: DType = "uint8"
+) -> Manifest:
     tensors = _tensors(model)
     return Manifest(
         schema=SCHEMA,
@@ -103,7 +108,7 @@ def _draft(name: str, version: str, model: bytes, classes: int, golden_samples: 
         version=version,
         created="2026-01-01T00:00:00Z",
         stages=(Stage("classify", digest_of(model), len(model), (tensors[0].name,), (tensors[1].name,)),),
-        inputs=(Input(tensors[0], Decode(SAMPLE_SHAPE, "uint8", color="gray"), (Scale(1 / 255),)),),
+        inputs=(Input(tensors[0], Decode(SAMPLE_SHAPE, sample_dtype, color="gray"), (Scale(1 / 255),)),),
         outputs=(Output(tensors[1], Classification(), tuple(f"class-{i}" for i in range(classes))),),
         golden=Golden("0" * 64, 1, golden_samples, 0.02),
         metrics=Metrics(float32_bytes=len(model), bundle_bytes=len(model)),
@@ -112,7 +117,7 @@ def _draft(name: str, version: str, model: bytes, classes: int, golden_samples: 
     )
 
 
-def _measured(draft: Manifest, model: bytes, inputs: NDArray[np.uint8], off_by: float) -> tuple[Manifest, bytes]:
+def _measured(draft: Manifest, model: bytes, inputs: NDArray[np.generic], off_by: float) -> tuple[Manifest, bytes]:
     with TemporaryDirectory() as folder:
         graph = Graph(draft, _written(Path(folder), model), accelerator("cpu", library=RUNTIME))
         rows = [graph.run(sample) for sample in inputs]

@@ -145,7 +145,7 @@ class Takeover:
         if probation.crashes <= self._terms.max_crashes:
             return False
         self._fall_back(
-            f"on probation {_times(probation.crashes)} its worker {how}; allowed is {self._terms.max_crashes}"
+            f"on probation its worker {how}{_times(probation.crashes)}; allowed is {self._terms.max_crashes}"
         )
         return True
 
@@ -348,4 +348,4 @@ class Takeover:
 
 
 def _times(count: int) -> str:
-    return "" if count == 1 else f"{count} times "
+    return "" if count == 1 else f" ({count} have died)"

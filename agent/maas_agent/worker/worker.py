@@ -204,9 +204,9 @@ def serve(end: socket.socket) -> int:
         channel.put(Failed(reason))
         channel.flush()
         return 1
-    channel.put(Ready(runtime, round((time.monotonic() - began) * 1000, 1)))
-    channel.flush()
     with contextlib.suppress(BrokenPipeError, ConnectionResetError):  # the hub is gone, and with it the reason to be
+        channel.put(Ready(runtime, round((time.monotonic() - began) * 1000, 1)))
+        channel.flush()
         Worker(channel, start, engine, log).run()
     return 0
 
