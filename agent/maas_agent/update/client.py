@@ -1,65 +1,109 @@
 """The repository as a device sees it: what it offers, by TUF metadata that was verified, and the bytes behind it.
 
-TUF (python-tuf's ``ngclient``) decides what is signed, fresh and not rolled back. It replaces its files without
-fsync, and a device that lost its timestamp would accept an older one; so they are synced here.
-Only this module and `maas_agent.update.trust` know TUF.
+Only this module, `maas_agent.update.tuf_client`, `maas_agent.update.catalogue` and `maas_agent.update.trust` know TUF.
 """
 
-import os
-import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
-import msgspec
 from tuf.api.exceptions import DownloadError, DownloadHTTPError, ExpiredMetadataError, RepositoryError
-from tuf.api.metadata import Metadata, TargetFile, Targets  # type: ignore[attr-defined]  # tuf has no __all__
-from tuf.ngclient.config import UpdaterConfig
-from tuf.ngclient.updater import Updater
+from tuf.api.metadata import Metadata
 
-from maas_agent.bundle.manifest import MAX_MANIFEST_BYTES, NAME
-from maas_agent.bundle.version import parse_version
-from maas_agent.errors import ConfigError, DataError, PullError, VerifyError
-from maas_agent.files import sync_folder
-from maas_agent.update.choose import Channels, Offer
+from maas_agent.bundle.manifest import digest_of
+from maas_agent.errors import ConfigError, PullError, UpdateError, VerifyError
+from maas_agent.update.catalogue import catalogue
+from maas_agent.update.choose import Catalogue, Offer
 from maas_agent.update.fetch import Fetcher, reason_of
+from maas_agent.update.parts import Body
 from maas_agent.update.protocol import RepositoryAccess
+from maas_agent.update.standing import Standing
 from maas_agent.update.trust import read_root
+from maas_agent.update.tuf_client import TufClient
 
-_DIGEST = re.compile("[0-9a-f]{64}")
 _ROLES = ("root", "timestamp", "snapshot", "targets")
-_CONFIG = UpdaterConfig(targets_max_length=16 << 20)
 
-
-class Catalogue(msgspec.Struct, frozen=True):
-    """What the repository offers, as its publisher signed it."""
-
-    offers: tuple[Offer, ...]
-    channels: Channels
+Offered = dict[str, Catalogue | UpdateError]
+"""For each model what is offered, or why nothing can be said about it."""
 
 
 class Repository:
-    """Static files on some server, trusted through the root metadata that the device was given."""
+    """Static files on some server, trusted through the root metadata that the device was given.
 
-    def __init__(self, access: RepositoryAccess, store: Path) -> None:
+    ``warn`` gets a sentence when something was lost that does not stop an update.
+    """
+
+    def __init__(self, access: RepositoryAccess, store: Path, warn: Callable[[str], None] = lambda _: None) -> None:
         self._url = access.url.rstrip("/")
         self._root = Path(access.root)
+        self._store = store
         self._metadata = store / "tuf"
+        self._warn = warn
+        self._standing: Standing | None = None
         self._fetcher = Fetcher()
 
     def refresh(self) -> Catalogue:
-        """Fetch what changed, verify it, make it durable, and say what is offered.
+        """Fetch what changed, verify it, make it durable, and say all that is offered, by delegated roles too.
 
         Raises `PullError` if the server does not deliver, `VerifyError` if what it delivers is not to be trusted.
         """
+        with self._explained():
+            client, standing = self._refreshed()
+            everything = _admitted(client, standing, None)
+            standing.save()
+            return everything
+
+    def refresh_for(self, models: Iterable[str]) -> Offered:
+        """The same for these models only; what is wrong with a role that one of them needs is not held against others.
+
+        Raises as `refresh`, if what is wrong concerns all.
+        """
+        offered: Offered = {}
+        with self._explained():
+            client, standing = self._refreshed()
+            for model in models:
+                try:
+                    with self._explained():
+                        offered[model] = _admitted(client, standing, model)
+                except UpdateError as error:
+                    offered[model] = error
+            # Durable before anything is done with what is offered.
+            standing.save()
+        return offered
+
+    def manifest(self, offer: Offer, start: int = 0) -> Body:
+        """The bytes of an offered manifest, unverified: their digest is the offer's. Raises `PullError`."""
+        return self._target(offer, offer.digest, "manifest", start)
+
+    def delivery(self, offer: Offer) -> Body:
+        """The bytes of the delivery document that the offer has, unverified likewise."""
+        return self._target(offer, offer.delivery.digest if offer.delivery else "", "delivery", 0)
+
+    def blob(self, digest: str, start: int = 0) -> Body:
+        """The bytes of a stored blob from ``start`` on, unverified: their digest is its name. Raises `PullError`."""
+        return self._fetcher.body(f"{self._url}/blobs/{digest}", start)
+
+    def _target(self, offer: Offer, digest: str, what: str, start: int) -> Body:
+        folder = "/".join(quote(part, safe="") for part in (offer.name, offer.version))
+        return self._fetcher.body(f"{self._url}/targets/{folder}/{digest}.{what}.json", start)
+
+    def _refreshed(self) -> tuple[TufClient, Standing]:
+        root = read_root(self._root)
+        self._standing = standing = Standing(self._store, digest_of(root), self._warn)
         try:
-            self._metadata.mkdir(parents=True, exist_ok=True)
-            updater = self._updater()
-            updater.refresh()
-            _sync(self._metadata)
-            return _catalogue(self._metadata / "targets.json")
+            client = TufClient(self._metadata, f"{self._url}/metadata/", self._fetcher, root, standing.time)
+        except RepositoryError as error:
+            raise ConfigError(f"{self._root} is no root metadata of a repository: {error}") from None
+        client.refresh()
+        return client, standing
+
+    @contextmanager
+    def _explained(self) -> Iterator[None]:
+        try:
+            yield
         except ExpiredMetadataError as error:
             raise VerifyError(self._what_expired(error)) from None
         except RepositoryError as error:
@@ -69,31 +113,14 @@ class Repository:
         except OSError as error:
             raise PullError(f"cannot keep the repository's metadata in {self._metadata}: {error.strerror}") from None
 
-    def manifest(self, offer: Offer) -> Iterator[bytes]:
-        """The bytes of an offered manifest, unverified: their digest is the offer's. Raises `PullError`."""
-        folder = "/".join(quote(part, safe="") for part in (offer.name, offer.version))
-        return self._fetcher.chunks(f"{self._url}/targets/{folder}/{offer.digest}.manifest.json")
-
-    def blob(self, digest: str) -> Iterator[bytes]:
-        """The bytes of a blob, unverified: their digest is its name. Raises `PullError`."""
-        return self._fetcher.chunks(f"{self._url}/blobs/{digest}")
-
-    def _updater(self) -> Updater:
-        root = read_root(self._root)
-        try:
-            url = f"{self._url}/metadata/"
-            return Updater(str(self._metadata), url, fetcher=self._fetcher, config=_CONFIG, bootstrap=root)
-        except RepositoryError as error:
-            raise ConfigError(f"{self._root} is no root metadata of a repository: {error}") from None
-
     def _what_failed(self, error: DownloadError) -> str:
         if isinstance(error, DownloadHTTPError) and error.status_code == 404:
             return f"{self._url} is no repository, or is incomplete: metadata that must be there is not found"
         return f"cannot fetch metadata from {self._url}: {reason_of(error)}"
 
     def _what_expired(self, error: ExpiredMetadataError) -> str:
-        now = datetime.now(UTC)
-        for role in _ROLES:
+        now = self._standing.now if self._standing else datetime.now(UTC)
+        for role in [*_ROLES, *self._fetcher.seen]:
             expires = self._expiry(role)
             if expires is not None and expires <= now:
                 return (
@@ -110,38 +137,7 @@ class Repository:
             return None
 
 
-def _catalogue(path: Path) -> Catalogue:
-    # The updater has just verified and stored this file; it has no public call that lists targets.
-    targets = Metadata[Targets].from_file(str(path)).signed
-    offers = (_offer(name, target) for name, target in targets.targets.items())
-    try:
-        channels = msgspec.convert(targets.unrecognized_fields.get("channels", {}), dict[str, dict[str, str]])
-        for version in (version for known in channels.values() for version in known.values()):
-            parse_version(version)
-    except (msgspec.ValidationError, DataError) as error:
-        raise VerifyError(f"the repository's channels are not readable: {error}") from None
-    return Catalogue(tuple(offer for offer in offers if offer is not None), channels)
-
-
-def _offer(path: str, target: TargetFile) -> Offer | None:
-    """What a target path offers; ``None`` for another kind of target, which a later release may bring."""
-    name, _, rest = path.partition("/")
-    version, _, file = rest.partition("/")
-    digest = target.hashes.get("sha256")
-    if file != "manifest.json" or not NAME.fullmatch(name) or target.length > MAX_MANIFEST_BYTES:
-        return None
-    if digest is None or not _DIGEST.fullmatch(digest):
-        return None  # it becomes a file name
-    try:
-        parse_version(version)
-    except DataError:
-        return None
-    return Offer(name, version, digest, target.length)
-
-
-def _sync(folder: Path) -> None:
-    for path in [*folder.glob("*.json"), *folder.glob("root_history/*.json")]:
-        with path.open("rb") as file:
-            os.fsync(file.fileno())
-    for changed in (folder / "root_history", folder, folder.parent):
-        sync_folder(changed)
+def _admitted(client: TufClient, standing: Standing, model: str | None) -> Catalogue:
+    roles = client.roles_for(model)
+    standing.admit(client, roles)
+    return catalogue(roles)

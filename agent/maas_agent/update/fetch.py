@@ -4,6 +4,7 @@ Proxies come from the environment, as for every Unix program. Time-outs here are
 the whole is `maas_agent.update.deadline`. Lengths are bounded by the caller, who knows what was signed.
 """
 
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -14,12 +15,14 @@ from tuf.api.exceptions import DownloadError, DownloadHTTPError
 from tuf.ngclient.fetcher import FetcherInterface
 
 from maas_agent.errors import PullError
+from maas_agent.update.parts import Body
 
 _CHUNK = 1 << 16
 _TIMEOUT = urllib3.Timeout(connect=15, read=30)
 _RETRY = urllib3.Retry(total=3, connect=1, read=1, redirect=3, status=0, backoff_factor=0.2)
 # identity: a digest and a length are of the bytes that were signed, and a compressed answer could be a bomb.
 _HEADERS = {"Accept-Encoding": "identity", "User-Agent": "maas-agent"}
+_CONTENT_RANGE = re.compile(r"bytes (\d+)-\d+/(?:\d+|\*)", re.IGNORECASE)  # RFC 9110 14.4
 
 
 class Fetcher(FetcherInterface):
@@ -35,23 +38,37 @@ class Fetcher(FetcherInterface):
         self.seen[_role(url)] = data
         return data
 
-    def chunks(self, url: str) -> Iterator[bytes]:
-        """The bytes behind ``url`` as they arrive; raises `PullError` with a sentence, and nothing else."""
+    def body(self, url: str, start: int = 0) -> Body:
+        """What is behind ``url``, from byte ``start`` on if the server can do that, else from its beginning.
+
+        Raises `PullError` with a sentence, and nothing else; so do the chunks as they are read.
+        """
         try:
-            yield from self.fetch(url)
-        except DownloadError as error:
-            raise PullError(f"cannot fetch {url}: {reason_of(error)}") from None
+            start, chunks = _file(url, start) if urlsplit(url).scheme == "file" else self._http(url, start)
+        except (DownloadError, urllib3.exceptions.HTTPError, OSError) as error:
+            raise _failed(url, error) from None
+        return Body(start, _as_pull_errors(url, chunks))
 
     def _fetch(self, url: str) -> Iterator[bytes]:
-        if urlsplit(url).scheme == "file":
-            return _file_chunks(url)
-        response = self._pool(url).request(
-            "GET", url, headers=_HEADERS, preload_content=False, timeout=_TIMEOUT, retries=_RETRY
-        )
-        if response.status != 200:
+        return (_file(url, 0) if urlsplit(url).scheme == "file" else self._http(url, 0))[1]
+
+    def _http(self, url: str, start: int) -> tuple[int, Iterator[bytes]]:
+        response = self._answer(url, {"Range": f"bytes={start}-"} if start else {})
+        if start and response.status in (206, 416) and _first_byte(response) != start:
+            # A range other than the one that was asked for, or none that the server has: then all of it.
+            _dismiss(response)
+            start, response = 0, self._answer(url, {})
+        if response.status != (206 if start else 200):
+            if start and response.status == 200:  # RFC 9110 14.2: a server may ignore the range
+                return 0, _body_chunks(response)
             _dismiss(response)
             raise DownloadHTTPError(f"the server answers {response.status}", response.status)
-        return _body_chunks(response)
+        return start, _body_chunks(response)
+
+    def _answer(self, url: str, headers: dict[str, str]) -> urllib3.BaseHTTPResponse:
+        return self._pool(url).request(
+            "GET", url, headers=_HEADERS | headers, preload_content=False, timeout=_TIMEOUT, retries=_RETRY
+        )
 
     def _pool(self, url: str) -> urllib3.PoolManager:
         proxy = _proxy(url)
@@ -95,20 +112,38 @@ def _body_chunks(response: urllib3.BaseHTTPResponse) -> Iterator[bytes]:
         response.close()
 
 
-def _file_chunks(url: str) -> Iterator[bytes]:
+def _first_byte(response: urllib3.BaseHTTPResponse) -> int | None:
+    """Where the range begins that was answered; ``None`` if there is none, or several."""
+    said = _CONTENT_RANGE.fullmatch(response.headers.get("Content-Range", "")) if response.status == 206 else None
+    return int(said[1]) if said else None
+
+
+def _file(url: str, start: int) -> tuple[int, Iterator[bytes]]:
     path = Path(url2pathname(urlsplit(url).path))
     if not path.is_file():
         raise DownloadHTTPError(f"there is no file {path}", 404)
-    return _read_chunks(path)
+    return start, _file_chunks(path, start)
 
 
-def _read_chunks(path: Path) -> Iterator[bytes]:
+def _file_chunks(path: Path, start: int) -> Iterator[bytes]:
     try:
         with path.open("rb") as file:
+            file.seek(start)
             while chunk := file.read(_CHUNK):
                 yield chunk
     except OSError as error:
         raise DownloadError(f"{path}: {error.strerror}") from error
+
+
+def _as_pull_errors(url: str, chunks: Iterator[bytes]) -> Iterator[bytes]:
+    try:
+        yield from chunks
+    except DownloadError as error:
+        raise _failed(url, error) from None
+
+
+def _failed(url: str, error: Exception) -> PullError:
+    return PullError(f"cannot fetch {url}: {reason_of(error)}")
 
 
 def _proxy(url: str) -> str | None:

@@ -1,37 +1,56 @@
 """The puller: brings every wanted pipeline's bundle up to date, tested and staged, or says why not."""
 
+from collections.abc import Mapping
 from pathlib import Path
 
+import msgspec
+
+from maas_agent.bundle.version import parse_version
 from maas_agent.errors import MaasError, PullError, SelfTestError, VerifyError
 from maas_agent.log import Log
 from maas_agent.trials import run as trying
 from maas_agent.trials.record import Trials
+from maas_agent.update.bring import read_manifest
 from maas_agent.update.choose import Offer
 from maas_agent.update.deadline import deadline
 from maas_agent.update.hub_link import HubLink
 from maas_agent.update.protocol import Job, Outcome, Progress, RepositoryAccess, State, Step, Wanted
-from maas_agent.update.sources import FromFile, FromRepository, Source, Unavailable, read_manifest
+from maas_agent.update.room import Room
+from maas_agent.update.sources import FromFile, FromRepository, Source, Unavailable
 from maas_agent.update.store import Store
 
 _BLAMES_THE_BUNDLE = (VerifyError, SelfTestError)
 """After these the digest is set aside: trying again would end the same."""
 
+_MAX_REVOKED = 200
+_MAX_REASON = 300
+"""Bounds of what the hub is told of revoked versions: together far below ``MAX_LINE_BYTES``."""
+
 
 def pull(job: Job, hub: HubLink, log: Log) -> None:
     """Do all of ``job``: one refresh for all, then one outcome for each wanted pipeline, whatever happens to others."""
-    repository = _refreshed(job)
+    folder = Path(job.store)
+    room = Room(folder, _kept(job), job.max_bytes)
+    repository = _refreshed(job, log)
+    unfinished = set[str]()
     for wanted in job.wanted:
-        source = FromFile(Path(wanted.bundle), job.repository) if wanted.bundle is not None else repository
-        hub.tell(Attempt(wanted, Path(job.store), hub).outcome(source, log))
+        source = FromFile(Path(wanted.bundle), job.repository, folder) if wanted.bundle is not None else repository
+        outcome = Attempt(wanted, folder, room, hub).outcome(source, log)
+        if outcome.result == "tested" and outcome.digest is not None:
+            room.keep.add(outcome.digest)
+        unfinished |= _unfinished(outcome, Store(folder))
+        hub.tell(outcome)
+    Store(folder).set_pulling(unfinished)
 
 
 class Attempt:
     """One pipeline's update, from what is offered to a tested bundle. It knows how far it has come."""
 
-    def __init__(self, wanted: Wanted, folder: Path, hub: HubLink) -> None:
+    def __init__(self, wanted: Wanted, folder: Path, room: Room, hub: HubLink) -> None:
         self._wanted = wanted
         self._folder = folder
         self._store = Store(folder)
+        self._room = room
         self._hub = hub
         self._state: State = "init"
         self._offer: Offer | None = None
@@ -39,25 +58,35 @@ class Attempt:
     def outcome(self, source: Source, log: Log) -> Outcome:
         """How `update` ended; never raises, so that the next pipeline gets its turn."""
         try:
-            return self.update(source)
+            outcome = self.update(source)
         except MaasError as error:
-            return self._failed(str(error), isinstance(error, _BLAMES_THE_BUNDLE))
+            outcome = self._failed(str(error), isinstance(error, _BLAMES_THE_BUNDLE))
         except Exception as error:  # the edge of this process: the hub gets a reason, the log the rest
             log.error("update failed unexpectedly", pipeline=self._wanted.pipeline, detail=_where(error))
-            return self._failed(f"unexpected {type(error).__name__}: {error}", blamed=False)
+            outcome = self._failed(f"unexpected {type(error).__name__}: {error}", blamed=False)
+        return msgspec.structs.replace(outcome, revoked=_said(source.revoked(self._wanted)))
 
     def update(self, source: Source) -> Outcome:
         """Stage and test what ``source`` offers, if it is to replace what is active."""
         offer = source.offer(self._wanted)
         if not isinstance(offer, Offer):
-            return self._current(offer)
+            return self._current(offer or self._renewed(source))
         self._enter("pulling", offer)
-        source.deliver(offer, self._store)
+        self._store.set_pulling(self._store.pulling() | {offer.digest})
+        source.deliver(offer, self._wanted, self._store, self._room)
         self._enter("verifying", offer)
         self._verify(offer)
         self._enter("staged", offer)
         self._enter("testing", offer)
         return self._tested(offer, trying.select(self._folder, offer.digest, self._wanted.terms))
+
+    def _renewed(self, source: Source) -> str | None:
+        """Why what belongs to the active bundle could not be brought up to date; it serves on as it is."""
+        try:
+            source.renew(self._wanted, self._store)
+        except MaasError as error:
+            return str(error)
+        return None
 
     def _enter(self, state: Step, offer: Offer) -> None:
         # Persisted by the hub before it is acted on here.
@@ -67,7 +96,8 @@ class Attempt:
 
     def _verify(self, offer: Offer) -> None:
         """What will be loaded is what was signed: read back from the disk, not remembered from the network."""
-        for digest, size in read_manifest(self._store, offer).blobs().items():
+        read_manifest(self._store, offer)
+        for digest, size in self._store.needs(offer.digest).items():
             if not self._store.has(digest, size):
                 raise PullError(f"blob {digest[:12]}… is damaged in the store")
 
@@ -104,24 +134,46 @@ class Attempt:
         )
 
 
-def _refreshed(job: Job) -> Source:
+def _kept(job: Job) -> set[str]:
+    """The manifests that stay in the store, whatever this job brings."""
+    held = {digest for wanted in job.wanted for digest in (wanted.active_digest, wanted.previous_digest)}
+    return {digest for digest in held if digest is not None}
+
+
+def _unfinished(outcome: Outcome, store: Store) -> set[str]:
+    """The manifests whose download goes on at the next poll."""
+    if outcome.result != "failed" or outcome.set_aside:
+        return set()
+    if outcome.state == "init":
+        return store.pulling()  # the repository was out of reach: what it offers is unknown
+    return {outcome.digest} if outcome.state == "pulling" and outcome.digest is not None else set()
+
+
+def _said(revoked: Mapping[str, str]) -> dict[str, str]:
+    """The newest revoked versions, as many as go into a line to the hub."""
+    newest = sorted(revoked, key=parse_version, reverse=True)[:_MAX_REVOKED]
+    return {version: revoked[version][:_MAX_REASON] for version in newest}
+
+
+def _refreshed(job: Job, log: Log) -> Source:
     """The repository as a source; if it cannot be refreshed, one that gives every pipeline that reason."""
-    if all(wanted.bundle is not None for wanted in job.wanted):
+    models = {wanted.model for wanted in job.wanted if wanted.bundle is None and wanted.model is not None}
+    if not models:
         return Unavailable(PullError("no pipeline asked for the repository"))
     if job.repository is None:
         return Unavailable(PullError("there is neither a [repository] nor a bundle to take the model from"))
     try:
-        return _from_repository(job.repository, Path(job.store))
+        return _from_repository(job.repository, Path(job.store), models, log)
     except Exception as error:  # the edge of this process; a pipeline with a local bundle goes on
         return Unavailable(error)
 
 
-def _from_repository(access: RepositoryAccess, store: Path) -> Source:
+def _from_repository(access: RepositoryAccess, store: Path, models: set[str], log: Log) -> Source:
     from maas_agent.update.client import Repository  # here, because only this needs TUF
 
     with deadline(access.timeout_s, f"the refresh from {access.url}"):
-        repository = Repository(access, store)
-        return FromRepository(repository, repository.refresh(), access.timeout_s)
+        repository = Repository(access, store, lambda what: log.warning(what))
+        return FromRepository(repository, repository.refresh_for(models), access.timeout_s)
 
 
 def _where(error: Exception) -> str:

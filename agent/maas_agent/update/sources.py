@@ -3,27 +3,23 @@
 TUF costs 150 ms and 25 MB to import; a device that only runs a local file it need not verify does without.
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
 from maas_agent.bundle.archive import Bundle, open_bundle
-from maas_agent.bundle.manifest import Manifest, decode_manifest
-from maas_agent.errors import BundleError, VerifyError
-from maas_agent.update.choose import (
-    Offer,
-    choose,
-    refuse_downgrade,
-    refuse_unwanted,
-    why_nothing,
-)
+from maas_agent.errors import BundleError, UpdateError, VerifyError
+from maas_agent.update.bring import Bringing
+from maas_agent.update.choose import Catalogue, Offer, choose, refuse_downgrade, refuse_unwanted, why_nothing
 from maas_agent.update.deadline import deadline
+from maas_agent.update.parts import whole
 from maas_agent.update.protocol import RepositoryAccess, Wanted
+from maas_agent.update.room import Need, Room
 from maas_agent.update.store import Store
 
 if TYPE_CHECKING:
-    from maas_agent.update.client import Catalogue, Repository
+    from maas_agent.update.client import Offered, Repository
 
 
 class Source(Protocol):
@@ -33,49 +29,72 @@ class Source(Protocol):
         """What to install; else why nothing, or ``None`` if the active bundle is the right one. Raises `MaasError`."""
         ...
 
-    def deliver(self, offer: Offer, store: Store, /) -> Manifest:
+    def revoked(self, wanted: Wanted, /) -> Mapping[str, str]:
+        """The versions of the wanted model that its publisher has revoked, with the reasons."""
+        ...
+
+    def deliver(self, offer: Offer, wanted: Wanted, store: Store, room: Room, /) -> None:
         """Bring the offered manifest and all its blobs into ``store``. Raises `MaasError`."""
+        ...
+
+    def renew(self, wanted: Wanted, store: Store, /) -> None:
+        """Bring up to date what belongs to a bundle that is active already. Raises `MaasError`."""
         ...
 
 
 class FromRepository:
     """The repository, once it was refreshed; see `Source`."""
 
-    def __init__(self, repository: "Repository", catalogue: "Catalogue", timeout_s: float) -> None:
+    def __init__(self, repository: "Repository", offered: "Offered", timeout_s: float) -> None:
         self._repository = repository
-        self._catalogue = catalogue
+        self._offered = offered
         self._timeout_s = timeout_s
 
     def offer(self, wanted: Wanted) -> Offer | str | None:
         """See `Source`."""
-        offers, channels = self._catalogue.offers, self._catalogue.channels
-        return choose(offers, channels, wanted) or why_nothing(offers, channels, wanted)
+        catalogue = self._catalogue(wanted)
+        return choose(catalogue, wanted) or why_nothing(catalogue, wanted)
 
-    def deliver(self, offer: Offer, store: Store) -> Manifest:
-        """Fetch what the store does not have yet; what arrived before a cut is not fetched again."""
+    def revoked(self, wanted: Wanted) -> Mapping[str, str]:
+        """See `Source`."""
+        found = self._offered.get(str(wanted.model))
+        return found.revoked_of(wanted.model) if isinstance(found, Catalogue) else {}
+
+    def deliver(self, offer: Offer, wanted: Wanted, store: Store, room: Room) -> None:
+        """See `Source`."""
         with deadline(self._timeout_s, f"the download of {offer.name} {offer.version}"):
-            _take(store, offer.digest, offer.length, self._repository.manifest(offer))
-            # (1) the manifest must be what the signed path says, before anything is fetched on its behalf.
-            manifest = read_manifest(store, offer)
-            # (2) then its blobs; their digests are in the manifest, whose digest is in the signed metadata.
-            for digest, size in manifest.blobs().items():
-                _take(store, digest, size, self._repository.blob(digest))
-        return manifest
+            Bringing(self._repository, offer, store, wanted.device_key).bring(room)
+
+    def renew(self, wanted: Wanted, store: Store) -> None:
+        """See `Source`: its delivery may have other recipients by now."""
+        for offer in self._catalogue(wanted).of(wanted.model):
+            held = store.deliveries.digest(offer.digest)
+            is_here = offer.digest in (wanted.active_digest, wanted.previous_digest)
+            if is_here and offer.delivery is not None and offer.delivery.digest != held:
+                with deadline(self._timeout_s, f"the renewal of {offer.name} {offer.version}"):
+                    Bringing(self._repository, offer, store, wanted.device_key).renew()
+
+    def _catalogue(self, wanted: Wanted) -> Catalogue:
+        found = self._offered[str(wanted.model)]
+        if isinstance(found, UpdateError):
+            raise found
+        return found
 
 
 class FromFile:
-    """A ``.maas`` file on the device; see `Source`."""
+    """A ``.maas`` file on the device; see `Source`. ``store`` is the folder with what was seen of the repository."""
 
-    def __init__(self, path: Path, access: RepositoryAccess | None) -> None:
+    def __init__(self, path: Path, access: RepositoryAccess | None, store: Path) -> None:
         self._path = path
         self._access = access
+        self._store = store
 
     def offer(self, wanted: Wanted) -> Offer | str | None:
         """See `Source`. A signature is judged anew each time: the configuration or the root may have changed."""
         with _opened(self._path) as bundle:
-            self._refuse_unsigned(bundle, wanted)
             manifest = bundle.manifest
             offer = Offer(manifest.name, manifest.version, bundle.digest, len(bundle.manifest_bytes))
+            self._refuse_unsigned(bundle, offer, wanted)
         if offer.digest == wanted.active_digest:
             return None
         refuse_unwanted(offer, wanted)
@@ -84,26 +103,37 @@ class FromFile:
         refuse_downgrade(offer.version, wanted.active_version)
         return offer
 
-    def deliver(self, offer: Offer, store: Store) -> Manifest:
+    def revoked(self, _wanted: Wanted) -> Mapping[str, str]:
+        """See `Source`: a file that is revoked is refused, and says no more."""
+        return {}
+
+    def deliver(self, offer: Offer, _wanted: Wanted, store: Store, room: Room) -> None:
         """See `Source`."""
         with _opened(self._path) as bundle:
             if bundle.digest != offer.digest:
                 raise VerifyError(f"{self._path} was replaced while it was being installed")
-            _take(store, offer.digest, offer.length, iter([bundle.manifest_bytes]))
-            for digest, size in bundle.manifest.blobs().items():
-                _take(store, digest, size, (bundle.blob(name) for name in [digest]))
-            return bundle.manifest
+            files = {offer.digest: offer.length} | bundle.manifest.blobs()
+            missing = {digest: size for digest, size in files.items() if not store.has(digest, size)}
+            room.make(store, f"{offer.name} {offer.version}", offer.digest, Need(sum(missing.values())))
+            for digest, size in missing.items():
+                data = bundle.manifest_bytes if digest == offer.digest else bundle.blob(digest)
+                store.add(digest, size, whole([data]))
+            store.deliveries.keep(offer.digest, None)
 
-    def _refuse_unsigned(self, bundle: Bundle, wanted: Wanted) -> None:
+    def renew(self, _wanted: Wanted, _store: Store) -> None:
+        """See `Source`: a file holds its blobs as they are."""
+
+    def _refuse_unsigned(self, bundle: Bundle, offer: Offer, wanted: Wanted) -> None:
         if wanted.allow_unsigned:
             return
         if self._access is None:
             raise VerifyError(
                 f"{self._path} cannot be verified without a [repository] root: name one, or set allow_unsigned = true"
             )
-        from maas_agent.update.trust import read_root, verify_signature
+        from maas_agent.update.trust import Trusted, read_root
 
-        verify_signature(read_root(Path(self._access.root)), bundle.manifest_bytes, bundle.signature())
+        trusted = Trusted(read_root(Path(self._access.root)), self._store)
+        trusted.verify(offer, bundle.manifest_bytes, bundle.signature())
 
 
 class Unavailable:
@@ -116,32 +146,17 @@ class Unavailable:
         """Raise the error."""
         raise self._error
 
-    def deliver(self, _offer: Offer, _store: Store) -> Manifest:
+    def revoked(self, _wanted: Wanted) -> Mapping[str, str]:
+        """Nothing is known."""
+        return {}
+
+    def deliver(self, _offer: Offer, _wanted: Wanted, _store: Store, _room: Room) -> None:
         """Raise the error."""
         raise self._error
 
-
-def read_manifest(store: Store, offer: Offer) -> Manifest:
-    """The offered manifest from the store; raises `VerifyError` if it is unreadable or of another name or version.
-
-    Its digest is signed under a path that states name and version. A manifest that says something else would get
-    round the rules that chose that path.
-    """
-    try:
-        manifest = decode_manifest(store.read(offer.digest))
-    except BundleError as error:
-        raise VerifyError(f"{offer.name} {offer.version}: {error}") from None
-    if (manifest.name, manifest.version) != (offer.name, offer.version):
-        raise VerifyError(
-            f"offered as {offer.name} {offer.version}, but its manifest says {manifest.name} {manifest.version}"
-        )
-    return manifest
-
-
-def _take(store: Store, digest: str, size: int, chunks: Iterable[bytes]) -> None:
-    # ``chunks`` are lazy: nothing is requested for a blob that is here already.
-    if not store.has(digest, size):
-        store.add(digest, size, chunks)
+    def renew(self, _wanted: Wanted, _store: Store) -> None:
+        """Raise the error."""
+        raise self._error
 
 
 @contextmanager

@@ -1,29 +1,36 @@
 """Blobs on the device, each named by its SHA-256; a manifest is a blob like any other.
 
-A blob is written beside, checked while it is written, fsynced and renamed: a file in ``blobs/`` is complete, and it is
-never written again, because a model whose file changes while it is loaded runs on with the changed weights.
+A blob arrives in a part (`maas_agent.update.parts`), is checked while it is written, fsynced and renamed: a file in
+``blobs/`` that ends in no suffix is complete, and it is never written again, because a model whose file changes while
+it is loaded runs on with the changed weights.
 One process at a time adds blobs: the puller. The hub collects garbage while no puller runs.
 """
 
-import errno
 import hashlib
 import os
-from collections.abc import Iterable
-from io import BufferedReader, BufferedWriter
+from contextlib import suppress
+from io import BufferedReader
 from pathlib import Path
+
+import msgspec
 
 from maas_agent.bundle.manifest import decode_manifest, digest_of
 from maas_agent.errors import BundleError, PullError
-from maas_agent.files import sync_folder
+from maas_agent.files import sync_folder, write_durably
+from maas_agent.update.deliveries import Deliveries, kept, removed
+from maas_agent.update.parts import SUFFIX, Part, Request, what_the_disk_said
 
-_PART = ".part"
+_MAX_PARTS = 4
+"""So many are kept after a cut, the newest; with more pipelines than that some blobs are fetched twice."""
 
 
 class Store:
-    """The folder ``<store>/blobs``."""
+    """The folder ``<store>/blobs``, and the deliveries beside it."""
 
     def __init__(self, folder: Path) -> None:
         self._blobs = folder / "blobs"
+        self._pulling = folder / "pulling.json"
+        self.deliveries = Deliveries(folder)
 
     def blob_path(self, digest: str) -> Path:
         """Where the blob is, or would be."""
@@ -47,67 +54,78 @@ class Store:
             raise PullError(f"blob {digest[:12]}… is damaged in the store")
         return data
 
-    def add(self, digest: str, size: int, chunks: Iterable[bytes]) -> None:
-        """Take in a blob of ``size`` bytes as it arrives.
+    def add(self, digest: str, size: int, request: Request) -> None:
+        """Take in a blob of ``size`` bytes as it arrives, going on where it broke off the last time.
 
         Raises `PullError` if what arrives is not what its digest promises, or does not fit on the disk. That is no
         fault of the bundle: a damaged mirror, or a meddler on the way, must not be able to set a good version aside.
         """
-        partial = self._blobs / f".{digest}{_PART}"
         try:
-            self._blobs.mkdir(parents=True, exist_ok=True)
-            with partial.open("wb") as file:
-                _copy(digest, size, chunks, file)
-                file.flush()
-                os.fsync(file.fileno())
-            partial.replace(self.blob_path(digest))
+            self.part(digest, size).complete(request).replace(self.blob_path(digest))
             sync_folder(self._blobs)
-        except BaseException as error:
-            partial.unlink(missing_ok=True)
-            if isinstance(error, OSError):
-                raise PullError(_what_the_disk_said(error, self._blobs, size)) from None
-            raise
+        except OSError as error:
+            raise PullError(what_the_disk_said(error, self._blobs, size)) from None
 
-    def collect_garbage(self, keep: set[str]) -> int:
-        """Remove what no manifest in ``keep`` (digests) needs, partial files included; return the bytes freed.
+    def part(self, digest: str, size: int) -> Part:
+        """What is here of a file of ``size`` bytes; raises `PullError` if there can be no folder for it."""
+        try:
+            if not self._blobs.is_dir():
+                self._blobs.mkdir(parents=True)
+                sync_folder(self._blobs.parent)
+        except OSError as error:
+            raise PullError(what_the_disk_said(error, self._blobs, size)) from None
+        return Part(self._blobs, digest, size)
 
-        If a manifest that is to be kept cannot be read, nothing is removed: then it is unknown what it needs.
+    def needs(self, manifest: str) -> dict[str, int]:
+        """Digest and size of the files that this bundle consists of on the device, its manifest not counted.
+
+        Raises `PullError` or `BundleError` if that cannot be told.
+        """
+        return kept(decode_manifest(self.read(manifest)).blobs(), self.deliveries.of(manifest))
+
+    def size(self) -> int:
+        """The bytes that all blobs and parts take together."""
+        return sum(path.lstat().st_size for path in self._files())
+
+    def pulling(self) -> set[str]:
+        """The manifests whose download was begun and has not ended: what arrived for them is no garbage."""
+        try:
+            return set(msgspec.json.decode(self._pulling.read_bytes(), type=tuple[str, ...]))
+        except (OSError, msgspec.DecodeError, UnicodeDecodeError):
+            return set()
+
+    def set_pulling(self, manifests: set[str]) -> None:
+        """Say whose download has not ended."""
+        # Should it not be possible (a full disk), then what arrived is fetched again, and no more.
+        with suppress(OSError):
+            if manifests != self.pulling():
+                write_durably(self._pulling, msgspec.json.encode(tuple(sorted(manifests))))
+
+    def collect_garbage(self, keep: set[str], unfinished: set[str] | None = None) -> int:
+        """Remove what no manifest in ``keep`` (digests) needs, and no unfinished download; return the bytes freed.
+
+        ``unfinished`` takes the place of what `pulling` says. If a manifest that is to be kept cannot be read, nothing
+        is removed: then it is unknown what it needs.
         """
         try:
-            needed = keep.union(*(decode_manifest(self.read(digest)).blobs() for digest in keep))
+            needed = keep.union(*(self.needs(digest) for digest in keep))
         except (PullError, BundleError):
             return 0
-        return sum(_removed(path) for path in self._files() if path.name not in needed)
+        unfinished = self.pulling() if unfinished is None else unfinished
+        for digest in unfinished:
+            with suppress(PullError, BundleError):
+                needed |= {digest, *self.needs(digest)}
+        parts = self._parts()[:_MAX_PARTS] if unfinished else []
+        freed = sum(removed(path) for path in self._files() if path.name not in needed and path not in parts)
+        return freed + self.deliveries.drop_others(keep | unfinished)
 
     def _files(self) -> list[Path]:
         return list(self._blobs.iterdir()) if self._blobs.is_dir() else []
 
-
-def _copy(digest: str, size: int, chunks: Iterable[bytes], file: BufferedWriter) -> None:
-    received, state = 0, hashlib.sha256()
-    for chunk in chunks:
-        received += len(chunk)
-        if received > size:
-            raise PullError(f"blob {digest[:12]}… is longer than the {size} bytes that were signed")
-        state.update(chunk)
-        file.write(chunk)
-    if received < size:
-        raise PullError(f"blob {digest[:12]}… ended after {received} of {size} bytes")
-    if state.hexdigest() != digest:
-        raise PullError(f"blob {digest[:12]}… arrived damaged: its SHA-256 is not the one that was signed")
-
-
-def _what_the_disk_said(error: OSError, folder: Path, size: int) -> str:
-    if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
-        return f"there is no room for {size} bytes in {folder}: free some space"
-    return f"cannot write to {folder}: {error.strerror}"
+    def _parts(self) -> list[Path]:
+        parts = [path for path in self._files() if path.suffix == SUFFIX]
+        return sorted(parts, key=lambda path: path.stat().st_mtime_ns, reverse=True)
 
 
 def _digest_of_file(file: BufferedReader) -> str:
     return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-def _removed(path: Path) -> int:
-    size = path.lstat().st_size
-    path.unlink()
-    return size

@@ -3,7 +3,7 @@
 import pytest
 
 from maas_agent.errors import PullError, VerifyError
-from maas_agent.update.choose import Offer, choose, refuse_downgrade, why_nothing
+from maas_agent.update.choose import Catalogue, Offer, choose, refuse_downgrade, why_nothing
 from maas_agent.update.protocol import Wanted
 
 CHANNELS = {"digits": {"stable": "1.2.0", "beta": "2.0.0-rc.1"}, "cats": {"stable": "9.0.0"}}
@@ -13,7 +13,13 @@ def offer(version: str, name: str = "digits") -> Offer:
     return Offer(name, version, f"digest of {version}", 100)
 
 
-OFFERS = [offer(version) for version in ("1.0.0", "1.2.0", "1.1.0", "1.10.0", "2.0.0-rc.1")] + [offer("9.0.0", "cats")]
+def offering(*versions: str, stable: str | None = None, revoked: dict[str, str] | None = None) -> Catalogue:
+    channels = {"digits": {"stable": stable}} if stable else {}
+    return Catalogue(tuple(offer(version) for version in versions), channels, {"digits": revoked or {}})
+
+
+VERSIONS = ("1.0.0", "1.2.0", "1.1.0", "1.10.0", "2.0.0-rc.1")
+CATALOGUE = Catalogue((*(offer(version) for version in VERSIONS), offer("9.0.0", "cats")), CHANNELS)
 
 
 def wanted(**fields: object) -> Wanted:
@@ -34,7 +40,7 @@ def wanted(**fields: object) -> Wanted:
 )
 def test_the_newest_version_in_range_up_to_the_channel_is_chosen(fields: dict[str, object], chosen: str) -> None:
     """10 is newer than 2; a pre-release only if the channel names it; a refused digest only costs itself."""
-    found = choose(OFFERS, CHANNELS, wanted(**fields))
+    found = choose(CATALOGUE, wanted(**fields))
     assert found is not None and found.version == chosen
 
 
@@ -52,16 +58,138 @@ def test_the_newest_version_in_range_up_to_the_channel_is_chosen(fields: dict[st
 )
 def test_when_nothing_is_chosen_it_is_said_why(fields: dict[str, object], reason: str | None) -> None:
     """No reason is needed when the active one is the newest."""
-    assert choose(OFFERS, CHANNELS, wanted(**fields)) is None
-    assert why_nothing(OFFERS, CHANNELS, wanted(**fields)) == reason
+    assert choose(CATALOGUE, wanted(**fields)) is None
+    assert why_nothing(CATALOGUE, wanted(**fields)) == reason
+
+
+@pytest.mark.parametrize(
+    ("fields", "chosen"),
+    [
+        ({"exact": "1.10.0"}, "1.10.0"),
+        ({"exact": "1.10.0", "channel": "none such"}, "1.10.0"),
+        ({"exact": "1.10.0", "active_version": "1.2.0"}, "1.10.0"),
+        ({"exact": "1.0.0", "active_version": "1.2.0"}, "1.0.0"),
+        ({"exact": "2.0.0-rc.1", "active_version": "1.2.0"}, "2.0.0-rc.1"),
+        ({"exact": "1.1.0", "versions": "~1.1"}, "1.1.0"),
+    ],
+)
+def test_the_version_that_the_desired_state_names_is_installed(fields: dict[str, object], chosen: str) -> None:
+    """Forward or back, whatever the channel says, if the publisher has signed it."""
+    found = choose(CATALOGUE, wanted(**fields))
+    assert found is not None and found.version == chosen
+
+
+@pytest.mark.parametrize(
+    ("fields", "reason"),
+    [
+        ({"exact": "1.2.0", "active_version": "1.2.0"}, None),
+        (
+            {"exact": "1.10.0", "versions": "<1.10"},
+            "1.10.0 is wanted, but this pipeline takes only versions in '<1.10'",
+        ),
+        (
+            {"exact": "2.0.0-rc.1", "versions": "^2"},
+            "2.0.0-rc.1 is wanted, but this pipeline takes only versions in '^2'",
+        ),
+        (
+            {"exact": "3.0.0"},
+            "3.0.0 is wanted, but the repository does not offer it; of digits it has "
+            "1.0.0, 1.1.0, 1.10.0, 1.2.0, 2.0.0-rc.1",
+        ),
+        (
+            {"exact": "1.0.0", "refused": {"digest of 1.0.0": "it deviates"}},
+            "1.0.0 is wanted, but set aside: it deviates",
+        ),
+        (
+            {"exact": "9.0.0", "model": "dogs"},
+            "9.0.0 is wanted, but the repository does not offer it; of dogs it has none",
+        ),
+    ],
+)
+def test_a_version_that_may_not_be_installed_is_refused_with_the_reason(
+    fields: dict[str, object], reason: str | None
+) -> None:
+    """A broker cannot make a device run what the targets do not name, nor what the device's own range excludes."""
+    assert choose(CATALOGUE, wanted(**fields)) is None
+    assert why_nothing(CATALOGUE, wanted(**fields)) == reason
+
+
+GONE = {"1.2.0": "leaks"}
+
+
+@pytest.mark.parametrize(
+    ("fields", "chosen"),
+    [
+        # The publisher leads away from a revoked version, also down.
+        ({"active_version": "1.2.0"}, "1.1.0"),
+        ({"active_version": "1.2.0", "versions": "<1.1"}, "1.0.0"),
+        ({"active_version": "1.2.0", "refused": {"digest of 1.1.0": "slow"}}, "1.0.0"),
+        ({"active_version": "1.0.0"}, "1.1.0"),
+        # The broker may name one above it; where it names something else the publisher decides.
+        ({"active_version": "1.2.0", "exact": "1.3.0"}, "1.3.0"),
+        ({"active_version": "1.4.0", "exact": "1.3.0"}, "1.3.0"),
+        ({"active_version": "1.2.0", "exact": "1.2.0"}, "1.1.0"),
+        ({"active_version": "1.2.0", "exact": "1.0.0"}, "1.1.0"),
+        ({"active_version": "1.2.0", "exact": "1.1.0"}, "1.1.0"),
+        # Newer than what is active is forward, and what the channel says is the publisher's.
+        ({"active_version": "1.0.0", "exact": "1.1.0"}, "1.1.0"),
+        ({"exact": "1.1.0"}, "1.1.0"),
+    ],
+)
+def test_a_revoked_version_is_left_for_what_the_publisher_offers(fields: dict[str, object], chosen: str) -> None:
+    """1.2.0 was revoked, and the channel points at 1.1.0."""
+    catalogue = offering("1.0.0", "1.1.0", "1.3.0", "1.4.0", stable="1.1.0", revoked=GONE)
+    found = choose(catalogue, wanted(**fields))
+    assert found is not None and found.version == chosen
+
+
+@pytest.mark.parametrize(
+    ("fields", "reason"),
+    [
+        (
+            {"active_version": "1.3.0", "exact": "1.1.0"},
+            "1.1.0 is wanted, but not above 1.2.0, which is revoked: only its publisher leads there",
+        ),
+        (
+            {"exact": "1.0.0"},
+            "1.0.0 is wanted, but not above 1.2.0, which is revoked: only its publisher leads there",
+        ),
+        ({"active_version": "1.3.0", "exact": "1.2.0"}, "1.2.0 is wanted, but revoked: leaks"),
+        ({"active_version": "1.0.0", "exact": "1.2.0"}, "1.2.0 is wanted, but revoked: leaks"),
+        (
+            {"active_version": "1.2.0", "versions": "^2"},
+            "1.2.0, which is active, is revoked (leaks), and nothing else may take its place",
+        ),
+    ],
+)
+def test_a_broker_cannot_lead_below_a_revoked_version(fields: dict[str, object], reason: str) -> None:
+    """Old versions are where the known holes are."""
+    catalogue = offering("1.0.0", "1.1.0", "1.3.0", stable="1.1.0", revoked=GONE)
+    assert choose(catalogue, wanted(**fields)) is None
+    assert why_nothing(catalogue, wanted(**fields)) == reason
+
+
+def test_an_offer_that_is_revoked_as_well_is_no_offer() -> None:
+    """A publisher's tool removes it; one that did not has still revoked it."""
+    found = choose(offering("1.1.0", "1.2.0", stable="1.2.0", revoked=GONE), wanted())
+    assert found is not None and found.version == "1.1.0"
+
+
+def test_when_every_version_is_revoked_the_device_is_told_so() -> None:
+    """A new device has nothing to run; one that runs it goes on, and says what it runs."""
+    nothing = offering(revoked=GONE)
+    with pytest.raises(PullError, match="every version of digits is revoked"):
+        choose(nothing, wanted())
+    assert choose(nothing, wanted(active_version="1.2.0")) is None
+    assert str(why_nothing(nothing, wanted(active_version="1.2.0"))).startswith("1.2.0, which is active, is revoked")
 
 
 def test_a_model_or_channel_that_is_not_there_is_named_with_those_that_are() -> None:
     """A typing error is found by reading the message."""
     with pytest.raises(PullError, match="offers no model 'digit'; it has cats, digits"):
-        choose(OFFERS, CHANNELS, wanted(model="digit"))
+        choose(CATALOGUE, wanted(model="digit"))
     with pytest.raises(PullError, match="digits has no channel 'nightly'; it has beta, stable"):
-        choose(OFFERS, CHANNELS, wanted(channel="nightly"))
+        choose(CATALOGUE, wanted(channel="nightly"))
 
 
 @pytest.mark.parametrize(("offered", "active"), [("1.0.0", "1.0.0"), ("1.9.0", "1.10.0"), ("1.0.0-rc.1", "1.0.0")])

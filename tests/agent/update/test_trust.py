@@ -10,10 +10,17 @@ from tuf.api.metadata import Metadata, Root  # type: ignore[attr-defined]
 
 from maas_agent.bundle.signature import Envelope, decode_envelope
 from maas_agent.errors import ConfigError, VerifyError
-from maas_agent.update.trust import verify_signature
+from maas_agent.update.choose import Offer
+from maas_agent.update.trust import Trusted
 from maas_converter.keys import create_keys, load_signer, sign_manifest
 
 MANIFEST = b'{"any": "bytes"}'
+OFFER = Offer("digits", "1.0.0", "0" * 64, len(MANIFEST))
+
+
+def verify_signature(root: bytes, manifest: bytes, signature: bytes) -> None:
+    """On a device that has never asked the repository."""
+    Trusted(root, Path("/nonexistent")).verify(OFFER, manifest, signature)
 
 
 @pytest.fixture
@@ -80,12 +87,14 @@ import sys, time
 sys.modules["cryptography"] = None
 from pathlib import Path
 from maas_agent.errors import VerifyError
-from maas_agent.update.trust import verify_signature
-root = Path({str(repository / "metadata" / "root.json")!r}).read_bytes()
+from maas_agent.update.choose import Offer
+from maas_agent.update.trust import Trusted
+trusted = Trusted(Path({str(repository / "metadata" / "root.json")!r}).read_bytes(), Path("/nonexistent"))
+offer = Offer("digits", "1.0.0", "0" * 64, 1)
 signature = Path({str(tmp_path / "signature.json")!r}).read_bytes()
-verify_signature(root, {MANIFEST!r}, signature)
+trusted.verify(offer, {MANIFEST!r}, signature)
 try:
-    verify_signature(root, {MANIFEST + b" "!r}, signature)
+    trusted.verify(offer, {MANIFEST + b" "!r}, signature)
 except VerifyError as error:
     print(error)
 """

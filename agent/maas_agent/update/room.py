@@ -1,0 +1,63 @@
+"""Room for a bundle: what is not needed any more goes first, and what does not fit is refused before it is fetched."""
+
+import os
+from pathlib import Path
+
+import msgspec
+
+from maas_agent.errors import PullError
+from maas_agent.update.store import Store
+
+
+class Need(msgspec.Struct, frozen=True):
+    """What a bundle still takes: ``files`` bytes for good, and ``passing`` bytes more while it arrives."""
+
+    files: int
+    passing: int = 0
+
+
+class Room:
+    """The space in the folder ``store``: at most ``max_bytes`` for all bundles together, 0: as much as the disk has.
+
+    ``keep`` are the digests of the manifests that stay whatever comes: what is active, previous or just tested.
+    """
+
+    def __init__(self, store: Path, keep: set[str], max_bytes: int) -> None:
+        self._folder = store
+        self.keep = keep
+        self._max_bytes = max_bytes
+
+    def make(self, store: Store, what: str, manifest: str, need: Need) -> None:
+        """Free what is not needed, if that is necessary, for the bundle of this manifest, called ``what`` to a person.
+
+        Raises `PullError` with figures if there is not enough all the same.
+        """
+        if self._refusal(store, what, need) is None:
+            return
+        store.collect_garbage(self.keep, {manifest})
+        refusal = self._refusal(store, what, need)
+        if refusal is not None:
+            raise PullError(refusal)
+
+    def _refusal(self, store: Store, what: str, need: Need) -> str | None:
+        held, more = store.size(), need.files + need.passing
+        if self._max_bytes and held + more > self._max_bytes:
+            return (
+                f"{what} takes {_mb(more)} more, and {_mb(held)} of the {_mb(self._max_bytes)} that store.max_bytes "
+                f"allows are taken by what is active or previous: allow more, or publish a smaller bundle"
+            )
+        free = _free(self._folder)
+        if more > free:
+            return f"{what} takes {_mb(more)} more, and {self._folder} has {_mb(free)} left: free some space"
+        return None
+
+
+def _free(folder: Path) -> int:
+    """The bytes that an unprivileged process may still write there."""
+    there = next(path for path in (folder, *folder.parents) if path.exists())
+    disk = os.statvfs(there)
+    return disk.f_bavail * disk.f_frsize
+
+
+def _mb(size: int) -> str:
+    return f"{size / 1e6:.1f} MB" if size >= 100_000 else f"{size} bytes"

@@ -1,0 +1,152 @@
+"""python-tuf's ``ngclient``, made to survive power cuts and wrong clocks, and able to list the roles of a model.
+
+``ngclient`` decides what is signed, fresh and not rolled back. Here its files are fsynced in the order in which it
+writes them, and written only when they change (a poll without news writes nothing); its clock is given from outside;
+and beside ``get_targetinfo``, which finds one path, there is a way to load every role that may speak for a model.
+This is the class that ``tests/conformance`` drives.
+"""
+
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime
+from fnmatch import fnmatch
+from pathlib import Path
+
+from tuf.api.exceptions import RepositoryError
+from tuf.api.metadata import TOP_LEVEL_ROLE_NAMES, Root, Targets, Timestamp  # type: ignore[attr-defined]
+from tuf.ngclient.config import UpdaterConfig
+from tuf.ngclient.fetcher import FetcherInterface
+from tuf.ngclient.updater import Updater
+
+from maas_agent.files import sync_folder, write_durably
+
+_CONFIG = UpdaterConfig(targets_max_length=16 << 20)
+"""Bytes of each role: root 0.5 MB, timestamp 16 KB, snapshot 2 MB (``ngclient``'s own); 32 delegated roles at most."""
+
+
+class TufClient(Updater):
+    """An ``Updater`` whose metadata is in ``folder``; ``time`` says, for the newest root, by what time things expire.
+
+    ``bootstrap`` is the trusted root; ``None`` trusts the one in ``folder``. Raises ``RepositoryError`` if it is none.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        url: str,
+        fetcher: FetcherInterface,
+        bootstrap: bytes | None,
+        time: Callable[[Root], datetime] = lambda _root: datetime.now(UTC),
+    ) -> None:
+        _prepare(folder)
+        self._time = time
+        super().__init__(str(folder), url, fetcher=fetcher, config=_CONFIG, bootstrap=bootstrap)
+
+    @property
+    def root(self) -> Root:
+        """The newest trusted root."""
+        return self._trusted_set.root
+
+    @property
+    def timestamp(self) -> Timestamp:
+        """The newest trusted timestamp, after ``refresh``."""
+        return self._trusted_set.timestamp
+
+    def roles_for(self, model: str | None) -> dict[str, Targets]:
+        """The targets metadata that may hold targets of ``model`` (``None``: of any), by role, in TUF's order.
+
+        After ``refresh``; what is delegated is fetched and verified now. Raises as ``get_targetinfo`` does.
+        """
+        waiting, loaded = [(Targets.type, Root.type)], dict[str, Targets]()
+        while waiting:
+            role, parent = waiting.pop()
+            if role in loaded:
+                continue
+            if len(loaded) > self.config.max_delegations:
+                raise RepositoryError(f"more than {self.config.max_delegations} roles are delegated")
+            loaded[role] = self._load_targets(role, parent)
+            waiting += [(child, role) for child in reversed(_children(loaded[role], model))]
+        return loaded
+
+    def _load_root(self) -> None:
+        super()._load_root()
+        # The set of trusted metadata takes the system's clock when it is made, and has no parameter for another one.
+        self._trusted_set.reference_time = self._time(self.root)
+
+    def _persist_file(self, filename: str, data: bytes) -> None:
+        path = Path(filename)
+        if not path.is_file() or path.read_bytes() != data:
+            write_durably(path, data)
+
+    def _update_root_symlink(self) -> None:
+        folder = Path(self._dir)
+        link, target = folder / "root.json", Path("root_history", f"{self.root.version}.root.json")
+        if link.is_symlink() and link.readlink() == target:
+            return
+        beside = folder / ".root.json.new"
+        beside.unlink(missing_ok=True)
+        beside.symlink_to(target)
+        beside.replace(link)
+        sync_folder(folder)
+
+
+def speakers(loaded: dict[str, Targets], path: str) -> Iterator[str]:
+    """The roles that may say something of ``path``, in the order in which TUF asks them.
+
+    It is the walk of the specification (5.6.7) without the end at a target that was found: so the first of these roles
+    that has the target is the one that counts.
+    """
+    waiting, seen = [Targets.type], set[str]()
+    while waiting:
+        role = waiting.pop()
+        if role in seen or role not in loaded:
+            continue
+        seen.add(role)
+        yield role
+        delegations, children = loaded[role].delegations, list[str]()
+        for child, terminating in delegations.get_roles_for_target(path) if delegations else ():
+            children.append(child)
+            if terminating:
+                waiting = []
+                break
+        waiting += reversed(children)
+
+
+def keys_of(role: str, root: Root, loaded: dict[str, Targets]) -> tuple[str, ...]:
+    """The ids of all keys that are trusted for ``role``, by the root or by whoever delegates to it."""
+    if role in root.roles:
+        return tuple(sorted(root.roles[role].keyids))
+    delegations = [signed.delegations for signed in loaded.values() if signed.delegations]
+    known = [found for each in delegations if (found := (each.roles or {}).get(role) or each.succinct_roles)]
+    return tuple(sorted({key for found in known for key in found.keyids}))
+
+
+def _children(targets: Targets, model: str | None) -> list[str]:
+    delegations = targets.delegations
+    if delegations is None:
+        return []
+    if delegations.succinct_roles is not None:
+        names = list(delegations.succinct_roles.get_roles())
+    else:
+        roles = (delegations.roles or {}).values()
+        names = [role.name for role in roles if model is None or _may_hold(role.paths, model)]
+    for name in TOP_LEVEL_ROLE_NAMES & set(names):
+        # Its file would take the place of the top-level role's.
+        raise RepositoryError(f"a delegated role is called {name!r}")
+    return names
+
+
+def _may_hold(patterns: list[str] | None, model: str) -> bool:
+    # None: the role is chosen by the hash of a path, so it may hold anything.
+    return patterns is None or any(
+        pattern.count("/") == 2 and fnmatch(model, pattern.partition("/")[0]) for pattern in patterns
+    )
+
+
+def _prepare(folder: Path) -> None:
+    history = folder / "root_history"
+    if not history.is_dir():
+        history.mkdir(parents=True)
+        sync_folder(folder)
+        sync_folder(folder.parent)
+    for left in [*folder.glob(".*.new"), *history.glob(".*.new"), *folder.glob("tmp*")]:
+        left.unlink(missing_ok=True)  # by a process that was killed
