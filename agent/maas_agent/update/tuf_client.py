@@ -12,7 +12,7 @@ from fnmatch import fnmatch
 from pathlib import Path
 
 from tuf.api.exceptions import RepositoryError
-from tuf.api.metadata import TOP_LEVEL_ROLE_NAMES, Root, Targets, Timestamp  # type: ignore[attr-defined]
+from tuf.api.metadata import Root, Targets, Timestamp  # type: ignore[attr-defined]
 from tuf.ngclient.config import UpdaterConfig
 from tuf.ngclient.fetcher import FetcherInterface
 from tuf.ngclient.updater import Updater
@@ -125,14 +125,9 @@ def _children(targets: Targets, model: str | None) -> list[str]:
     if delegations is None:
         return []
     if delegations.succinct_roles is not None:
-        names = list(delegations.succinct_roles.get_roles())
-    else:
-        roles = (delegations.roles or {}).values()
-        names = [role.name for role in roles if model is None or _may_hold(role.paths, model)]
-    for name in TOP_LEVEL_ROLE_NAMES & set(names):
-        # Its file would take the place of the top-level role's.
-        raise RepositoryError(f"a delegated role is called {name!r}")
-    return names
+        return list(delegations.succinct_roles.get_roles())
+    roles = (delegations.roles or {}).values()
+    return [role.name for role in roles if model is None or _may_hold(role.paths, model)]
 
 
 def _may_hold(patterns: list[str] | None, model: str) -> bool:

@@ -9,6 +9,7 @@ import pytest
 from maas_converter.keys import create_keys
 from maas_converter.repository import Published, init_repository, publish
 from tests.agent.update.device import Device
+from tests.agent.update.publisher import Publisher
 from tests.agent.update.site import Site, serving
 from tests.bundles import make_bundle
 
@@ -38,6 +39,26 @@ def published(tmp_path: Path, repository: Path, keys: Path) -> Publish:
         return publish(path, repository, keys, channel)
 
     return make
+
+
+@pytest.fixture
+def publisher(tmp_path: Path) -> Publisher:
+    """A repository of its own, by someone who can sign anything."""
+    return Publisher(tmp_path / "published")
+
+
+@pytest.fixture
+def its_site(publisher: Publisher) -> Iterator[Site]:
+    with serving(publisher.folder) as site:
+        yield site
+
+
+@pytest.fixture
+def its_device(tmp_path: Path, publisher: Publisher, its_site: Site) -> Device:
+    """A device that trusts the publisher."""
+    root = tmp_path / "its-root.json"
+    root.write_bytes((publisher.folder / "metadata" / "root.json").read_bytes())
+    return Device(tmp_path / "its-store", root, its_site.url)
 
 
 @pytest.fixture(autouse=True)
