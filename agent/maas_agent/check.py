@@ -39,7 +39,8 @@ def _lines(finding: Finding) -> Iterator[str]:
 
 def _findings(config: Config) -> Iterator[Finding]:
     repository = config.repository
-    reached = services.reach(repository) if repository is not None else services.Reached()
+    has_url = repository is not None and repository.url
+    reached = services.reach(repository) if repository is not None and has_url else services.Reached()
     asked = _asked(config)
     yield store(Path(config.store.path))
     yield clock(reached.time)
@@ -48,7 +49,8 @@ def _findings(config: Config) -> Iterator[Finding]:
     yield services.broker(config)
     if repository is not None:
         yield services.root(repository)
-        yield services.offers(repository, reached)
+        if has_url:
+            yield services.offers(repository, reached)
     for pipeline in config.pipeline:
         if pipeline.bundle is not None:
             yield _bundle(pipeline.name, Path(pipeline.bundle))

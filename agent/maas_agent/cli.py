@@ -1,4 +1,7 @@
-"""``maas-agent``: run, check, status, infer, bench. Each command imports only what it needs: a device starts fast."""
+"""``maas-agent``: run, check, status, install, rollback, infer, bench.
+
+Each command imports only what it needs: a device starts fast.
+"""
 
 import argparse
 import sys
@@ -42,6 +45,18 @@ def _status(options: argparse.Namespace) -> int:
     from maas_agent.status import show_status
 
     return show_status(options.config, as_json=options.json)
+
+
+def _install(options: argparse.Namespace) -> int:
+    from maas_agent.install import install
+
+    return install(options.config, options.bundle, options.pipeline, as_json=options.json)
+
+
+def _rollback(options: argparse.Namespace) -> int:
+    from maas_agent.install import roll_back
+
+    return roll_back(options.config, options.pipeline, options.reason, as_json=options.json)
 
 
 def _infer(options: argparse.Namespace) -> int:
@@ -114,7 +129,17 @@ def _parser() -> argparse.ArgumentParser:
     status = commands.add_parser("status", help="ask the running agent how it is")
     status.set_defaults(command=_status)
 
-    for command in (run, check, status):
+    install = commands.add_parser("install", help="test a bundle from a file, and serve it if it passes")
+    install.add_argument("bundle", type=Path, metavar="BUNDLE", help="a signed .maas file")
+    install.add_argument("--pipeline", metavar="NAME", help="only for this pipeline (default: all that run its model)")
+    install.set_defaults(command=_install)
+
+    rollback = commands.add_parser("rollback", help="go back to the bundle that a pipeline ran before")
+    rollback.add_argument("pipeline", metavar="PIPELINE", help="its name")
+    rollback.add_argument("--reason", default="somebody asked for it", help="told on the state topic")
+    rollback.set_defaults(command=_rollback)
+
+    for command in (run, check, status, install, rollback):
         command.add_argument("--config", type=Path, default=Path(_DEFAULT_CONFIG), metavar="FILE", help=_CONFIG_HELP)
 
     infer = commands.add_parser("infer", help="run a bundle on files, without an agent")
@@ -129,7 +154,7 @@ def _parser() -> argparse.ArgumentParser:
     _add_setup(bench, "auto (all there are), cpu, gpu, npu or delegate:PATH")
     bench.set_defaults(command=_bench)
 
-    for command in (check, status, infer, bench):
+    for command in (check, status, install, rollback, infer, bench):
         command.add_argument("--json", action="store_true", help="print one JSON document")
     return parser
 

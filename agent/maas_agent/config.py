@@ -61,13 +61,18 @@ class Store(_Section, frozen=True):
     """Where bundles and state are kept."""
 
     path: Text = "/var/lib/maas-agent"
+    max_bytes: Annotated[int, msgspec.Meta(ge=0)] = 0
+    """What all bundles together may take; 0 says that only the disk bounds them."""
 
 
 class Repository(_Section, frozen=True):
-    """Where bundles come from: ``url`` of the repository, ``root`` the trusted root metadata file on this device."""
+    """Where bundles come from: ``url`` of the repository, ``root`` the trusted root metadata file on this device.
 
-    url: Text
+    Without a ``url`` they come by ``maas-agent install``.
+    """
+
     root: Text
+    url: Annotated[str, msgspec.Meta(max_length=4096)] = ""
     poll_s: Annotated[float, msgspec.Meta(ge=1, le=31_536_000)] = 300.0
     timeout_s: Seconds = 300.0
     """Total time one refresh with all its downloads may take."""

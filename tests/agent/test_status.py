@@ -23,6 +23,7 @@ def pipeline(**fields: Any) -> dict[str, Any]:
         "pipeline": "digits",
         "serving": True,
         "active": SLOT,
+        "candidate": None,
         "accelerator": "cpu",
         "threads": 2,
         "options": {},
@@ -30,7 +31,7 @@ def pipeline(**fields: Any) -> dict[str, Any]:
         "quarantine": [],
         "trials": [],
         "trouble": None,
-        "update": {"state": "active", "version": "1.0.0", "reason": None},
+        "update": {"state": "active", "version": "1.0.0", "reason": None, "shadow": None, "probation": None},
         "counters": {"answered": 7, "errors": {"empty": 1, "bad_json": 2}, "worker_restarts": 3},
     } | fields
 
@@ -54,7 +55,8 @@ class Agent:
         self.config = store / "agent.toml"
         self.config.write_text(f'[device]\nid = "dev"\n[store]\npath = "{store}"\n')
         self.loop = Loop()
-        self.door = ControlSocket(self.loop, store, lambda: self.says)
+        handlers = {"status": lambda _request, finish: finish(None, self.says)}
+        self.door = ControlSocket(self.loop, store, handlers)
         self._thread = threading.Thread(target=self.loop.run)
         self._thread.start()
 
@@ -89,7 +91,7 @@ def test_a_device_that_is_not_well_is_1_and_says_why(agent: Agent, capsys: pytes
         active=None,
         accelerator=None,
         trouble="waiting for the first bundle",
-        update={"state": "failed", "version": None, "reason": "no server"},
+        update={"state": "failed", "version": None, "reason": "no server", "shadow": None, "probation": None},
     )
     agent.says = status(pipeline(), trouble)
     assert show_status(agent.config, as_json=False) == 1
@@ -145,6 +147,7 @@ def test_an_agent_that_is_asked_by_too_many_says_so(agent: Agent) -> None:
         for _ in range(8):
             idle = stack.enter_context(socket.socket(socket.AF_UNIX, socket.SOCK_STREAM))
             idle.connect(str(agent.config.with_name("control.sock")))
+            idle.sendall(b'{"do": "status"}\n')
             assert idle.recv(1)
         with pytest.raises(UnavailableError, match="asked too often"):
             show_status(agent.config, as_json=False)
@@ -162,6 +165,48 @@ def test_an_agent_that_was_killed_left_a_socket_and_does_not_answer(tmp_path: Pa
     assert show_status(again.config, as_json=False) == 0
     again.stop()
     assert not (tmp_path / "control.sock").exists()
+
+
+def test_what_is_on_probation_and_in_the_shadow_is_shown(agent: Agent, capsys: pytest.CaptureFixture[str]) -> None:
+    figures = {"samples": 12, "wanted": 500, "agreement": 0.9167, "latency_ratio": 1.234}
+    probation = {"until": "2026-11-25T20:00:00.000Z", "answers": 70, "errors": 2, "crashes": 1}
+    update = {"state": "probation", "version": "2.0.0", "reason": None, "shadow": figures, "probation": probation}
+    agent.says = status(pipeline(candidate={"version": "2.0.0", "digest": "e" * 64}, update=update))
+    assert show_status(agent.config, as_json=False) == 0
+    lines = [line.strip() for line in capsys.readouterr().out.splitlines()]
+    assert lines[1] == "digits: serving, 2.0.0 (eeeeeeeeeeee), cpu, 2 threads"
+    assert lines[3:] == [
+        "update: probation 2.0.0",
+        "shadow: 12 of 500 inputs compared, 91.7% agree, 1.23 times the latency",
+        "probation until 2026-11-25T20:00:00.000Z: 70 answers, 2 errors, 1 crashes",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("said", "answer"),
+    [
+        (b"\xff\n", "this is no JSON object"),
+        (b"[]\n", "this is no JSON object"),
+        (b"[" * 4000 + b"\n", "this is no JSON object"),
+        (b'{"do": "reboot"}\n', "unknown request: this agent knows status"),
+        (b'{"do": ["status"]}\n', "unknown request: this agent knows status"),
+    ],
+)
+def test_a_request_that_is_none_is_answered_with_the_reason(agent: Agent, said: bytes, answer: str) -> None:
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as door:
+        door.connect(str(agent.config.with_name("control.sock")))
+        door.sendall(said)
+        assert json.loads(b"".join(iter(lambda: door.recv(65536), b""))) == {"reason": answer}
+
+
+def test_who_talks_without_end_is_let_go(agent: Agent) -> None:
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as door:
+        door.connect(str(agent.config.with_name("control.sock")))
+        with pytest.raises(OSError):
+            while True:
+                door.sendall(b"x" * 65536)
+    agent.says = status(pipeline())
+    assert show_status(agent.config, as_json=True) == 0
 
 
 def test_only_the_agents_own_user_and_group_may_ask(agent: Agent) -> None:

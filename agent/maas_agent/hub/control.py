@@ -1,28 +1,44 @@
-"""The local door: a Unix socket in the store on which ``maas-agent status`` asks the running hub."""
+"""The local door: a Unix socket in the store on which the commands of this device ask the running hub.
+
+One request a connection, a line of JSON: ``{"do": "status"}``. The answer is one JSON document, when there is one.
+"""
 
 import contextlib
 import os
 import socket
-from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import msgspec
 
 from maas_agent.errors import ConfigError
+from maas_agent.hub.commands import Handler
 from maas_agent.hub.loop import Loop
 
 NAME = "control.sock"
 _MAX_CLIENTS = 8
+_MAX_REQUEST_BYTES = 4096
+_PATIENCE_S = 5.0
+"""Whoever has not asked by then is let go."""
+
+
+class _Client:
+    """Somebody at the door: what it has said so far, and what it is still to be told."""
+
+    def __init__(self, connection: socket.socket) -> None:
+        self.connection = connection
+        self.request = b""
+        self.answer: bytes | None = None
 
 
 class ControlSocket:
-    """Sends ``describe()`` to whoever connects; only the agent's own user and group can."""
+    """Carries out requests by ``handlers``; only the agent's own user and group can ask."""
 
-    def __init__(self, loop: Loop, store: Path, describe: Callable[[], dict[str, Any]]) -> None:
-        self._loop, self._describe = loop, describe
+    def __init__(self, loop: Loop, store: Path, handlers: dict[str, Handler]) -> None:
+        self._loop, self._handlers = loop, handlers
         self._path = store / NAME
-        self._clients: dict[socket.socket, bytes] = {}
+        self._clients: set[_Client] = set()
         self._listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         self._listener.setblocking(False)
         with contextlib.suppress(FileNotFoundError):
@@ -45,27 +61,61 @@ class ControlSocket:
 
     def _accept(self) -> None:
         with contextlib.suppress(BlockingIOError):
-            client, _ = self._listener.accept()
+            connection, _ = self._listener.accept()
             if len(self._clients) >= _MAX_CLIENTS:
-                client.close()
+                connection.close()
                 return
-            client.setblocking(False)
-            self._clients[client] = msgspec.json.encode(self._describe()) + b"\n"
-            self._loop.watch(client, lambda *_: self._send(client), write=True)
+            connection.setblocking(False)
+            client = _Client(connection)
+            self._clients.add(client)
+            self._loop.watch(connection, lambda *_: self._receive(client))
+            self._loop.after(_PATIENCE_S, lambda: None if b"\n" in client.request else self._drop(client))
 
-    def _send(self, client: socket.socket) -> None:
+    def _receive(self, client: _Client) -> None:
         try:
-            sent = client.send(self._clients[client], socket.MSG_NOSIGNAL)
+            chunk = client.connection.recv(_MAX_REQUEST_BYTES)
+        except BlockingIOError:
+            return
+        except OSError:
+            chunk = b""
+        client.request += chunk
+        if not chunk or len(client.request) > _MAX_REQUEST_BYTES:
+            self._drop(client)  # it has gone, also one whose answer is not there yet
+        elif b"\n" in client.request and client.answer is None:
+            self._carry_out(client)
+
+    def _carry_out(self, client: _Client) -> None:
+        finish = partial(self._finish, client)
+        try:
+            request = msgspec.json.decode(client.request, type=dict[str, Any])
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+            finish("this is no JSON object", {})
+            return
+        handler = self._handlers.get(str(request.get("do")))
+        if handler is None:
+            finish(f"unknown request: this agent knows {', '.join(sorted(self._handlers))}", {})
+        else:
+            handler(request, finish)
+
+    def _finish(self, client: _Client, reason: str | None, fields: dict[str, Any]) -> None:
+        if client in self._clients:
+            client.answer = msgspec.json.encode(fields if reason is None else fields | {"reason": reason}) + b"\n"
+            self._loop.watch(client.connection, lambda *_: self._send(client), write=True)
+
+    def _send(self, client: _Client) -> None:
+        try:
+            sent = client.connection.send(client.answer or b"", socket.MSG_NOSIGNAL)
         except BlockingIOError:
             return
         except OSError:
             self._drop(client)
             return
-        self._clients[client] = self._clients[client][sent:]
-        if not self._clients[client]:
+        client.answer = (client.answer or b"")[sent:]
+        if not client.answer:
             self._drop(client)
 
-    def _drop(self, client: socket.socket) -> None:
-        self._loop.unwatch(client)
-        del self._clients[client]
-        client.close()
+    def _drop(self, client: _Client) -> None:
+        if client in self._clients:
+            self._clients.discard(client)
+            self._loop.unwatch(client.connection)
+            client.connection.close()

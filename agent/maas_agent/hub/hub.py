@@ -32,6 +32,7 @@ from maas_agent.log import Log
 from maas_agent.update.protocol import Outcome
 
 _STOP_S = 20.0
+_PROBATION = "a bundle is on probation there; it is tried when that has ended"
 _EXPIRE_S = 10.0
 
 
@@ -58,9 +59,23 @@ class Hub:
         self._updates = Updates(self._loop, config, self._pipelines, log)
         self._health = Health(self._loop, self._device, self._pipelines.values(), self._outbox)
         self._commands = Commands(
-            {"update": self._update_command, "restart": self._restart_command}, self._publish_command, log
+            {
+                "update": self._update_command,
+                "restart": self._restart_command,
+                "rollback": self._rollback_command,
+            },
+            self._publish_command,
+            log,
         )
-        self._control = ControlSocket(self._loop, self._store, self._describe)
+        self._control = ControlSocket(
+            self._loop,
+            self._store,
+            {
+                "status": lambda _request, finish: finish(None, self._describe()),
+                "install": self._install_request,
+                "rollback": self._rollback_command,
+            },
+        )
         # After the pipelines' own: what their turn produced goes out in the same turn.
         self._loop.at_turn_end(self._outbox.pump)
         self._loop.at_turn_end(self._link.flush)
@@ -193,6 +208,31 @@ class Hub:
             finish(f'"pipeline" must be one of {", ".join(sorted(self._pipelines))}', {})
         else:
             pipeline.restart(lambda reason: finish(reason, {}))
+
+    def _rollback_command(self, request: dict[str, Any], finish: Finish) -> None:
+        pipeline = self._pipelines.get(str(request.get("pipeline")))
+        if pipeline is None:
+            finish(f'"pipeline" must be one of {", ".join(sorted(self._pipelines))}', {})
+            return
+
+        def done(reason: str | None) -> None:
+            active = pipeline.slots.active
+            finish(reason, {"version": active.version} if active and reason is None else {})
+
+        pipeline.roll_back(str(request.get("reason") or "somebody asked for it"), done)
+
+    def _install_request(self, request: dict[str, Any], finish: Finish) -> None:
+        """Bundles were put into the inbox for these pipelines: try them now."""
+        asked = [str(name) for name in request.get("pipelines", [])]
+
+        def checked(outcomes: dict[str, Outcome]) -> None:
+            found = {name: outcomes[name] for name in asked if name in outcomes}
+            failed = [f"{name}: {o.reason}" for name, o in found.items() if o.result == "failed"]
+            failed += [f"{name}: {_PROBATION}" for name in asked if name not in found]
+            results = {name: {"result": o.result, "version": o.version} for name, o in found.items()}
+            finish("; ".join(failed) or None, {"pipelines": results})
+
+        self._updates.check(checked)
 
     # ------------------------------------------------------------- parts, and the end
 

@@ -10,6 +10,7 @@ from maas_agent.hub.errand import Errand
 from maas_agent.hub.loop import Loop, Timer
 from maas_agent.hub.pipeline import Pipeline
 from maas_agent.log import Log
+from maas_agent.update import inbox
 from maas_agent.update.protocol import (
     MAX_LINE_BYTES,
     Go,
@@ -39,6 +40,9 @@ class Updates:
         self._next: Timer | None = None
         self._retry_s = _FIRST_RETRY_S
         self._stopped = False
+        self._store = Path(config.store.path)
+        self._installing: set[str] = set()
+        """Pipelines whose bundle was brought by a person, while it is tried."""
 
     def check(self, on_checked: OnChecked | None = None) -> None:
         """Look for bundles now; ``on_checked`` gets each pipeline's outcome. One check at a time, others wait."""
@@ -51,14 +55,15 @@ class Updates:
         if any(pipeline.updating for pipeline in self._pipelines.values()):
             self._next = self._loop.after(_SETTLE_S, self.check)  # what was found last is only just taking over
             return
-        # A bundle on probation is judged first: it is not replaced in the middle of that.
-        wanted = [_wanted(pipeline) for pipeline in self._pipelines.values() if not pipeline.on_probation]
+        self._installing = set()
+        wanted = [self._wanted(pipeline) for pipeline in self._pipelines.values() if self._may_update(pipeline)]
         if not wanted:
             self._answer({})
             self._schedule(())
             return
         answer_to, self._waiting = self._waiting, []
-        job = Job(store=self._config.store.path, wanted=wanted, repository=self._access())
+        store = self._config.store
+        job = Job(store=store.path, wanted=wanted, repository=self._access(), max_bytes=store.max_bytes)
         self._puller = Puller(self._loop, job, self._on_event, lambda how: self._on_end(answer_to, how), self._log)
 
     def stop(self) -> None:
@@ -66,6 +71,38 @@ class Updates:
         self._stopped = True
         if self._puller is not None:
             self._puller.kill()
+
+    @property
+    def _has_url(self) -> bool:
+        return self._config.repository is not None and bool(self._config.repository.url)
+
+    def _may_update(self, pipeline: Pipeline) -> bool:
+        """A bundle on probation is judged first. Where there is no repository, something must have been brought."""
+        settings = pipeline.settings
+        has_source = settings.bundle is not None or self._has_url or inbox.waiting(self._store, settings.name)
+        return bool(has_source) and not pipeline.on_probation
+
+    def _wanted(self, pipeline: Pipeline) -> Wanted:
+        settings, state = pipeline.settings, pipeline.slots
+        # What is in the shadow is not looked for again, only what is newer.
+        newest = state.candidate if state.update.state == "shadow" else state.active
+        brought = inbox.waiting(self._store, settings.name)
+        if brought is not None:
+            self._installing.add(settings.name)
+        bundle = brought or (Path(settings.bundle).absolute() if settings.bundle else None)
+        return Wanted(
+            pipeline=settings.name,
+            model=settings.model,
+            versions=settings.version,
+            channel=settings.channel,
+            bundle=str(bundle) if bundle else None,
+            allow_unsigned=settings.allow_unsigned,
+            terms=settings.terms(),
+            active_digest=newest.digest if newest else None,
+            active_version=newest.version if newest else None,
+            previous_digest=state.previous.digest if state.previous else None,
+            refused=state.refused,
+        )
 
     def _access(self) -> RepositoryAccess | None:
         repository = self._config.repository
@@ -77,8 +114,11 @@ class Updates:
         pipeline = self._pipelines[event.pipeline]
         if isinstance(event, Progress):
             pipeline.progress(event)
-        else:
-            pipeline.conclude(event)
+            return
+        # First: a power cut in between tries it once more, the other way round it would be forgotten.
+        pipeline.conclude(event)
+        if event.pipeline in self._installing:
+            inbox.remove(self._store, event.pipeline)
 
     def _on_end(self, answer_to: list[OnChecked], how: str) -> None:
         puller, self._puller = self._puller, None
@@ -120,7 +160,7 @@ class Updates:
 
     def _schedule(self, outcomes: Iterable[Outcome]) -> None:
         """The next poll: after ``poll_s``, sooner if something failed that may pass; never all devices at once."""
-        repository = self._config.repository
+        repository = self._config.repository if self._has_url else None
         may_pass = any(outcome.result == "failed" and not outcome.set_aside for outcome in outcomes)
         if repository is None and not may_pass:
             return
@@ -173,23 +213,3 @@ class Puller:
             self.outcomes[event.pipeline] = event
         else:
             self._errand.send(line_of(Go()))
-
-
-def _wanted(pipeline: Pipeline) -> Wanted:
-    settings, state = pipeline.settings, pipeline.slots
-    # What is in the shadow is not looked for again, only what is newer.
-    newest = state.candidate if state.update.state == "shadow" else state.active
-    bundle = str(Path(settings.bundle).absolute()) if settings.bundle else None
-    return Wanted(
-        pipeline=settings.name,
-        model=settings.model,
-        versions=settings.version,
-        channel=settings.channel,
-        bundle=bundle,
-        allow_unsigned=settings.allow_unsigned,
-        terms=settings.terms(),
-        active_digest=newest.digest if newest else None,
-        active_version=newest.version if newest else None,
-        previous_digest=state.previous.digest if state.previous else None,
-        refused=state.refused,
-    )
