@@ -117,7 +117,7 @@ def test_a_full_disk_refuses_the_bundle_and_harms_nothing(offline: Device, conso
     newer = signed("1.1.0")
     call = [sys.executable, "-m", "maas_agent", "install", str(newer), "--config", str(offline.config)]
     small = "import resource, runpy, signal, sys; resource.setrlimit(resource.RLIMIT_FSIZE, (1000, 1000));"
-    small += "signal.signal(signal.SIGXFSZ, signal.SIG_IGN); sys.argv = sys.argv[1:]; runpy.run_module('maas_agent')"
+    small += "signal.signal(signal.SIGXFSZ, signal.SIG_IGN); sys.argv = sys.argv[1:]; runpy.run_module('maas_agent', run_name='__main__')"
     done = subprocess.run([call[0], "-c", small, *call[2:]], capture_output=True, text=True, timeout=60, check=False)
     assert done.returncode == 69 and "cannot put the bundle into" in done.stderr, done
     assert list((offline.store / "install").iterdir()) == []
@@ -143,7 +143,7 @@ def test_a_pipeline_goes_back_on_demand_under_load_and_the_version_is_set_aside(
     assert done.stdout == "digits: back to 1.0.0; what ran is set aside until a newer version comes\n"
     serves(console, "1.0.0")
     load.stop()
-    answers = [answer.document for answer in console.wait_for_count("maas/dev/digits/out/", load.sent)]
+    answers = [answer.document for answer in console.wait_for_count("maas/dev/digits/out/", load.sent + 2)]
     by_load = [answer for answer in answers if answer["id"].isdecimal()]
     assert sorted(int(answer["id"]) for answer in by_load) == list(range(load.sent))
     assert all("result" in answer for answer in by_load)
