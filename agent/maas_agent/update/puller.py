@@ -29,27 +29,28 @@ _MAX_REASON = 300
 
 def pull(job: Job, hub: HubLink, log: Log) -> None:
     """Do all of ``job``: one refresh for all, then one outcome for each wanted pipeline, whatever happens to others."""
-    folder = Path(job.store)
-    room = Room(folder, _kept(job), job.max_bytes)
+    folder, store = Path(job.store), Store(Path(job.store))
+    _sweep(folder)
+    room = Room(_kept(job), job.max_bytes)
     repository = _refreshed(job, log)
-    unfinished = set[str]()
-    for wanted in job.wanted:
+    begun, unfinished = store.pulling(), set[str]()
+    for left, wanted in zip(reversed(range(len(job.wanted))), job.wanted, strict=True):
         source = FromFile(Path(wanted.bundle), job.repository, folder) if wanted.bundle is not None else repository
-        outcome = Attempt(wanted, folder, room, hub).outcome(source, log)
+        outcome = Attempt(wanted, store, room, hub).outcome(source, log)
         if outcome.result == "tested" and outcome.digest is not None:
             room.keep.add(outcome.digest)
-        unfinished |= _unfinished(outcome, Store(folder))
+        unfinished |= _unfinished(outcome, begun)
+        # Before the outcome is told: after the last one the hub may end this process, and collect garbage.
+        store.set_pulling(unfinished | begun if left else unfinished)
         hub.tell(outcome)
-    Store(folder).set_pulling(unfinished)
 
 
 class Attempt:
     """One pipeline's update, from what is offered to a tested bundle. It knows how far it has come."""
 
-    def __init__(self, wanted: Wanted, folder: Path, room: Room, hub: HubLink) -> None:
+    def __init__(self, wanted: Wanted, store: Store, room: Room, hub: HubLink) -> None:
         self._wanted = wanted
-        self._folder = folder
-        self._store = Store(folder)
+        self._store = store
         self._room = room
         self._hub = hub
         self._state: State = "init"
@@ -78,7 +79,7 @@ class Attempt:
         self._verify(offer)
         self._enter("staged", offer)
         self._enter("testing", offer)
-        return self._tested(offer, trying.select(self._folder, offer.digest, self._wanted.terms))
+        return self._tested(offer, trying.select(self._store.folder, offer.digest, self._wanted.terms))
 
     def _renewed(self, source: Source) -> str | None:
         """Why what belongs to the active bundle could not be brought up to date; it serves on as it is."""
@@ -140,13 +141,20 @@ def _kept(job: Job) -> set[str]:
     return {digest for digest in held if digest is not None}
 
 
-def _unfinished(outcome: Outcome, store: Store) -> set[str]:
-    """The manifests whose download goes on at the next poll."""
+def _unfinished(outcome: Outcome, begun: set[str]) -> set[str]:
+    """The manifests whose download goes on at the next poll; ``begun`` are those that an earlier one left."""
     if outcome.result != "failed" or outcome.set_aside:
         return set()
     if outcome.state == "init":
-        return store.pulling()  # the repository was out of reach: what it offers is unknown
+        return begun  # the repository was out of reach: what it offers is unknown
     return {outcome.digest} if outcome.state == "pulling" and outcome.digest is not None else set()
+
+
+def _sweep(folder: Path) -> None:
+    """Remove what pullers that were killed had not finished writing."""
+    for name in ("marks.json", "pulling.json"):
+        for left in folder.glob(f".{name}.*.new"):
+            left.unlink(missing_ok=True)
 
 
 def _said(revoked: Mapping[str, str]) -> dict[str, str]:

@@ -17,13 +17,12 @@ class Need(msgspec.Struct, frozen=True):
 
 
 class Room:
-    """The space in the folder ``store``: at most ``max_bytes`` for all bundles together, 0: as much as the disk has.
+    """The space for bundles: at most ``max_bytes`` for all bundles together, 0: as much as the disk has.
 
     ``keep`` are the digests of the manifests that stay whatever comes: what is active, previous or just tested.
     """
 
-    def __init__(self, store: Path, keep: set[str], max_bytes: int) -> None:
-        self._folder = store
+    def __init__(self, keep: set[str], max_bytes: int) -> None:
         self.keep = keep
         self._max_bytes = max_bytes
 
@@ -46,9 +45,9 @@ class Room:
                 f"{what} takes {_mb(more)} more, and {_mb(held)} of the {_mb(self._max_bytes)} that store.max_bytes "
                 f"allows are taken by what is active or previous: allow more, or publish a smaller bundle"
             )
-        free = _free(self._folder)
+        free = _free(store.folder)
         if more > free:
-            return f"{what} takes {_mb(more)} more, and {self._folder} has {_mb(free)} left: free some space"
+            return f"{what} takes {_mb(more)} more, and {store.folder} has {_mb(free)} left: free some space"
         return None
 
 

@@ -28,6 +28,7 @@ class Store:
     """The folder ``<store>/blobs``, and the deliveries beside it."""
 
     def __init__(self, folder: Path) -> None:
+        self.folder = folder
         self._blobs = folder / "blobs"
         self._pulling = folder / "pulling.json"
         self.deliveries = Deliveries(folder)

@@ -1,5 +1,6 @@
 """A device whose hub is this test: it starts a real puller process and speaks the hub's side of the socketpair."""
 
+import os
 import socket
 import subprocess
 import sys
@@ -11,15 +12,21 @@ from maas_agent.update.protocol import Go, Job, Outcome, Progress, RepositoryAcc
 
 
 class Device:
-    """A store on the device, and the repository it was given. ``progress`` holds the states of the last update."""
+    """A store on the device, and the repository it was given. ``progress`` holds the states of the last update.
+
+    ``log`` is what the pullers said, ``environment`` what is added to theirs.
+    """
 
     def __init__(self, store: Path, root: Path, url: str | None) -> None:
         self.store = store
         self.root = root
         self.url = url
         self.timeout_s = 20.0
+        self.max_bytes = 0
+        self.environment: dict[str, str] = {}
         self.progress: list[Progress] = []
         self.before_start: Callable[[], None] | None = None
+        self.log = store.with_suffix(".log")
 
     def update(self, **wanted: Any) -> Outcome:
         """Let the puller bring pipeline ``p`` up to date; by default it wants the model ``digits``."""
@@ -36,14 +43,17 @@ class Device:
     def start(self, *wanted: Wanted) -> tuple[socket.socket, subprocess.Popen[bytes]]:
         """Start a puller with a job; the hub's end is the caller's to close."""
         hub, other = socket.socketpair()
-        with other:
+        with other, self.log.open("ab") as log:
             puller = subprocess.Popen(
                 [sys.executable, "-m", "maas_agent.update", str(other.fileno())],
                 pass_fds=[other.fileno()],
                 preexec_fn=self.before_start,
+                env=os.environ | self.environment,
+                stderr=log,
             )
         hub.settimeout(30)
-        hub.sendall(line_of(Job(store=str(self.store), repository=self._access(), wanted=list(wanted))))
+        job = Job(store=str(self.store), repository=self._access(), wanted=list(wanted), max_bytes=self.max_bytes)
+        hub.sendall(line_of(job))
         return hub, puller
 
     def _access(self) -> RepositoryAccess | None:
