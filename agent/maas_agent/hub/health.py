@@ -15,8 +15,10 @@ from maas_agent.hub.pipeline import Pipeline
 class Health:
     """Watches the pipelines and tells the service manager."""
 
-    def __init__(self, loop: Loop, device: str, pipelines: Iterable[Pipeline], outbox: Outbox) -> None:
-        self._loop, self._device, self._outbox = loop, device, outbox
+    def __init__(
+        self, loop: Loop, device: str, groups: tuple[str, ...], pipelines: Iterable[Pipeline], outbox: Outbox
+    ) -> None:
+        self._loop, self._device, self._groups, self._outbox = loop, device, groups, outbox
         self._pipelines = list(pipelines)
         self._manager = ServiceManager()
         self._started = time.monotonic()
@@ -45,6 +47,7 @@ class Health:
         return {
             "status": "online",
             "device": self._device,
+            "groups": self._groups,
             "agent": __version__,
             "time": rfc3339(time.time()),
             "uptime_s": round(time.monotonic() - self._started),

@@ -28,6 +28,7 @@ from maas_agent.hub.outbox import Outbox
 from maas_agent.hub.pipeline import Pipeline
 from maas_agent.hub.topics import Address, Command, Topics
 from maas_agent.hub.updates import Updates
+from maas_agent.hub.wishes import Wishes
 from maas_agent.log import Log
 from maas_agent.update.protocol import Outcome
 
@@ -56,8 +57,9 @@ class Hub:
         self._outbox = Outbox(self._link, config.outbox.max_bytes, config.outbox.max_age_s)
         self._groups = MemoryGroups.delegated()
         self._pipelines = {settings.name: self._make_pipeline(settings) for settings in config.pipeline}
-        self._updates = Updates(self._loop, config, self._pipelines, log)
-        self._health = Health(self._loop, self._device, self._pipelines.values(), self._outbox)
+        self._wishes = Wishes(self._loop, self._store, self._topics, self._device, log)
+        self._updates = Updates(self._loop, config, self._pipelines, self._wishes.of, log)
+        self._health = Health(self._loop, self._device, config.device.groups, self._pipelines.values(), self._outbox)
         self._commands = Commands(
             {
                 "update": self._update_command,
@@ -87,6 +89,7 @@ class Hub:
         for pipeline in self._pipelines.values():
             pipeline.start()
         self._updates.check()
+        self._wishes.watch(self._pipelines.values())
         self._health.changed()
         every(self._loop, self._config.metrics_s, self._publish_metrics)
         every(self._loop, _EXPIRE_S, self._outbox.expire)
@@ -121,8 +124,14 @@ class Hub:
             return
         command = self._topics.command(message.topic)
         message.acknowledge()
-        if command is not None and not self._stopping:
+        if self._stopping:
+            return
+        if command is not None:
             self._commands.received(command, message.payload)
+        elif message.topic in self._topics.desired:
+            self._wishes.received(
+                message.topic, message.payload, message.cut_bytes, self._pipelines.values(), self._updates
+            )
 
     def _input(self, address: Address, message: Inbound) -> None:
         if self._stopping:

@@ -120,6 +120,12 @@ class Pipeline:
         return self._takeover.on_probation
 
     @property
+    def newest_version(self) -> str | None:
+        """The version that serves, or will if nothing is wrong with it."""
+        newest = self.slots.candidate if self.slots.update.state in ("shadow", "probation") else self.slots.active
+        return newest.version if newest else None
+
+    @property
     def dropped(self) -> int:
         """QoS 0 inputs that a full queue has cost."""
         return self._dispatcher.dropped
@@ -135,6 +141,7 @@ class Pipeline:
         running = crew if crew is not None and crew.any_ready else None
         return {
             "pipeline": self.settings.name,
+            "model": self.settings.model,
             "serving": self.serving,
             "active": describe.slot(self.slots.active),
             "candidate": describe.slot(self.slots.candidate),

@@ -37,6 +37,9 @@ class Topics:
         self.status = f"{self.base}/status"
         self.metrics = f"{self.base}/metrics"
         self._commands = f"{self.base}/cmd/"
+        groups = [f"{config.broker.topic_root}/groups/{group}/desired" for group in config.device.groups]
+        self.desired = [f"{self.base}/desired", *groups]
+        """The desired states that concern this device; the first is its own."""
         self._groups: dict[str, str] = {}
         self._inputs: dict[str, Target] = {}
         for pipeline in config.pipeline:
@@ -59,7 +62,7 @@ class Topics:
 
     def subscriptions(self) -> list[str]:
         """Topic filters; a group's inputs are a shared subscription, so that one of its devices answers."""
-        filters = [f"{self._commands}+/+"]
+        filters = [f"{self._commands}+/+", *self.desired]
         for topic in self._inputs:
             group = self._groups.get(topic.removesuffix("/in"))
             filters.append(f"$share/{group}/{topic}/#" if group else f"{topic}/#")

@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 
 from maas_agent.config import Config
+from maas_agent.desired import Choice
 from maas_agent.errors import DataError
 from maas_agent.hub.errand import Errand
 from maas_agent.hub.loop import Loop, Timer
@@ -31,10 +32,21 @@ _SETTLE_S = 0.5
 
 
 class Updates:
-    """Polls with jitter, and at once when asked. One puller at a time serves all pipelines."""
+    """Polls with jitter, and at once when asked. One puller at a time serves all pipelines.
 
-    def __init__(self, loop: Loop, config: Config, pipelines: dict[str, Pipeline], log: Log) -> None:
+    ``choice_of`` knows what the desired state says of a model.
+    """
+
+    def __init__(
+        self,
+        loop: Loop,
+        config: Config,
+        pipelines: dict[str, Pipeline],
+        choice_of: Callable[[str | None], Choice],
+        log: Log,
+    ) -> None:
         self._loop, self._config, self._pipelines, self._log = loop, config, pipelines, log
+        self._choice_of = choice_of
         self._puller: Puller | None = None
         self._waiting: list[OnChecked] = []
         self._next: Timer | None = None
@@ -89,6 +101,7 @@ class Updates:
         brought = inbox.waiting(self._store, settings.name)
         if brought is not None:
             self._installing.add(settings.name)
+        choice = Choice() if brought else self._choice_of(settings.model)
         bundle = brought or (Path(settings.bundle).absolute() if settings.bundle else None)
         return Wanted(
             pipeline=settings.name,
@@ -101,6 +114,8 @@ class Updates:
             active_digest=newest.digest if newest else None,
             active_version=newest.version if newest else None,
             previous_digest=state.previous.digest if state.previous else None,
+            exact=choice.version,
+            withdrawn=tuple(choice.withdrawn),
             refused=state.refused,
         )
 

@@ -81,7 +81,9 @@ def why_nothing(catalogue: Catalogue, wanted: Wanted) -> str | None:
 
 
 def acceptable(catalogue: Catalogue, wanted: Wanted) -> list[Offer]:
-    """The versions of the wanted model in its range, up to the one its channel points at, without revoked ones.
+    """The versions of the wanted model in its range, up to the one its channel points at.
+
+    Without those that the publisher has revoked, or the operator has withdrawn.
 
     A pre-release is in ``*`` only if the channel itself points at it: then the publisher has named it.
     """
@@ -89,7 +91,7 @@ def acceptable(catalogue: Catalogue, wanted: Wanted) -> list[Offer]:
     return [
         offer
         for offer in catalogue.of(wanted.model)
-        if _in_range(parse_version(offer.version), ceiling, wanted.versions)
+        if offer.version not in wanted.withdrawn and _in_range(parse_version(offer.version), ceiling, wanted.versions)
     ]
 
 

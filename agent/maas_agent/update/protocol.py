@@ -40,7 +40,8 @@ class Wanted(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
 
     ``model`` is a name in the repository; with ``bundle``, the path of a local ``.maas``, it is only compared.
     ``refused`` maps the digests of manifests that failed here before to the reasons. ``exact`` is the version that the
-    desired state names; ``device_key`` the file of the key that sealed bundles are opened with.
+    desired state names, ``withdrawn`` are those that it takes back. ``device_key`` is the file of the key that sealed
+    bundles are opened with.
     """
 
     pipeline: str
@@ -54,6 +55,7 @@ class Wanted(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     active_version: str | None = None
     previous_digest: str | None = None
     exact: str | None = None
+    withdrawn: tuple[str, ...] = ()
     device_key: str | None = None
     refused: dict[str, str] = {}
 

@@ -50,6 +50,9 @@ def test_what_is_no_input_topic_of_this_device_is_none(topic: str) -> None:
 def test_subscriptions_cover_commands_and_inputs_and_share_those_of_groups() -> None:
     assert TOPICS.subscriptions() == [
         "maas/dev/cmd/+/+",
+        "maas/dev/desired",
+        "maas/groups/line-1/desired",
+        "maas/groups/line-2/desired",
         "maas/dev/digits/in/#",
         "$share/line-1/maas/groups/line-1/digits/in/#",
         "$share/line-2/maas/groups/line-2/digits/in/#",
