@@ -104,7 +104,9 @@ def _dismiss(response: urllib3.BaseHTTPResponse) -> None:
 
 def _body_chunks(response: urllib3.BaseHTTPResponse) -> Iterator[bytes]:
     try:
-        yield from response.stream(_CHUNK, decode_content=False)
+        # read1, not stream: what a slow line brings is taken as it comes, so that a deadline or a cut costs none of it.
+        while chunk := response.read1(_CHUNK, decode_content=False):
+            yield chunk
     except (urllib3.exceptions.HTTPError, OSError) as error:
         raise DownloadError(reason_of(error)) from error
     finally:

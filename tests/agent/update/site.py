@@ -1,5 +1,6 @@
 """A real HTTP server on loopback that serves a repository, and can be told to misbehave on some paths."""
 
+import re
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
@@ -21,6 +22,7 @@ class Handler(SimpleHTTPRequestHandler):
     def do_GET(self) -> None:
         self.path = urlsplit(self.path).path  # a proxy is asked for whole URLs
         self.server.requests.append(self.path)
+        self.server.ranges.append((self.path, self.headers["Range"]))
         self.server.clients.add(self.client_address)
         answer = next((answer for part, answer in self.server.answers.items() if part in self.path), None)
         with suppress(ConnectionError):
@@ -37,7 +39,10 @@ class Handler(SimpleHTTPRequestHandler):
 
 
 class Site(ThreadingHTTPServer):
-    """``requests`` are the paths asked for, ``clients`` the connections; ``answers`` are by part of a path."""
+    """``requests`` are the paths asked for, ``clients`` the connections; ``answers`` are by part of a path.
+
+    ``ranges`` are the paths again, each with the range that was asked for.
+    """
 
     daemon_threads = True
     block_on_close = False
@@ -45,6 +50,7 @@ class Site(ThreadingHTTPServer):
     def __init__(self, folder: Path) -> None:
         super().__init__(("127.0.0.1", 0), partial(Handler, directory=str(folder)))
         self.requests: list[str] = []
+        self.ranges: list[tuple[str, str | None]] = []
         self.clients: set[Any] = set()
         self.answers: dict[str, Answer] = {}
         self.closing = threading.Event()
@@ -85,6 +91,33 @@ def cut_short(data: bytes, after: int) -> Answer:
         handler.end_headers()
         handler.wfile.write(data[:after])
         handler.close_connection = True
+
+    return answer
+
+
+def ranged(handler: Handler) -> None:
+    """Answer with a file, from the byte on that was asked for (RFC 9110 14): what ``http.server`` cannot."""
+    data = Path(handler.translate_path(handler.path)).read_bytes()
+    asked = re.fullmatch(r"bytes=(\d+)-", handler.headers["Range"] or "")
+    start = int(asked[1]) if asked else 0
+    handler.send_response(206 if asked else 200)
+    if asked:
+        handler.send_header("Content-Range", f"bytes {start}-{len(data) - 1}/{len(data)}")
+    handler.send_header("Content-Length", str(len(data) - start))
+    handler.end_headers()
+    handler.wfile.write(data[start:])
+
+
+def answering(status: int, data: bytes, **headers: str) -> Answer:
+    """Answer with this status, these bytes and headers (``_`` stands for ``-``), whatever was asked for."""
+
+    def answer(handler: Handler) -> None:
+        handler.send_response(status)
+        for name, value in headers.items():
+            handler.send_header(name.replace("_", "-"), value)
+        handler.send_header("Content-Length", str(len(data)))
+        handler.end_headers()
+        handler.wfile.write(data)
 
     return answer
 
