@@ -79,9 +79,15 @@ class Fetcher(FetcherInterface):
 
 def reason_of(error: BaseException) -> str:
     """The innermost cause in a few words: ``Connection refused`` rather than four wrapped exceptions."""
-    cause = error
+    cause, through = error, ""
     while (deeper := _wrapped(cause)) is not None:
+        if isinstance(deeper, urllib3.exceptions.ProxyError):
+            through = "the proxy that the environment names does not work: "
         cause = deeper
+    return through + _in_words(cause)
+
+
+def _in_words(cause: BaseException) -> str:
     if isinstance(cause, TimeoutError | urllib3.exceptions.TimeoutError):
         return "the server did not answer in time"
     if isinstance(cause, OSError) and cause.strerror:
