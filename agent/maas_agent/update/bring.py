@@ -80,7 +80,7 @@ class Bringing:
             raise VerifyError(f"{self._what}: {error}") from None
         if strange := delivery.blobs.keys() - manifest.blobs().keys():
             raise VerifyError(f"{self._what}: its delivery names blob {min(strange)[:12]}…, its manifest does not")
-        reason = why_unreadable(delivery, self._offer, self._key)
+        reason = why_unreadable(delivery, self._key)
         if reason is not None:
             # Not the bundle's fault: the publisher may add this device, a person may install what is missing.
             raise PullError(f"{self._what} {reason}")
