@@ -36,10 +36,12 @@ root = "{folder}/root.json"
 [[pipeline]]
 name = "digits"
 model = "digits"
+update = {{ probation_s = 2 }}
 
 [[pipeline]]
 name = "sensor"
 model = "digits"
+update = {{ probation_s = 2 }}
 [pipeline.source]
 type = "command"
 command = ["{python}", "{sensor}", "{folder}/heldout.npz", "20"]
