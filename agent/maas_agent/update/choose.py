@@ -188,7 +188,8 @@ def _active_is_revoked(catalogue: Catalogue, wanted: Wanted) -> bool:
 
 
 def _has_channel(catalogue: Catalogue, wanted: Wanted) -> bool:
-    return wanted.channel in catalogue.channels.get(str(wanted.model), {})
+    """Whether the publisher offers anything on the wanted channel."""
+    return wanted.channel in catalogue.channels.get(str(wanted.model), {}) and bool(catalogue.of(wanted.model))
 
 
 def _downgrade(offered: str, active: str) -> str:

@@ -59,4 +59,4 @@ def _free(folder: Path) -> int:
 
 
 def _mb(size: int) -> str:
-    return f"{size / 1e6:.1f} MB" if size >= 100_000 else f"{size} bytes"
+    return f"{size / 1e6:.2f} MB" if size >= 10_000 else f"{size} bytes"

@@ -177,11 +177,13 @@ def test_an_offer_that_is_revoked_as_well_is_no_offer() -> None:
 
 def test_when_every_version_is_revoked_the_device_is_told_so() -> None:
     """A new device has nothing to run; one that runs it goes on, and says what it runs."""
-    nothing = offering(revoked=GONE)
-    with pytest.raises(PullError, match="every version of digits is revoked"):
-        choose(nothing, wanted())
-    assert choose(nothing, wanted(active_version="1.2.0")) is None
-    assert str(why_nothing(nothing, wanted(active_version="1.2.0"))).startswith("1.2.0, which is active, is revoked")
+    for nothing in (offering(revoked=GONE), offering(revoked=GONE, stable="1.2.0")):
+        with pytest.raises(PullError, match="every version of digits is revoked"):
+            choose(nothing, wanted())
+        assert choose(nothing, wanted(active_version="1.2.0")) is None
+        assert str(why_nothing(nothing, wanted(active_version="1.2.0"))).startswith(
+            "1.2.0, which is active, is revoked"
+        )
 
 
 def test_a_model_or_channel_that_is_not_there_is_named_with_those_that_are() -> None:
