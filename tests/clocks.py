@@ -1,4 +1,4 @@
-"""A wall clock that is wrong, for one process: a library that is preloaded, compiled from ``clocks.c``."""
+"""A wall clock that is wrong, for one process and its children: a library that is preloaded, made from ``clocks.c``."""
 
 import time
 from pathlib import Path
@@ -8,14 +8,28 @@ from tests.delegates import compiled
 _SOURCE = Path(__file__).with_name("clocks.c")
 
 
-def wrong_clock(folder: Path, shift_s: float) -> dict[str, str]:
-    """The environment of a process whose wall clock is ``shift_s`` ahead; skips the test without a C compiler."""
-    library = folder / "libclock.so"
-    if not library.exists():
-        compiled(_SOURCE, library)
-    return {"LD_PRELOAD": str(library), "CLOCK_SHIFT_S": str(int(shift_s))}
+class WrongClock:
+    """``environment`` is for the process; `jump` sets its clock while it runs. Skips the test without a C compiler."""
+
+    def __init__(self, folder: Path, ahead_s: float) -> None:
+        folder.mkdir(exist_ok=True)
+        self._shift = folder / "shift"
+        library = compiled(_SOURCE, folder / "libclock.so")
+        self.environment = {"LD_PRELOAD": str(library), "CLOCK_SHIFT_FILE": str(self._shift)}
+        self.jump(ahead_s)
+
+    def jump(self, ahead_s: float) -> None:
+        """From now on the clock is so many seconds ahead of the right one."""
+        beside = self._shift.with_suffix(".new")
+        beside.write_text(str(int(ahead_s)))
+        beside.replace(self._shift)
+
+
+def wrong_clock(folder: Path, ahead_s: float) -> dict[str, str]:
+    """The environment of a process whose wall clock is so far ahead."""
+    return WrongClock(folder / "clock", ahead_s).environment
 
 
 def at_the_epoch() -> float:
-    """How far the clock of a board without a battery is from the right one, in seconds."""
+    """How far the clock of a board without a battery is ahead of the right one, in seconds: it stands in 1970."""
     return 60 - time.time()

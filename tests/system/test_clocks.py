@@ -1,0 +1,70 @@
+"""Agents whose wall clock is wrong, and jumps while they run: timers do not care, and what serves goes on."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.bundles import samples
+from tests.clocks import WrongClock, at_the_epoch
+from tests.system.conftest import MakeDevice
+from tests.system.console import Console
+from tests.system.device import Device
+from tests.system.repositories import Repository
+
+PIPELINE = '[[pipeline]]\nname = "digits"\nmodel = "digits"\nupdate = { probation_s = 0.3, max_drift = 1.0 }\n'
+SAMPLE = samples(1)[0].tobytes()
+YEAR_S = 365 * 86_400.0
+
+
+@pytest.fixture
+def repository(tmp_path: Path) -> Iterator[Repository]:
+    served = Repository(tmp_path)
+    yield served
+    served.close()
+
+
+@pytest.fixture
+def clock(tmp_path: Path) -> WrongClock:
+    return WrongClock(tmp_path / "clock", 0)
+
+
+@pytest.fixture
+def device(make_device: MakeDevice, console: Console, repository: Repository, clock: WrongClock) -> Device:
+    """Serves digits 1.0.0, and looks for updates every second or so."""
+    repository.publish("digits", "1.0.0", seed=1)
+    made: Device = make_device(PIPELINE, extra=repository.settings.replace("poll_s = 3600", "poll_s = 1"))
+    made.start(clock.environment)
+    console.wait("maas/dev/digits/state", lambda state: state["serving"])
+    return made
+
+
+def answered(console: Console, name: str) -> str:
+    console.publish(f"maas/dev/digits/in/{name}", SAMPLE)
+    return str(console.wait(f"maas/dev/digits/out/{name}").document["version"])
+
+
+def test_expired_metadata_leaves_the_active_bundle_serving_and_the_state_topic_says_so(
+    device: Device, console: Console, clock: WrongClock
+) -> None:
+    """Two years on the repository has expired; when the clock is right again, all is as before."""
+    clock.jump(2 * YEAR_S)
+    said = console.wait(
+        "maas/dev/digits/state", lambda state: "expired on" in str(state["update"].get("reason"))
+    ).document
+    assert "(or this device's clock is wrong)" in said["update"]["reason"]
+    assert said["active"]["version"] == "1.0.0" and said["serving"]
+    assert answered(console, "expired") == "1.0.0"
+    clock.jump(0)
+    console.wait("maas/dev/digits/state", lambda state: state["update"]["state"] == "active")
+
+
+@pytest.mark.parametrize("ahead_s", [at_the_epoch(), -3600.0, 3600.0], ids=["1970", "back", "ahead"])
+def test_polling_goes_on_when_the_clock_jumps(
+    device: Device, console: Console, repository: Repository, clock: WrongClock, ahead_s: float
+) -> None:
+    """To 1970, or by a summer time that somebody did by hand: the next look comes after its second all the same."""
+    clock.jump(ahead_s)
+    repository.publish("digits", "1.1.0", seed=2)
+    console.wait("maas/dev/digits/state", lambda state: (state["active"] or {}).get("version") == "1.1.0")
+    assert answered(console, "later") == "1.1.0"
