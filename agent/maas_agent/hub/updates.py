@@ -75,7 +75,8 @@ class Updates:
             return
         answer_to, self._waiting = self._waiting, []
         store = self._config.store
-        job = Job(store=store.path, wanted=wanted, repository=self._access(), max_bytes=store.max_bytes)
+        keep = tuple(sorted(self._kept()))
+        job = Job(store=store.path, wanted=wanted, repository=self._access(), keep=keep, max_bytes=store.max_bytes)
         self._puller = Puller(self._loop, job, self._on_event, lambda how: self._on_end(answer_to, how), self._log)
 
     def stop(self) -> None:
@@ -156,11 +157,14 @@ class Updates:
         else:
             self._schedule(outcomes.values())
 
+    def _kept(self) -> set[str]:
+        """The manifests that some pipeline runs, tries or may go back to: also of those that want nothing now."""
+        return {digest for pipeline in self._pipelines.values() for digest in pipeline.slots.digests()}
+
     def _collect_garbage(self) -> None:
         """Remove blobs that no pipeline needs any more; only here, where no puller is adding to them."""
-        keep = {digest for pipeline in self._pipelines.values() for digest in pipeline.slots.digests()}
         try:
-            freed = Store(Path(self._config.store.path)).collect_garbage(keep)
+            freed = Store(Path(self._config.store.path)).collect_garbage(self._kept())
         except OSError as error:
             self._log.warning("cannot remove bundles that are not needed any more", reason=error.strerror)
             return

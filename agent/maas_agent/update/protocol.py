@@ -74,12 +74,14 @@ class RepositoryAccess(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown
 class Job(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """All that a puller is to do. ``store`` is a folder; ``repository`` may be missing if every bundle is local.
 
+    ``keep`` are the digests of all manifests that must stay in the store, also of pipelines that want nothing now.
     ``max_bytes`` bounds what all bundles together may take in the store; 0 says that only the disk does.
     """
 
     store: str
     wanted: list[Wanted]
     repository: RepositoryAccess | None = None
+    keep: tuple[str, ...] = ()
     max_bytes: int = 0
 
 

@@ -138,7 +138,7 @@ class Attempt:
 def _kept(job: Job) -> set[str]:
     """The manifests that stay in the store, whatever this job brings."""
     held = {digest for wanted in job.wanted for digest in (wanted.active_digest, wanted.previous_digest)}
-    return {digest for digest in held if digest is not None}
+    return {digest for digest in held if digest is not None} | set(job.keep)
 
 
 def _unfinished(outcome: Outcome, begun: set[str]) -> set[str]:

@@ -23,6 +23,7 @@ class Device:
         self.url = url
         self.timeout_s = 20.0
         self.max_bytes = 0
+        self.keep: tuple[str, ...] = ()
         self.environment: dict[str, str] = {}
         self.progress: list[Progress] = []
         self.before_start: Callable[[], None] | None = None
@@ -52,7 +53,13 @@ class Device:
                 stderr=log,
             )
         hub.settimeout(30)
-        job = Job(store=str(self.store), repository=self._access(), wanted=list(wanted), max_bytes=self.max_bytes)
+        job = Job(
+            store=str(self.store),
+            repository=self._access(),
+            wanted=list(wanted),
+            keep=self.keep,
+            max_bytes=self.max_bytes,
+        )
         hub.sendall(line_of(job))
         return hub, puller
 

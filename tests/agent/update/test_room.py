@@ -76,6 +76,17 @@ def test_what_does_not_fit_is_refused_with_figures_and_nothing_is_fetched(
     assert complete(its_device, versions["1.0.0"], versions["1.1.0"])
 
 
+def test_what_a_pipeline_on_probation_runs_makes_no_room(
+    its_device: Device, publisher: Publisher, versions: dict[str, Outcome]
+) -> None:
+    """It wants nothing now, so the job does not name its bundles but as those to keep."""
+    its_device.keep = (str(versions["1.2.0"].digest),)
+    its_device.max_bytes = Store(its_device.store).size() + 1000
+    outcome = its_device.update(**running(versions))
+    assert outcome.result == "failed" and "store.max_bytes" in str(outcome.reason)
+    assert complete(its_device, *versions.values())
+
+
 def test_a_bundle_that_another_pipeline_has_just_tested_makes_no_room(
     its_device: Device, publisher: Publisher, versions: dict[str, Outcome]
 ) -> None:
