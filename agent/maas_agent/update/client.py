@@ -12,6 +12,7 @@ from urllib.parse import quote
 
 from tuf.api.exceptions import DownloadError, DownloadHTTPError, ExpiredMetadataError, RepositoryError
 from tuf.api.metadata import Metadata
+from tuf.api.serialization import DeserializationError
 
 from maas_agent.bundle.manifest import digest_of
 from maas_agent.errors import ConfigError, PullError, UpdateError, VerifyError
@@ -107,7 +108,7 @@ class Repository:
         except ExpiredMetadataError as error:
             raise VerifyError(self._what_expired(error)) from None
         except RepositoryError as error:
-            raise VerifyError(f"the metadata of {self._url} is not to be trusted: {error}") from None
+            raise VerifyError(f"the metadata of {self._url} is not to be trusted: {_in_words(error)}") from None
         except DownloadError as error:
             raise PullError(self._what_failed(error)) from None
         except OSError as error:
@@ -135,6 +136,11 @@ class Repository:
             return Metadata[Any].from_bytes(data).signed.expires  # type: ignore[no-any-return]
         except (OSError, RepositoryError):
             return None
+
+
+def _in_words(error: RepositoryError) -> str:
+    # What is wrong with a document stands in the cause alone.
+    return f"{error}: {error.__cause__}" if isinstance(error, DeserializationError) and error.__cause__ else str(error)
 
 
 def _admitted(client: TufClient, standing: Standing, model: str | None) -> Catalogue:

@@ -59,6 +59,10 @@ class Part:
         except WrongContent:
             self.drop()
             raise
+        except PullError:
+            if not self.held:
+                self.drop()
+            raise
         return self.path
 
     @property

@@ -20,9 +20,6 @@ from maas_agent.files import sync_folder, write_durably
 from maas_agent.update.deliveries import Deliveries, kept, removed
 from maas_agent.update.parts import SUFFIX, Part, Request, what_the_disk_said
 
-_MAX_PARTS = 4
-"""So many are kept after a cut, the newest; with more pipelines than that some blobs are fetched twice."""
-
 
 class Store:
     """The folder ``<store>/blobs``, and the deliveries beside it."""
@@ -113,19 +110,21 @@ class Store:
         except (PullError, BundleError):
             return 0
         unfinished = self.pulling() if unfinished is None else unfinished
-        for digest in unfinished:
-            with suppress(PullError, BundleError):
-                needed |= {digest, *self.needs(digest)}
-        parts = self._parts()[:_MAX_PARTS] if unfinished else []
-        freed = sum(removed(path) for path in self._files() if path.name not in needed and path not in parts)
+        awaited = unfinished.union(*(self._awaited(digest) for digest in unfinished))
+        needed |= awaited | {f".{digest}{SUFFIX}" for digest in awaited}
+        freed = sum(removed(path) for path in self._files() if path.name not in needed)
         return freed + self.deliveries.drop_others(keep | unfinished)
+
+    def _awaited(self, manifest: str) -> set[str]:
+        """The digests of what is still to come, or has come, for a bundle whose download has not ended."""
+        try:
+            delivery = self.deliveries.of(manifest)
+            return {*self.needs(manifest), *(stored.stored for stored in (delivery.blobs.values() if delivery else ()))}
+        except (PullError, BundleError):
+            return set()  # its manifest has not come yet
 
     def _files(self) -> list[Path]:
         return list(self._blobs.iterdir()) if self._blobs.is_dir() else []
-
-    def _parts(self) -> list[Path]:
-        parts = [path for path in self._files() if path.suffix == SUFFIX]
-        return sorted(parts, key=lambda path: path.stat().st_mtime_ns, reverse=True)
 
 
 def _digest_of_file(file: BufferedReader) -> str:

@@ -1,6 +1,5 @@
 """The blob store: complete or absent, never in between."""
 
-import os
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -147,17 +146,38 @@ def test_an_empty_store_has_no_garbage(store: Store) -> None:
 
 
 def test_what_an_unfinished_download_brought_is_no_garbage(store: Store, tmp_path: Path) -> None:
-    """Its manifest, the blobs that are complete, and the newest parts; until it is given up."""
+    """Its manifest, the blobs that are complete, and parts of what is awaited; until it is given up."""
     new, new_blobs = installed(store, make_bundle(tmp_path / "new.maas"))
-    for number in range(6):
-        part = tmp_path / "blobs" / f".{number}.part"
-        part.write_bytes(b"half")
-        os.utime(part, (number, number))
+    packed = Stored(digest_of(b"packed"), 6, "zlib")
+    store.deliveries.keep(new, encode_delivery(Delivery(blobs={min(new_blobs): packed})))
+    arriving, foreign = f".{packed.stored}.part", f".{digest_of(b'foreign')}.part"
+    for name in (arriving, foreign):
+        (tmp_path / "blobs" / name).write_bytes(b"half")
     store.set_pulling({new})
     store.collect_garbage(set())
-    assert names(tmp_path) == {new, *new_blobs, ".2.part", ".3.part", ".4.part", ".5.part"}
+    assert names(tmp_path) == {new, *new_blobs, arriving}
     store.set_pulling(set())
     store.collect_garbage(set())
+    assert names(tmp_path) == set()
+
+
+def test_a_manifest_that_has_not_come_completely_is_awaited_too(store: Store, tmp_path: Path) -> None:
+    """The very first file of a bundle."""
+    with pytest.raises(PullError, match="ended after 3 of 7 bytes"):
+        store.add(digest_of(b"weights"), 7, whole([b"wei"]))
+    store.set_pulling({digest_of(b"weights")})
+    store.collect_garbage(set())
+    assert names(tmp_path) == {f".{digest_of(b'weights')}.part"}
+
+
+def test_nothing_at_all_leaves_no_part(store: Store, tmp_path: Path) -> None:
+    """A server that is down, asked for ever new blobs."""
+
+    def down(_start: int) -> Body:
+        raise PullError("connection refused")
+
+    with pytest.raises(PullError, match="refused"):
+        store.add(digest_of(b"weights"), 7, down)
     assert names(tmp_path) == set()
 
 
