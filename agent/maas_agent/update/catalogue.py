@@ -18,9 +18,13 @@ _MANIFEST, _DELIVERY = "manifest.json", "delivery.json"
 _Said = dict[str, dict[str, str]]
 
 
-def catalogue(loaded: dict[str, Targets]) -> Catalogue:
-    """What these roles offer together; raises `VerifyError` if a field of theirs is not readable."""
+def catalogue(loaded: dict[str, Targets], model: str | None = None) -> Catalogue:
+    """What these roles offer together; raises `VerifyError` if a field of theirs is not readable.
+
+    If ``model`` is given, and they have it, its versions are all that is listed: a repository may hold thousands.
+    """
     paths = {path for signed in loaded.values() for path in signed.targets}
+    paths = {path for path in paths if model is not None and path.startswith(f"{model}/")} or paths
     offers = [offer for path in sorted(paths) if (offer := _offer(path, loaded)) is not None]
     return Catalogue(tuple(offers), _channels(loaded), _revoked(loaded))
 

@@ -146,4 +146,4 @@ def _in_words(error: RepositoryError) -> str:
 def _admitted(client: TufClient, standing: Standing, model: str | None) -> Catalogue:
     roles = client.roles_for(model)
     standing.admit(client, roles)
-    return catalogue(roles)
+    return catalogue(roles, model)
