@@ -1,0 +1,171 @@
+"""Where attacks are played: a real agent on a real broker, a repository on a real server, and whoever changes it."""
+
+import fnmatch
+import itertools
+import re
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+
+from maas_agent.bundle.manifest import digest_of
+from tests.agent.update.device import Device as Puller
+from tests.agent.update.site import Site, serving
+from tests.attacks.attacker import Attacker
+from tests.bundles import make_bundle, samples
+from tests.system.console import Console
+from tests.system.device import Device, wait_until
+
+ACTIVE, OFFERED = "1.0.0", "1.1.0"
+"""What the device runs when the attack begins, and what it would take without it."""
+
+_PIPELINE = (
+    '[[pipeline]]\nname = "digits"\nmodel = "digits"\n'
+    "update = {{ probation_s = 0.2, max_drift = 1.0, max_latency_ratio = 1000.0 }}\n{more}\n"
+)
+_REPOSITORY = '[repository]\nurl = "{url}"\nroot = "{root}"\npoll_s = 3600\ntimeout_s = {timeout_s}\n'
+_CHANGES = ("tuf/", "marks.json", "pulling.json", "pipelines/digits.json", "lock", "control.sock", "desired.json")
+"""What the agent itself may write in its store: only bundles are looked at file by file, and metadata by signature."""
+
+
+class Scene:
+    """A device ``dev`` that serves digits 1.0.0, and its publisher's repository on ``site``.
+
+    ``old`` is a copy of the repository from before, with 0.9.0 as the newest; ``folder`` is for what an attack needs.
+    """
+
+    def __init__(self, folder: Path, site: Site, publisher: Attacker, agent: Device, console: Console) -> None:
+        self.folder, self.old = folder, folder / "old"
+        self.site, self.publisher, self.agent, self.console = site, publisher, agent, console
+        self.bundle: Path | None = None
+        self._honest = folder / "honest"
+        self._asked = itertools.count()
+
+    @property
+    def store(self) -> Path:
+        return self.agent.store
+
+    def offer(self, version: str = OFFERED, **made: object) -> str:
+        """Publish and release a version, rightly; return its manifest's digest."""
+        digest = self.publisher.publish(version, **{"seed": 3} | made)  # type: ignore[arg-type]
+        self.publisher.release()
+        return digest
+
+    def twin(self) -> Puller:
+        """A device of the same history that nobody attacks yet."""
+        store = self.folder / "twin"
+        shutil.rmtree(store, ignore_errors=True)
+        shutil.copytree(self.store, store, symlinks=True, ignore=lambda _, names: fnmatch.filter(names, "*.sock"))
+        return Puller(store, self.folder / "root.json", self.site.url)
+
+    def restart(self, environment: dict[str, str]) -> None:
+        """Switch the device off, and on with these variables. It looks for updates as it starts."""
+        self.agent.stop()
+        self.console.forget()
+        self.agent.start(environment)
+        self.console.wait("maas/dev/digits/state", lambda state: state["serving"])
+
+    def with_deadline(self, timeout_s: float) -> None:
+        """Switch the device off, and on with this bound for each refresh and download."""
+        text = re.sub(r"timeout_s = .*", f"timeout_s = {timeout_s}", self.agent.config.read_text())
+        self.agent.config.write_text(text)
+        self.restart({})
+
+    def look(self) -> None:
+        """Have the device look for updates, and wait for its answer."""
+        topic = f"maas/dev/cmd/update/{next(self._asked)}"
+        self.console.publish(topic, '{"status": "init"}', retain=True)
+        self.console.wait(topic, lambda answer: answer["status"] in ("successful", "failed"), 60)
+
+    def reason(self) -> str:
+        """What the state topic says of the newest update."""
+        return str(self.state()["update"]["reason"])
+
+    def state(self) -> dict:  # type: ignore[type-arg]
+        """The newest state document."""
+        return self.console.wait("maas/dev/digits/state").document
+
+    def served(self) -> str:
+        """The version that answers an input now."""
+        answer = self.console.ask("dev", "digits", samples(1)[0].tobytes(), f"ask{next(self._asked)}")
+        return str(answer["version"])
+
+    def remember(self) -> None:
+        """This is the honest repository, to be there again when the attack is over."""
+        shutil.copytree(self.publisher.folder, self._honest, symlinks=True)
+
+    def end_attack(self) -> None:
+        """The honest repository is back."""
+        self.site.answers.clear()
+        self.publisher.replace_by(self._honest)
+
+    def files(self) -> dict[str, str]:
+        """All files of the device's store, with their digests; links by where they lead."""
+        return {
+            str(path.relative_to(self.store)): f"-> {path.readlink()}"
+            if path.is_symlink()
+            else digest_of(path.read_bytes())
+            for path in self.store.rglob("*")
+            if path.is_symlink() or path.is_file()
+        }
+
+    def left(self, before: dict[str, str], *, parts: bool = False) -> list[str]:
+        """What lies in the device's store of the attack: files that no honest update could have left.
+
+        With ``parts`` also what broke off: nothing in it is believed, and no more of it is kept than was signed.
+        """
+        now = self.files()
+        strange = [name for name in now if now[name] != before.get(name) and not self._is_expected(name, now[name])]
+        if not parts:
+            strange = [name for name in strange if not self._is_bounded(name)]
+        return strange + [name for name in before if name.startswith("blobs/") and name not in now]
+
+    def _is_expected(self, name: str, digest: str) -> bool:
+        if name.startswith("tuf/"):
+            return digest in self.publisher.signed or digest.startswith("-> root_history/")
+        if name.startswith(("blobs/", "deliveries/")):
+            honest = self._honest_file(name)
+            return honest is not None and digest_of(honest.read_bytes()) == digest
+        return name.startswith(_CHANGES)
+
+    def _is_bounded(self, name: str) -> bool:
+        honest = self._honest_file(name.removesuffix(".part").replace("/.", "/")) if name.endswith(".part") else None
+        return honest is not None and (self.store / name).stat().st_size <= honest.stat().st_size
+
+    def _honest_file(self, name: str) -> Path | None:
+        """The file of the honest repository that a file of the store should be."""
+        digest = Path(name).name
+        found = [self._honest / "blobs" / digest, *self._honest.glob(f"targets/*/*/{digest}.*.json")]
+        return next((path for path in found if path.is_file()), None)
+
+
+@contextmanager
+def scene_in(folder: Path, broker_url: str, console: Console, timeout_s: float = 20.0) -> Iterator[Scene]:
+    """A scene with the device serving 1.0.0."""
+    publisher = Attacker(folder / "repository")
+    publisher.signed_at = datetime.now(UTC).replace(microsecond=0).isoformat()
+    publisher.publish("0.9.0", seed=1)
+    publisher.release()
+    shutil.copytree(publisher.folder, folder / "old")
+    publisher.publish(ACTIVE, seed=2)
+    publisher.release()
+    root = folder / "root.json"
+    shutil.copy(publisher.folder / "metadata" / "root.json", root)
+    with serving(publisher.folder) as site:
+        repository = _REPOSITORY.format(url=site.url, root=root, timeout_s=timeout_s)
+        agent = Device(folder / "dev", broker_url, _PIPELINE.format(more=""), extra=repository)
+        agent.start()
+        try:
+            console.wait("maas/dev/digits/state", lambda state: state["serving"])
+            yield Scene(folder, site, publisher, agent, console)
+        finally:
+            agent.close()
+
+
+def matches(expected: str, said: str) -> bool:
+    """Whether ``said`` holds the ``expected`` words; ``…`` stands for anything."""
+    return re.search(".*".join(map(re.escape, expected.split("…"))), said) is not None
+
+
+__all__ = ["ACTIVE", "OFFERED", "Scene", "make_bundle", "matches", "scene_in", "wait_until"]
