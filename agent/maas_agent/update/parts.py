@@ -8,6 +8,7 @@ import errno
 import hashlib
 import os
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import suppress
 from io import BufferedRandom
 from pathlib import Path
 
@@ -75,7 +76,8 @@ class Part:
 
     def drop(self) -> None:
         """Forget what is here."""
-        self.path.unlink(missing_ok=True)
+        with suppress(OSError):
+            self.path.unlink()
 
     def _opened(self) -> BufferedRandom:
         return os.fdopen(os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644), "r+b")

@@ -1,6 +1,7 @@
 """The puller: brings every wanted pipeline's bundle up to date, tested and staged, or says why not."""
 
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 
 import msgspec
@@ -71,7 +72,8 @@ class Attempt:
         """Stage and test what ``source`` offers, if it is to replace what is active."""
         offer = source.offer(self._wanted)
         if not isinstance(offer, Offer):
-            return self._current(offer or self._renewed(source))
+            not_renewed = self._renewed(source)
+            return self._current(offer or not_renewed)
         self._enter("pulling", offer)
         self._store.set_pulling(self._store.pulling() | {offer.digest})
         source.deliver(offer, self._wanted, self._store, self._room)
@@ -142,19 +144,21 @@ def _kept(job: Job) -> set[str]:
 
 
 def _unfinished(outcome: Outcome, begun: set[str]) -> set[str]:
-    """The manifests whose download goes on at the next poll; ``begun`` are those that an earlier one left."""
+    """The manifests that are tried again at the next poll; ``begun`` are those that an earlier one left."""
     if outcome.result != "failed" or outcome.set_aside:
         return set()
-    if outcome.state == "init":
+    if outcome.digest is None:
         return begun  # the repository was out of reach: what it offers is unknown
-    return {outcome.digest} if outcome.state == "pulling" and outcome.digest is not None else set()
+    # Not only while it is fetched: a self-test that lacks memory must not cost the download at every poll.
+    return {outcome.digest}
 
 
 def _sweep(folder: Path) -> None:
     """Remove what pullers that were killed had not finished writing."""
     for name in ("marks.json", "pulling.json"):
         for left in folder.glob(f".{name}.*.new"):
-            left.unlink(missing_ok=True)
+            with suppress(OSError):
+                left.unlink()
 
 
 def _said(revoked: Mapping[str, str]) -> dict[str, str]:

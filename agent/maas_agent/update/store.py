@@ -86,14 +86,14 @@ class Store:
         return sum(path.lstat().st_size for path in self._files())
 
     def pulling(self) -> set[str]:
-        """The manifests whose download was begun and has not ended: what arrived for them is no garbage."""
+        """The manifests that were begun with and will be tried again: what arrived for them is no garbage."""
         try:
             return set(msgspec.json.decode(self._pulling.read_bytes(), type=tuple[str, ...]))
         except (OSError, msgspec.DecodeError, UnicodeDecodeError):
             return set()
 
     def set_pulling(self, manifests: set[str]) -> None:
-        """Say whose download has not ended."""
+        """Say which ones these are."""
         # Should it not be possible (a full disk), then what arrived is fetched again, and no more.
         with suppress(OSError):
             if manifests != self.pulling():

@@ -225,6 +225,20 @@ def test_a_delivery_with_other_recipients_replaces_the_one_that_is_here(
     assert len(its_site.requests) == 2
 
 
+def test_other_recipients_are_taken_over_also_while_a_newer_version_is_set_aside(
+    its_device: Device, sealed: Sealed
+) -> None:
+    """What is passed over for another reason must not hide it."""
+    its_device.update(device_key=str(sealed.key))
+    newer = sealed.publisher.publish("1.1.0", seed=3)
+    sealed.seal_for(sealed.recipient, "b" * 64)
+    active = {"active_digest": sealed.manifest, "active_version": "1.0.0"}
+    outcome = its_device.update(device_key=str(sealed.key), refused={newer: "it deviates"}, **active)
+    assert outcome.reason == "1.1.0 is set aside: it deviates"
+    kept = Store(its_device.store).deliveries.of(sealed.manifest)
+    assert kept is not None and "b" * 64 in kept.recipients
+
+
 def test_a_device_that_is_a_recipient_no_more_keeps_what_it_has_and_says_so(its_device: Device, sealed: Sealed) -> None:
     """It has seen the key of this version; taking the document away would only stop it from serving."""
     its_device.update(device_key=str(sealed.key))

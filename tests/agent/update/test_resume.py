@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from maas_agent.trials.terms import Limits, Terms
 from maas_agent.update.protocol import Go, Wanted, line_of
 from maas_agent.update.store import Store
 from tests.agent.update.device import Device
@@ -172,6 +173,20 @@ def test_parts_are_kept_while_the_repository_is_out_of_reach(its_device: Device,
     assert its_device.update().result == "tested"
     assert [asked for path, asked in its_site.ranges if blob.name in path] == [None, f"bytes={HALF}-"]
     assert sum("/targets/" in path for path in its_site.requests) == 0
+
+
+def test_a_self_test_that_may_pass_later_does_not_cost_another_download(
+    its_device: Device, its_site: Site, publisher: Publisher
+) -> None:
+    """A limit that is too low is mended on the device; what was fetched for it is still there."""
+    publisher.publish("1.0.0")
+    publisher.release()
+    low = Terms("cpu", limits=Limits(memory_bytes=1))
+    assert its_device.update(terms=low).state == "testing"
+    Store(its_device.store).collect_garbage(set())
+    its_site.requests.clear()
+    assert its_device.update().result == "tested"
+    assert not any("/blobs/" in path for path in its_site.requests)
 
 
 def stalling(after: int) -> Answer:
