@@ -167,3 +167,19 @@ def test_a_rollback_over_mqtt_ends_a_probation(
     answer = console.wait("maas/dev/cmd/rollback/1", lambda d: d["status"] in ("successful", "failed")).document
     assert (answer["status"], answer["version"]) == ("successful", "1.0.0")
     serves(console, "1.0.0")
+
+
+def test_a_bundle_that_is_brought_during_a_probation_is_tried_when_that_has_ended(
+    make_device: MakeDevice, repository: Repository, console: Console, signed: Sign
+) -> None:
+    device = make_device(PIPELINE.format(4), extra=f'[repository]\nroot = "{repository.root}"\n')
+    device.start()
+    console.wait("maas/dev/digits/state")
+    command(device, "install", str(signed("1.0.0")))
+    serves(console, "1.0.0")
+    command(device, "install", str(signed("1.1.0")))
+    console.wait("maas/dev/digits/state", lambda s: s["update"]["probation"])
+    waits = command(device, "install", str(signed("1.2.0")))
+    assert (waits.returncode, "a bundle is on probation there" in waits.stderr) == (65, True)
+    serves(console, "1.1.0")
+    serves(console, "1.2.0")

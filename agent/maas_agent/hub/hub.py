@@ -193,6 +193,10 @@ class Hub:
         self._publish_state(pipeline)
         self._health.changed()
 
+    def _on_judged(self) -> None:
+        """What was asked for while a bundle was on probation has waited for this."""
+        self._loop.call(self._updates.check)
+
     def _describe(self) -> dict[str, Any]:
         """What ``maas-agent status`` shows."""
         return {
@@ -262,7 +266,7 @@ class Hub:
     def _make_pipeline(self, settings: Settings) -> Pipeline:
         out = self._topics.out(settings.name)
         device, store, outbox, log, groups = self._device, self._store, self._outbox, self._log, self._groups
-        return Pipeline(self._loop, settings, device, store, out, outbox, log, self._on_change, groups)
+        return Pipeline(self._loop, settings, device, store, out, outbox, log, self._on_change, self._on_judged, groups)
 
     def _stop(self) -> None:
         """Take nothing new, answer what is there, hand it to the broker, say farewell."""

@@ -41,7 +41,10 @@ OnRestarted = Callable[[str | None], None]
 
 
 class Pipeline:
-    """Keeps one bundle serving. ``on_change`` is called when what the state topic says has changed."""
+    """Keeps one bundle serving.
+
+    ``on_change`` is called when what the state topic says has changed, ``on_judged`` when a probation has ended.
+    """
 
     def __init__(
         self,
@@ -53,13 +56,14 @@ class Pipeline:
         outbox: Outbox,
         log: Log,
         on_change: Callable[["Pipeline"], None],
+        on_judged: Callable[[], None],
         groups: MemoryGroups | None,
     ) -> None:
         self.settings, self.meter = settings, Meter()
         self._loop, self._device, self._store, self._log = loop, device, store, log
         self._ledger = Ledger(store, settings.name, lambda: on_change(self), log)
         self._answers = Answers(device, settings.name, out, settings.report.qos, outbox, self.meter)
-        self._on_change, self._groups = on_change, groups
+        self._on_change, self._on_judged, self._groups = on_change, on_judged, groups
         self._order = Order() if settings.ordered else None
         self._aside = Aside(store, settings.name, log)
         self._dispatcher = Dispatcher(settings.window, settings.queue)
@@ -341,6 +345,10 @@ class Pipeline:
         self.meter.swaps += self._runs not in (None, slot.digest)
         self._runs = slot.digest
         self._placement.runs(slot)
+
+    def judged(self) -> None:
+        """A probation has ended: other bundles may be looked for again."""
+        self._on_judged()
 
     # ------------------------------------------------------------- the end
 

@@ -67,7 +67,7 @@ class Shadow:
 
     def answered(self, job_id: str, answer: Answer) -> None:
         """The active bundle has answered an input."""
-        if job_id in self._unpaired:
+        if job_id in self._unpaired and not self._ended:
             self._pair(job_id, 0, answer)
 
     def turn_end(self) -> None:
@@ -93,7 +93,7 @@ class Shadow:
         match message:
             case Answer(sequence=sequence) if sequence:
                 job = self._dispatcher.answered(worker, sequence)
-                if job is not None and job.id in self._unpaired:
+                if job is not None and job.id in self._unpaired and not self._ended:
                     self._pair(job.id, 1, message)
             case Failed(reason=reason):
                 self._failure = f": {reason}"

@@ -42,6 +42,10 @@ class Host(Protocol):
         """Another bundle serves."""
         ...
 
+    def judged(self) -> None:
+        """A probation has ended: other bundles may be looked for again."""
+        ...
+
 
 class Probation:
     """What is remembered while a candidate serves on trial."""
@@ -70,8 +74,12 @@ class Takeover:
 
     @property
     def in_progress(self) -> bool:
-        """Whether a candidate is about to take over: its workers load, or the switch is on."""
-        return self._ledger.state.update.state == "probation" and self._probation is None
+        """Whether a candidate, or the bundle before, is about to take over: its workers load, or the switch is on."""
+        return bool(self._going_back) or self._is_awaited
+
+    @property
+    def _is_awaited(self) -> bool:
+        return self.on_probation and self._probation is None
 
     @property
     def on_probation(self) -> bool:
@@ -100,6 +108,7 @@ class Takeover:
         shadow = self._terms.shadow is not None and self._serving.ready and self._ledger.state.active is not None
         self._ledger.become(slots.tested(self._ledger.state, outcome, time.time(), shadow=shadow))
         self._figures = None
+        self._gone_back("an update is taking over")
         if shadow:
             self._begin_shadow()
         else:
@@ -133,7 +142,7 @@ class Takeover:
         if self._shadow is not None:
             self._mirror(crew)
         state = self._ledger.state
-        if self.in_progress and state.candidate is not None and crew.start.manifest == state.candidate.digest:
+        if self._is_awaited and state.candidate is not None and crew.start.manifest == state.candidate.digest:
             self._begin_probation(state.candidate)
 
     def died(self, crew: Crew, how: str) -> bool:
@@ -156,7 +165,7 @@ class Takeover:
             self._gone_back(f"the previous bundle cannot serve: {reason}")
             return True
         candidate = state.candidate
-        if not self.in_progress or candidate is None or candidate.digest != crew.start.manifest:
+        if not self._is_awaited or candidate is None or candidate.digest != crew.start.manifest:
             return False
         self._log.error("candidate refused", pipeline=self._name, reason=reason)
         refuse = slots.rolled_back if state.active is not None else slots.refused
@@ -282,6 +291,7 @@ class Takeover:
             return
         self._probation = None
         self._serving.dismiss()
+        self._host.judged()
 
     def _activate(self) -> None:
         self._ledger.become(slots.activated(self._ledger.state, time.time()))
@@ -316,6 +326,7 @@ class Takeover:
             self._tally = Tally()
             self._host.now_runs(active)
             self._serving.fall_back(lambda: self._host.make_crew(active, gentle=False))
+        self._host.judged()
 
     def _go_back(self, reason: str, done: OnDone) -> None:
         try:

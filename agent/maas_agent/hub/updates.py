@@ -60,6 +60,8 @@ class Updates:
         """Look for bundles now; ``on_checked`` gets each pipeline's outcome. One check at a time, others wait."""
         if on_checked is not None:
             self._waiting.append(on_checked)
+        elif self._puller is not None:
+            self._waiting.append(_nobody)  # what is wanted now may not be what it was started for
         if self._puller is not None or self._stopped:
             return
         if self._next is not None:
@@ -187,6 +189,10 @@ class Updates:
         wait_s = min(poll_s, self._retry_s) if may_pass else poll_s
         self._retry_s = self._retry_s * 2 if may_pass else _FIRST_RETRY_S
         self._next = self._loop.after(random.uniform(0.5, 1.5) * wait_s, self.check)
+
+
+def _nobody(_outcomes: dict[str, Outcome]) -> None:
+    """Nobody waits for the answer."""
 
 
 class Puller:
