@@ -14,7 +14,7 @@ from tests.agent.update.publisher import Publisher
 
 
 class Attacker(Publisher):
-    """The publisher, and what only somebody else would do. ``signed`` are the digests of all that was signed rightly."""
+    """The publisher, and what only others would do. ``signed`` are the digests of all metadata that was signed rightly."""
 
     def __init__(self, folder: Path) -> None:
         self.signed: set[str] = set()

@@ -95,8 +95,8 @@ def slow(scene: Scene, way: str) -> Acts:
     scene.offer()
     yield None
     part, _, what = way.rpartition(" of ")
-    scene.with_deadline(_TIMEOUT_S)
     scene.site.answers[_FILES["timestamp" if "timestamp" in what else "blob"]] = _SLOW[part]
+    scene.with_deadline(_TIMEOUT_S)
     yield f"did not end within {_TIMEOUT_S:g} s"
     scene.with_deadline(20.0)
 

@@ -119,25 +119,30 @@ class Scene:
         strange = [name for name in now if now[name] != before.get(name) and not self._is_expected(name, now[name])]
         if not parts:
             strange = [name for name in strange if not self._is_bounded(name)]
-        return strange + [name for name in before if name.startswith("blobs/") and name not in now]
+        lost = [name for name in before if name.startswith("blobs/") and name not in now]
+        return strange + [name for name in lost if not name.endswith(".part")]
 
     def _is_expected(self, name: str, digest: str) -> bool:
         if name.startswith("tuf/"):
             return digest in self.publisher.signed or digest.startswith("-> root_history/")
-        if name.startswith(("blobs/", "deliveries/")):
-            honest = self._honest_file(name)
-            return honest is not None and digest_of(honest.read_bytes()) == digest
+        if name.startswith("blobs/"):
+            return Path(name).name == digest and digest in self._honest_digests()
+        if name.startswith("deliveries/"):
+            return digest in self._honest_digests()
         return name.startswith(_CHANGES)
 
     def _is_bounded(self, name: str) -> bool:
-        honest = self._honest_file(name.removesuffix(".part").replace("/.", "/")) if name.endswith(".part") else None
-        return honest is not None and (self.store / name).stat().st_size <= honest.stat().st_size
+        part, digest = self.store / name, Path(name).stem[1:]
+        honest = [self._honest / "blobs" / digest, *self._honest.glob(f"targets/*/*/{digest}.*.json")]
+        return part.suffix == ".part" and any(
+            path.is_file() and part.stat().st_size <= path.stat().st_size for path in honest
+        )
 
-    def _honest_file(self, name: str) -> Path | None:
-        """The file of the honest repository that a file of the store should be."""
-        digest = Path(name).name
-        found = [self._honest / "blobs" / digest, *self._honest.glob(f"targets/*/*/{digest}.*.json")]
-        return next((path for path in found if path.is_file()), None)
+    def _honest_digests(self) -> set[str]:
+        """Of the honest repository's files, and those that they name."""
+        files = [path for path in self._honest.rglob("*") if path.is_file() and "metadata" not in path.parts]
+        named = (re.findall("[0-9a-f]{64}", path.read_text()) for path in files if path.suffix == ".json")
+        return {digest_of(path.read_bytes()) for path in files}.union(*named)
 
 
 @contextmanager
