@@ -25,6 +25,8 @@ COMMANDS = {
     "repo init": "make an empty repository",
     "repo refresh": "keep a repository's signatures from expiring",
     "publish": "put a bundle into a repository",
+    "deploy": "roll a version out to a fleet, stage by stage",
+    "fleet": "list the devices and what they run",
 }
 """Every command, in one line each: its help, and all the help there is without the extra."""
 

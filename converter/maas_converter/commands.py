@@ -9,6 +9,7 @@ import typer
 
 from maas_agent.errors import UsageError
 from maas_converter.cli import COMMANDS
+from maas_converter.fleet.commands import deploy, fleet
 
 app = typer.Typer(
     help="Converts trained models into bundles, proves what that cost, and publishes them.",
@@ -255,6 +256,10 @@ def publish(
     if not json:
         new = f"{published.new_blobs} new blobs, {published.new_bytes} bytes"
         say(f"published {published.name} {published.version} ({published.digest[:12]}…) on {channel}: {new}")
+
+
+app.command("deploy", help=COMMANDS["deploy"])(deploy)
+app.command("fleet", help=COMMANDS["fleet"])(fleet)
 
 
 def _answer(json: bool, document: Any) -> None:

@@ -7,7 +7,24 @@ from maas_agent.documents import rfc3339
 from maas_agent.hub.crew import Crew
 from maas_agent.hub.quarantine import Rest
 from maas_agent.trials.record import Trials, document_of
-from maas_agent.update.slots import Slot
+from maas_agent.update.slots import PipelineState, Slot, UpdateState
+
+
+def bundles(pipeline: str, model: str | None, slots: PipelineState, *, serving: bool) -> dict[str, Any]:
+    """A pipeline and its bundles: how every state document begins."""
+    return {
+        "pipeline": pipeline,
+        "model": model,
+        "serving": serving,
+        "active": slot(slots.active),
+        "candidate": slot(slots.candidate),
+        "previous": slot(slots.previous),
+    }
+
+
+def update(state: UpdateState) -> dict[str, Any]:
+    """How far the newest update has come."""
+    return {"state": state.state, "version": state.version, "reason": state.reason, "since": rfc3339(state.since)}
 
 
 def slot(slot: Slot | None) -> dict[str, str] | None:

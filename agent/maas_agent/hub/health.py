@@ -82,14 +82,14 @@ class Health:
         self._loop.after(interval_s, lambda: self._watch(interval_s))
 
 
-def offline(device: str) -> dict[str, Any]:
+def offline(device: str, groups: tuple[str, ...]) -> dict[str, Any]:
     """The Last Will: what the broker says when the device is gone without a word."""
-    return {"status": "offline", "device": device}
+    return {"status": "offline", "device": device, "groups": groups}
 
 
-def stopped(device: str) -> dict[str, Any]:
+def stopped(device: str, groups: tuple[str, ...]) -> dict[str, Any]:
     """The farewell of a clean exit."""
-    return {"status": "stopped", "device": device, "time": rfc3339(time.time())}
+    return {"status": "stopped", "device": device, "groups": groups, "time": rfc3339(time.time())}
 
 
 def every(loop: Loop, seconds: float, action: Action) -> None:

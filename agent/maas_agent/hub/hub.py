@@ -250,7 +250,8 @@ class Hub:
     # ------------------------------------------------------------- parts, and the end
 
     def _make_link(self) -> Link:
-        will = Outbound(self._topics.status, msgspec.json.encode(health.offline(self._device)), 1, True)
+        gone = health.offline(self._device, self._config.device.groups)
+        will = Outbound(self._topics.status, msgspec.json.encode(gone), 1, True)
         payload = max((p.max_payload_bytes for p in self._config.pipeline), default=1 << 16)
         return Link(
             self._loop,
@@ -301,7 +302,8 @@ class Hub:
         self._ending = True
         if len(self._outbox):
             self._log.error("results were not delivered", count=len(self._outbox))
-        self._link.stop(Outbound(self._topics.status, msgspec.json.encode(health.stopped(self._device)), 0, True))
+        farewell = health.stopped(self._device, self._config.device.groups)
+        self._link.stop(Outbound(self._topics.status, msgspec.json.encode(farewell), 0, True))
         for pipeline in self._pipelines.values():
             pipeline.stop()
         self._loop.at_turn_end(self._leave)

@@ -8,7 +8,6 @@ from typing import Any
 from maas_agent import codes
 from maas_agent.config import MqttSource
 from maas_agent.config import Pipeline as Settings
-from maas_agent.documents import rfc3339
 from maas_agent.hub import describe
 from maas_agent.hub.answers import Answers
 from maas_agent.hub.aside import Aside
@@ -143,24 +142,14 @@ class Pipeline:
         """The document of the state topic."""
         crew = self._serving.crew
         running = crew if crew is not None and crew.any_ready else None
+        ready = running.count_ready if running else 0
         return {
-            "pipeline": self.settings.name,
-            "model": self.settings.model,
-            "serving": self.serving,
-            "active": describe.slot(self.slots.active),
-            "candidate": describe.slot(self.slots.candidate),
-            "previous": describe.slot(self.slots.previous),
+            **describe.bundles(self.settings.name, self.settings.model, self.slots, serving=self.serving),
             **describe.running(running),
-            "replicas": {"wanted": self.settings.replicas, "ready": running.count_ready if running else 0},
+            "replicas": {"wanted": self.settings.replicas, "ready": ready},
             "quarantine": [describe.rest(rest) for rest in self._placement.rests],
             "trials": describe.trials(self.slots.serving.trials if self.slots.serving else None),
-            "update": {
-                "state": self.slots.update.state,
-                "version": self.slots.update.version,
-                "reason": self.slots.update.reason,
-                "since": rfc3339(self.slots.update.since),
-                **self._takeover.document(),
-            },
+            "update": describe.update(self.slots.update) | self._takeover.document(),
             "trouble": self.trouble,
         }
 

@@ -1,0 +1,171 @@
+"""Leading a rollout: the desired state goes out, the devices' states come in, and step follows step.
+
+Where the rollout stands is in the retained desired state itself, in one message with what the devices are told. So
+whoever leads it may go at any time, and whoever comes may go on.
+"""
+
+import time
+import uuid
+from collections.abc import Callable
+from typing import Any
+
+import msgspec
+
+from maas_agent.desired import Document, Wish, decode_desired, encode_desired
+from maas_agent.errors import DataError, UnavailableError, UsageError
+from maas_converter.fleet.broker import Broker
+from maas_converter.fleet.rollout import ENDED, Progress, Rollout, progress, rollout_of, step, wish_of
+from maas_converter.fleet.view import Device, Picture
+
+_TURN_S = 0.25
+
+Show = Callable[[Rollout, Progress], None]
+"""Called at every turn."""
+
+
+class Aim(msgspec.Struct, frozen=True):
+    """Whom a rollout is for: a ``group``, or one ``device``; exactly one is set."""
+
+    root: str
+    model: str
+    group: str | None = None
+    device: str | None = None
+
+    @property
+    def topic(self) -> str:
+        """The desired state that it writes."""
+        return f"{self.root}/groups/{self.group}/desired" if self.group else f"{self.root}/{self.device}/desired"
+
+    @property
+    def words(self) -> str:
+        """For a person."""
+        return f"group {self.group}" if self.group else f"device {self.device}"
+
+
+class Operator:
+    """Leads the rollout of one model on one topic."""
+
+    def __init__(self, broker: Broker, aim: Aim, picture: Picture) -> None:
+        self._broker, self._aim, self._picture = broker, aim, picture
+        self._document = Document(0)
+        self._published = -1
+        self._were_done: frozenset[str] = frozenset()
+        for topic, payload in broker.retained():
+            self._hear(topic, payload)
+
+    @property
+    def rollout(self) -> Rollout | None:
+        """The rollout of this model that is on the broker."""
+        return rollout_of(self._document.models.get(self._aim.model))
+
+    @property
+    def devices(self) -> list[Device]:
+        """Those that it is for."""
+        if self._aim.group is not None:
+            return self._picture.of_group(self._aim.group)
+        return [each for each in self._picture.devices.values() if each.id == self._aim.device]
+
+    @property
+    def found(self) -> Progress:
+        """What they have made of it until now."""
+        rollout = self.rollout
+        return self._progress(rollout) if rollout is not None else Progress()
+
+    def begin(self, rollout: Rollout) -> None:
+        """Put a new rollout on the broker.
+
+        Raises `DataError` if nobody would take it, or another one is under way.
+        """
+        under_way = self.rollout
+        if under_way is not None and under_way.state not in ENDED:
+            raise DataError(
+                f"{self._aim.model} {under_way.version} is being rolled out to {self._aim.words} (stage "
+                f"{under_way.stage + 1} of {len(under_way.stages)}): --resume, --abort or --rollback that first"
+            )
+        if not any(each.of_model(self._aim.model) for each in self.devices):
+            known = ", ".join(sorted({group for each in self._picture.devices.values() for group in each.groups}))
+            raise DataError(
+                f"no device of {self._aim.words} runs {self._aim.model}; "
+                f"{len(self._picture.devices)} devices are known, in the groups {known or '(none)'}"
+            )
+        self._publish(msgspec.structs.replace(rollout, id=rollout.id or uuid.uuid4().hex[:12], since=time.time()))
+
+    def end(self, state: Any, reason: str) -> None:
+        """Abort it or roll it back, whatever it does. Raises `UsageError` if there is none."""
+        rollout = self.required()
+        self._publish(msgspec.structs.replace(rollout, state=state, since=time.time(), soaking=None, reason=reason))
+
+    def resume(self) -> None:
+        """Let one that stopped, or was aborted, go on with its stage. Raises `UsageError` if there is none."""
+        rollout = self.required()
+        if rollout.state in ("done", "rolled_back"):
+            raise UsageError(f"the rollout of {self._aim.model} {rollout.version} is {rollout.state}: begin a new one")
+        if rollout.state != "running":
+            resumed = {"state": "running", "since": time.time(), "soaking": None, "reason": None}
+            self._publish(msgspec.structs.replace(rollout, **resumed))
+
+    def required(self) -> Rollout:
+        """The rollout; raises `UsageError` if there is none."""
+        rollout = self.rollout
+        if rollout is None:
+            raise UsageError(f"no rollout of {self._aim.model} to {self._aim.words} is known to the broker")
+        return rollout
+
+    def lead(self, show: Show) -> Rollout:
+        """Go on until it has ended; returns how. Raises `UnavailableError` if somebody else leads it from now on."""
+        while True:
+            for topic, payload in self._broker.messages(_TURN_S):
+                self._hear(topic, payload)
+            rollout = self.required()
+            if self._document.serial > self._published >= 0:
+                raise UnavailableError(f"somebody else leads the rollout of {self._aim.model} now: see --status")
+            found = self._progress(rollout)
+            self._were_done |= frozenset(found.done)
+            show(rollout, found)
+            if rollout.state in ENDED:
+                return rollout
+            following = step(rollout, found, time.time())
+            # While the broker is away nothing is known to be as it was: nothing follows from it.
+            if following != rollout and self._broker.connected:
+                self._publish(following)
+
+    def settle(self, show: Show) -> None:
+        """After a rollback: wait until no device that is online runs the version any more."""
+        ends_at = time.monotonic() + self.required().patience_s
+        while time.monotonic() < ends_at:
+            rollout = self.required()
+            running = [
+                each.id
+                for each in self.devices
+                if each.online and any(one.serves == rollout.version for one in each.of_model(self._aim.model))
+            ]
+            show(rollout, Progress(pending=tuple(sorted(running))))
+            if not running:
+                return
+            for topic, payload in self._broker.messages(_TURN_S):
+                self._hear(topic, payload)
+        raise UnavailableError(f"still run {rollout.version}: {', '.join(running)}")
+
+    def _progress(self, rollout: Rollout) -> Progress:
+        return progress(rollout, self.devices, self._aim.model, time.time(), self._were_done)
+
+    def _hear(self, topic: str, payload: bytes) -> None:
+        if topic != self._aim.topic:
+            self._picture.hear(topic, payload)
+        elif payload:
+            try:
+                document = decode_desired(payload)
+            except DataError:
+                return  # somebody else's garbage: the next one that is published replaces it
+            if document.serial >= self._document.serial:
+                self._document = document
+        else:
+            self._document = Document(self._document.serial)
+
+    def _publish(self, rollout: Rollout) -> None:
+        """One message: what the devices are told, and where the rollout stands."""
+        serial = max(time.time_ns() // 1_000_000, self._document.serial + 1)
+        models: dict[str, Wish] = {**self._document.models, self._aim.model: wish_of(rollout)}
+        self._document = Document(serial, models)
+        self._published = serial
+        self._broker.publish(self._aim.topic, encode_desired(self._document))

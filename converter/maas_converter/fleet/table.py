@@ -1,0 +1,51 @@
+"""``maas-converter fleet``: one row for each pipeline of each device."""
+
+import time
+
+import msgspec
+
+from maas_converter.fleet.broker import Access, Broker
+from maas_converter.fleet.view import Device, Picture, Running
+
+HEAD = ("device", "status", "groups", "pipeline", "version", "update", "accelerator", "p50/p99 ms", "last seen")
+
+
+def look(access: Access, root: str, group: str | None, wait_s: float) -> list[Device]:
+    """The devices that the broker knows of, by id; metrics are not retained, so they are waited for."""
+    picture = Picture(root)
+    with Broker(access, picture.filters) as broker:
+        for topic, payload in broker.retained():
+            picture.hear(topic, payload)
+        ends_at = time.monotonic() + wait_s
+        while (left := ends_at - time.monotonic()) > 0:
+            for topic, payload in broker.messages(left):
+                picture.hear(topic, payload)
+    if group is not None:
+        return picture.of_group(group)
+    return sorted(picture.devices.values(), key=lambda each: each.id)
+
+
+def rows(devices: list[Device]) -> list[tuple[str, ...]]:
+    """The table's cells; a device without pipelines has a row too."""
+    found = list[tuple[str, ...]]()
+    for device in devices:
+        head = (device.id, device.status, ", ".join(device.groups) or "-")
+        for name, running in sorted(device.running.items()):
+            found.append((*head, name, *_cells(device, running), device.seen[:19] or "-"))
+        if not device.running:
+            found.append((*head, "-", "-", "-", "-", "-", device.seen[:19] or "-"))
+    return found
+
+
+def document(devices: list[Device]) -> list[dict[str, object]]:
+    """What ``--json`` prints."""
+    return [msgspec.to_builtins(device) for device in devices]
+
+
+def _cells(device: Device, running: Running) -> tuple[str, str, str, str]:
+    latency = device.latency_ms.get(running.pipeline)
+    model = running.model or running.pipeline
+    version = f"{model} {running.serves}" if running.serves else "-"
+    update = running.state if running.reason is None else f"{running.state}: {running.reason}"
+    figures = f"{latency[0]:g}/{latency[1]:g}" if latency else "-"
+    return version, update, running.accelerator or "-", figures

@@ -1,0 +1,147 @@
+"""What the devices of a fleet say of themselves on the broker: messages in, a picture out. No I/O."""
+
+from typing import Any
+
+import msgspec
+
+ONLINE = "online"
+
+
+class Running(msgspec.Struct):
+    """One pipeline of a device, from its state topic."""
+
+    pipeline: str
+    model: str | None = None
+    active: str | None = None
+    candidate: str | None = None
+    serving: bool = False
+    accelerator: str | None = None
+    state: str = "init"
+    version: str | None = None
+    reason: str | None = None
+
+    @property
+    def serves(self) -> str | None:
+        """The version that answers: on probation it is the candidate's."""
+        return self.candidate if self.state == "probation" and self.candidate else self.active
+
+
+class Device(msgspec.Struct):
+    """One device. ``seen`` is the newest time it gave (RFC 3339); ``latency_ms`` p50 and p99 by pipeline."""
+
+    id: str
+    status: str = "unknown"
+    groups: tuple[str, ...] = ()
+    agent: str | None = None
+    seen: str = ""
+    running: dict[str, Running] = {}
+    latency_ms: dict[str, tuple[float, float]] = {}
+
+    @property
+    def online(self) -> bool:
+        """Whether it is connected right now."""
+        return self.status == ONLINE
+
+    def of_model(self, model: str) -> list[Running]:
+        """Its pipelines that run ``model``. An agent that does not name the model names the pipeline after it."""
+        return [each for each in self.running.values() if (each.model or each.pipeline) == model]
+
+
+class _Slot(msgspec.Struct, frozen=True):
+    version: str
+
+
+class _Update(msgspec.Struct, frozen=True):
+    state: str = "init"
+    version: str | None = None
+    reason: str | None = None
+
+
+class _State(msgspec.Struct, frozen=True):
+    pipeline: str
+    model: str | None = None
+    active: _Slot | None = None
+    candidate: _Slot | None = None
+    serving: bool = False
+    accelerator: str | None = None
+    update: _Update = _Update()
+
+
+class _Status(msgspec.Struct, frozen=True):
+    status: str
+    groups: tuple[str, ...] | None = None
+    agent: str | None = None
+    time: str = ""
+
+
+class _Metrics(msgspec.Struct, frozen=True):
+    time: str = ""
+    pipelines: dict[str, dict[str, Any]] = {}
+
+
+class Picture:
+    """All devices under one topic root, as far as they have been heard."""
+
+    def __init__(self, root: str) -> None:
+        self._root = root
+        self.devices: dict[str, Device] = {}
+
+    @property
+    def filters(self) -> list[str]:
+        """What to subscribe to."""
+        return [f"{self._root}/+/status", f"{self._root}/+/+/state", f"{self._root}/+/metrics"]
+
+    def hear(self, topic: str, payload: bytes) -> bool:
+        """Take a message in; whether it was one of a device. What is malformed, or empty, is nobody's."""
+        if not topic.startswith(f"{self._root}/"):
+            return False
+        levels = topic.removeprefix(f"{self._root}/").split("/")
+        try:
+            match levels:
+                case [device, "status"]:
+                    self._status(device, msgspec.json.decode(payload, type=_Status))
+                case [device, "metrics"]:
+                    self._metrics(device, msgspec.json.decode(payload, type=_Metrics))
+                case [device, _, "state"]:
+                    self._state(device, msgspec.json.decode(payload, type=_State))
+                case _:
+                    return False
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+            return False
+        return True
+
+    def of_group(self, group: str) -> list[Device]:
+        """Its devices, by id."""
+        return sorted((each for each in self.devices.values() if group in each.groups), key=lambda each: each.id)
+
+    def _device(self, name: str) -> Device:
+        return self.devices.setdefault(name, Device(name))
+
+    def _status(self, name: str, said: _Status) -> None:
+        device = self._device(name)
+        device.status = said.status
+        device.seen = max(device.seen, said.time)
+        if said.groups is not None:
+            device.groups = said.groups
+        device.agent = said.agent or device.agent  # the Last Will does not know it
+
+    def _metrics(self, name: str, said: _Metrics) -> None:
+        device = self._device(name)
+        device.seen = max(device.seen, said.time)
+        for pipeline, figures in said.pipelines.items():
+            latency = figures.get("latency_ms")
+            if isinstance(latency, dict) and "p50" in latency and "p99" in latency:
+                device.latency_ms[pipeline] = (float(latency["p50"]), float(latency["p99"]))
+
+    def _state(self, name: str, said: _State) -> None:
+        self._device(name).running[said.pipeline] = Running(
+            pipeline=said.pipeline,
+            model=said.model,
+            active=said.active.version if said.active else None,
+            candidate=said.candidate.version if said.candidate else None,
+            serving=said.serving,
+            accelerator=said.accelerator,
+            state=said.update.state,
+            version=said.update.version,
+            reason=said.update.reason,
+        )

@@ -1,0 +1,76 @@
+"""What devices say of themselves, as the operator sees it."""
+
+import json
+
+import pytest
+
+from maas_converter.fleet.table import rows
+from maas_converter.fleet.view import Picture
+
+LATENCY = {"count": 5, "p50": 1.5, "p99": 9.0}
+STATE = {
+    "pipeline": "gate",
+    "model": "digits",
+    "serving": True,
+    "active": {"version": "1.0.0", "digest": "d"},
+    "candidate": None,
+    "accelerator": "gpu",
+    "update": {"state": "active", "version": "1.0.0", "reason": None, "since": "x"},
+}
+
+
+def heard(*messages: tuple[str, object]) -> Picture:
+    picture = Picture("maas")
+    for topic, document in messages:
+        picture.hear(topic, document if isinstance(document, bytes) else json.dumps(document).encode())
+    return picture
+
+
+def test_a_device_is_what_its_topics_say() -> None:
+    picture = heard(
+        ("maas/d1/gate/state", STATE),
+        ("maas/d1/status", {"status": "online", "groups": ["all"], "agent": "0.1", "time": "2026-11-25T10:00:00.000Z"}),
+        ("maas/d1/metrics", {"time": "2026-11-25T10:01:00.000Z", "pipelines": {"gate": {"latency_ms": LATENCY}}}),
+        ("maas/d2/status", {"status": "offline", "device": "d2"}),
+    )  # fmt: skip
+    device = picture.devices["d1"]
+    assert device.online and device.groups == ("all",) and [each.id for each in picture.of_group("all")] == ["d1"]
+    assert [each.pipeline for each in device.of_model("digits")] == ["gate"] and not device.of_model("gate")
+    assert rows([device, picture.devices["d2"]]) == [
+        ("d1", "online", "all", "gate", "digits 1.0.0", "active", "gpu", "1.5/9", "2026-11-25T10:01:00"),
+        ("d2", "offline", "-", "-", "-", "-", "-", "-", "-"),
+    ]
+    picture.hear("maas/d1/status", b'{"status": "offline", "device": "d1"}')
+    assert not device.online and device.groups == ("all",)  # that of an older agent
+
+
+def test_on_probation_the_candidate_is_what_serves() -> None:
+    update = {"state": "probation", "version": "1.1.0", "reason": None}
+    picture = heard(("maas/d1/gate/state", STATE | {"candidate": {"version": "1.1.0"}, "update": update}))
+    (running,) = picture.devices["d1"].of_model("digits")
+    assert (running.serves, running.active) == ("1.1.0", "1.0.0")
+
+
+def test_an_agent_that_does_not_name_its_models_is_known_by_its_pipelines() -> None:
+    document = {name: value for name, value in STATE.items() if name != "model"}
+    assert heard(("maas/d1/gate/state", document)).devices["d1"].of_model("gate")
+
+
+@pytest.mark.parametrize(
+    ("topic", "payload"),
+    [
+        ("maas/d1/status", b""),
+        ("maas/d1/status", b"{"),
+        ("maas/d1/status", b'{"status": 7}'),
+        ("maas/d1/gate/state", b"[]"),
+        ("maas/d1/gate/state", b"[" * 20_000),
+        ("maas/d1/metrics", b'{"pipelines": 7}'),
+        ("maas/d1/gate/out", b'{"status": "online"}'),
+        ("maas/groups/all/desired", b"{}"),
+        ("other/d1/status", b'{"status": "online"}'),
+    ],
+)
+def test_what_is_no_document_of_a_device_is_nobodys(topic: str, payload: bytes) -> None:
+    picture = Picture("maas")
+    assert not picture.hear(topic, payload)
+    assert not picture.devices
