@@ -6,15 +6,17 @@ import shutil
 from pathlib import Path
 from typing import Any
 
+import msgspec
 from securesystemslib.signer import CryptoSigner  # type: ignore[attr-defined]  # these packages have no __all__
 from tuf.api.metadata import Metadata  # type: ignore[attr-defined]
 
 from maas_agent.bundle.manifest import digest_of
+from maas_agent.bundle.signature import Envelope, KeySignature, signed_bytes
 from tests.agent.update.publisher import Publisher
 
 
 class Attacker(Publisher):
-    """The publisher, and what only others would do. ``signed`` are the digests of all metadata that was signed rightly."""
+    """The publisher, and what only others would do. ``signed``: the digests of metadata that was signed rightly."""
 
     def __init__(self, folder: Path) -> None:
         self.signed: set[str] = set()
@@ -73,6 +75,11 @@ class Attacker(Publisher):
     def largest(self) -> Path:
         """The largest blob that lies there."""
         return max((self.folder / "blobs").iterdir(), key=lambda path: path.stat().st_size)
+
+    def sign_bundle(self, manifest: bytes, *signers: CryptoSigner) -> bytes:
+        """``signature.json`` for these bytes, by the targets key if no other is named."""
+        made = [signer.sign(signed_bytes(manifest)) for signer in signers or [self.keys["targets"]]]
+        return msgspec.json.encode(Envelope(tuple(KeySignature(each.keyid, each.signature) for each in made)))
 
     def newest_blob(self) -> Path:
         """The blob that was added last."""

@@ -4,18 +4,23 @@ import fnmatch
 import itertools
 import re
 import shutil
-from collections.abc import Iterator
+import subprocess
+import sys
+import zipfile
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
+
+import msgspec
 
 from maas_agent.bundle.manifest import digest_of
 from tests.agent.update.device import Device as Puller
 from tests.agent.update.site import Site, serving
 from tests.attacks.attacker import Attacker
-from tests.bundles import make_bundle, samples
+from tests.bundles import samples
 from tests.system.console import Console
-from tests.system.device import Device, wait_until
+from tests.system.device import Device
 
 ACTIVE, OFFERED = "1.0.0", "1.1.0"
 """What the device runs when the attack begins, and what it would take without it."""
@@ -33,13 +38,16 @@ class Scene:
     """A device ``dev`` that serves digits 1.0.0, and its publisher's repository on ``site``.
 
     ``old`` is a copy of the repository from before, with 0.9.0 as the newest; ``folder`` is for what an attack needs.
+    ``brought`` is a file that somebody installs by hand instead; ``says`` is where the device gives its reasons.
     """
 
     def __init__(self, folder: Path, site: Site, publisher: Attacker, agent: Device, console: Console) -> None:
         self.folder, self.old = folder, folder / "old"
         self.site, self.publisher, self.agent, self.console = site, publisher, agent, console
-        self.bundle: Path | None = None
+        self.brought: Path | None = None
+        self.says: Callable[[], str] = lambda: str(self.state()["update"]["reason"])
         self._honest = folder / "honest"
+        self._honestly_brought: Path | None = None
         self._asked = itertools.count()
 
     @property
@@ -53,7 +61,7 @@ class Scene:
         return digest
 
     def twin(self) -> Puller:
-        """A device of the same history that nobody attacks yet."""
+        """A device of the same history that nobody attacks."""
         store = self.folder / "twin"
         shutil.rmtree(store, ignore_errors=True)
         shutil.copytree(self.store, store, symlinks=True, ignore=lambda _, names: fnmatch.filter(names, "*.sock"))
@@ -72,15 +80,40 @@ class Scene:
         self.agent.config.write_text(text)
         self.restart({})
 
+    def act(self) -> None:
+        """Do what brings a bundle: install the file that was brought, or look at the repository."""
+        self.install(self.brought) if self.brought else self.look()
+
+    def install(self, bundle: Path) -> None:
+        """Install a file by the command line; what that says is what the device says."""
+        call = [sys.executable, "-m", "maas_agent", "install", str(bundle), "--config", str(self.agent.config)]
+        done = subprocess.run(call, capture_output=True, text=True, timeout=60, check=False)
+        self.says = lambda: done.stderr
+
+    def by_stick(self) -> None:
+        """The repository comes on a USB stick from now on: ``file://``."""
+        self.configure(self.site.url, f"file://{self.publisher.folder}")
+
+    def configure(self, old: str, new: str) -> None:
+        """Change the configuration, and have looked with that once."""
+        self.agent.config.write_text(self.agent.config.read_text().replace(old, new))
+        self.restart({})
+        self.look()
+
+    def desire(self, serial: int, **wish: object) -> None:
+        """What an operator says by the broker, and the device has heard."""
+        self.say(msgspec.json.encode({"serial": serial, "models": {"digits": wish}}))
+
+    def say(self, payload: bytes) -> None:
+        """Whatever on the topic of the desired state; the device has heard it."""
+        self.console.publish("maas/dev/desired", payload, retain=True)
+        self.served()  # what was published before has been read by then
+
     def look(self) -> None:
         """Have the device look for updates, and wait for its answer."""
         topic = f"maas/dev/cmd/update/{next(self._asked)}"
         self.console.publish(topic, '{"status": "init"}', retain=True)
         self.console.wait(topic, lambda answer: answer["status"] in ("successful", "failed"), 60)
-
-    def reason(self) -> str:
-        """What the state topic says of the newest update."""
-        return str(self.state()["update"]["reason"])
 
     def state(self) -> dict:  # type: ignore[type-arg]
         """The newest state document."""
@@ -94,11 +127,13 @@ class Scene:
     def remember(self) -> None:
         """This is the honest repository, to be there again when the attack is over."""
         shutil.copytree(self.publisher.folder, self._honest, symlinks=True)
+        self._honestly_brought = self.brought
 
     def end_attack(self) -> None:
         """The honest repository is back."""
         self.site.answers.clear()
         self.publisher.replace_by(self._honest)
+        self.brought = self._honestly_brought
 
     def files(self) -> dict[str, str]:
         """All files of the device's store, with their digests; links by where they lead."""
@@ -129,6 +164,8 @@ class Scene:
             return Path(name).name == digest and digest in self._honest_digests()
         if name.startswith("deliveries/"):
             return digest in self._honest_digests()
+        if name.startswith("install/"):
+            return digest in self._honest_digests()  # removed when it was tried
         return name.startswith(_CHANGES)
 
     def _is_bounded(self, name: str) -> bool:
@@ -139,10 +176,14 @@ class Scene:
         )
 
     def _honest_digests(self) -> set[str]:
-        """Of the honest repository's files, and those that they name."""
+        """Of the honest repository's files, or of the file that was brought, and those that they name."""
         files = [path for path in self._honest.rglob("*") if path.is_file() and "metadata" not in path.parts]
-        named = (re.findall("[0-9a-f]{64}", path.read_text()) for path in files if path.suffix == ".json")
-        return {digest_of(path.read_bytes()) for path in files}.union(*named)
+        contents = [path.read_bytes() for path in files]
+        if self._honestly_brought:
+            with zipfile.ZipFile(self._honestly_brought) as archive:
+                contents += [self._honestly_brought.read_bytes(), *map(archive.read, archive.namelist())]
+        named = (re.findall("[0-9a-f]{64}", data.decode()) for data in contents if data.startswith(b"{"))
+        return {digest_of(data) for data in contents}.union(*named)
 
 
 @contextmanager
@@ -171,6 +212,3 @@ def scene_in(folder: Path, broker_url: str, console: Console, timeout_s: float =
 def matches(expected: str, said: str) -> bool:
     """Whether ``said`` holds the ``expected`` words; ``…`` stands for anything."""
     return re.search(".*".join(map(re.escape, expected.split("…"))), said) is not None
-
-
-__all__ = ["ACTIVE", "OFFERED", "Scene", "make_bundle", "matches", "scene_in", "wait_until"]

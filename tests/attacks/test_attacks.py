@@ -4,11 +4,12 @@ import json
 
 import pytest
 
-from tests.attacks import on_content, on_metadata, on_transfer
+from tests.attacks import on_broker, on_bundles, on_content, on_metadata, on_transfer
 from tests.attacks.registry import ATTACKS, NAMES, Attack, ways_of
-from tests.attacks.scene import ACTIVE, OFFERED, Scene, matches, wait_until
+from tests.attacks.scene import ACTIVE, OFFERED, Scene, matches
+from tests.system.device import wait_until
 
-PLAYS = (on_metadata, on_transfer, on_content)
+PLAYS = (on_metadata, on_transfer, on_content, on_bundles, on_broker)
 """The modules that register attacks."""
 
 
@@ -20,14 +21,15 @@ def test_an_attack_is_refused_with_its_reason_and_changes_nothing(scene: Scene, 
     next(play)
     scene.remember()
     if attack.signs:
-        taken = scene.twin().update(active_version=ACTIVE)
+        bundle = str(scene.brought) if scene.brought else None
+        taken = scene.twin().update(active_version=ACTIVE, bundle=bundle)
         assert (taken.result, taken.version) == ("tested", OFFERED), taken.reason
     # (2) with it
     expected = next(play)
     before = scene.files()
-    scene.look()
-    assert expected is not None and matches(expected, scene.reason()), scene.reason()
-    assert "unexpected" not in scene.reason()
+    scene.act()
+    assert expected is not None and matches(expected, scene.says()), scene.says()
+    assert "unexpected" not in scene.says() and "Traceback" not in scene.says()
     assert scene.served() == ACTIVE
     assert scene.left(before) == []
     # (3) after it: nobody without keys can set a version aside, or keep the device from it
@@ -38,7 +40,7 @@ def test_an_attack_is_refused_with_its_reason_and_changes_nothing(scene: Scene, 
     next(play, None)
 
     def has_taken_it() -> bool:
-        scene.look()
+        scene.act()
         return scene.served() == OFFERED
 
     wait_until(has_taken_it, f"the honest offer is not taken after the attack: {scene.agent.log()}")

@@ -87,7 +87,7 @@ def decode_delivery(data: bytes) -> Delivery:
         delivery = msgspec.json.decode(data, type=Delivery)
         for sealed in delivery.recipients.values():
             base64.b64decode(sealed, validate=True)
-    except (msgspec.DecodeError, UnicodeDecodeError, binascii.Error, ValueError) as error:
+    except (msgspec.DecodeError, UnicodeDecodeError, binascii.Error, ValueError, RecursionError) as error:
         raise BundleError(f"the delivery is not valid: {error}") from None
     if delivery.is_sealed != bool(delivery.recipients):
         raise BundleError("the delivery has sealed blobs and no recipients, or the other way round")

@@ -173,10 +173,24 @@ def _why_not_newer(catalogue: Catalogue, wanted: Wanted) -> str | None:
     if best is None:
         ceiling = _ceiling(catalogue, wanted)
         return f"no version up to {ceiling} (channel {wanted.channel}) of {wanted.model} is in {wanted.versions!r}"
+    active = str(wanted.active_version)
     if not is_newer(best.version, wanted.active_version):
         newest_is_active = is_same(best.version, wanted.active_version)
-        return None if newest_is_active else _downgrade(best.version, str(wanted.active_version))
+        return _why_not_the_channel(catalogue, wanted) if newest_is_active else _downgrade(best.version, active)
     return f"{best.version} is set aside: {wanted.refused[best.digest]}" if best.digest in wanted.refused else None
+
+
+def _why_not_the_channel(catalogue: Catalogue, wanted: Wanted) -> str | None:
+    """A channel that leads to what cannot be had: its publisher may not know, and the device would wait for ever."""
+    version, gone = str(_ceiling(catalogue, wanted)), catalogue.revoked_of(wanted.model)
+    if not is_newer(version, wanted.active_version) or version in wanted.withdrawn:
+        return None
+    leads = f"channel {wanted.channel} leads to {wanted.model} {version}"
+    if version in gone:
+        return f"{leads}, which is revoked: {gone[version]}"
+    if all(offer.version != version for offer in catalogue.offers if offer.name == wanted.model):
+        return f"{leads}, which the repository does not offer in a form that this device takes"
+    return None  # not in the range
 
 
 def _find(catalogue: Catalogue, wanted: Wanted) -> Offer | None:

@@ -17,6 +17,7 @@ from tuf.ngclient.config import UpdaterConfig
 from tuf.ngclient.fetcher import FetcherInterface
 from tuf.ngclient.updater import Updater
 
+from maas_agent.bundle.manifest import NAME
 from maas_agent.files import sync_folder, write_durably
 
 _CONFIG = UpdaterConfig(targets_max_length=16 << 20)
@@ -63,6 +64,8 @@ class TufClient(Updater):
                 continue
             if len(loaded) > self.config.max_delegations:
                 raise RepositoryError(f"more than {self.config.max_delegations} roles are delegated")
+            if not NAME.fullmatch(role):
+                raise RepositoryError(f"the name of a delegated role, {role!r}, is none")
             loaded[role] = self._load_targets(role, parent)
             waiting += [(child, role) for child in reversed(_children(loaded[role], model))]
         return loaded

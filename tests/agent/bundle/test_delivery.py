@@ -33,6 +33,7 @@ def test_a_recipient_finds_its_content_key_and_nobody_elses() -> None:
         (b'{"schema": 2}', "has schema 2, this program reads 1: update maas-edge"),
         (b'{"schema": 1, "blobs": {"../x": {"stored": "x", "size": 1, "form": "zlib"}}}', "not valid"),
         (b'{"schema": 1, "blobs": {}, "more": 1}', "not valid"),
+        (b'{"schema": 1, "x": ' + b"[" * 100_000, "not valid"),
         (b" " * (1 << 20) + b"{}", "larger than 1048576 bytes"),
         (encode_delivery(COMPRESSED).replace(b"zlib", b"gzip"), "not valid"),
         (encode_delivery(COMPRESSED).replace(b'"size": 100', b'"size": -1'), "not valid"),

@@ -200,3 +200,18 @@ def test_only_a_newer_version_replaces_the_active_one(offered: str, active: str)
     with pytest.raises(VerifyError, match="only a newer version"):
         refuse_downgrade(offered, active)
     refuse_downgrade(active, None)
+
+
+def test_a_channel_that_leads_to_what_cannot_be_had_is_said() -> None:
+    """Its publisher may not know, and the device would wait for ever without a word."""
+    on = wanted(active_version="1.0.0")
+    leads = "channel stable leads to digits 1.1.0, which "
+    assert why_nothing(offering("1.0.0", stable="1.1.0"), on) == (
+        f"{leads}the repository does not offer in a form that this device takes"
+    )
+    assert why_nothing(offering("1.0.0", stable="1.1.0", revoked={"1.1.0": "it leaks"}), on) == (
+        f"{leads}is revoked: it leaks"
+    )
+    assert (
+        why_nothing(offering("1.0.0", "1.1.0", stable="1.1.0"), wanted(active_version="1.0.0", versions="<1.1")) is None
+    )
