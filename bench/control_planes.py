@@ -136,9 +136,14 @@ class ControlPlane:
         outcome: Outcome = told  # type: ignore[assignment]
         if reason is not None:
             self._become(slots.failed(self.state, outcome, now))
+            self.check()
         else:
             self._become(slots.tested(self.state, outcome, now))
-            self._loop.after(random.uniform(0.05, 0.3), lambda: self._become(slots.activated(self.state, time.time())))
+            self._loop.after(random.uniform(0.05, 0.3), self._activate)
+
+    def _activate(self) -> None:
+        self._become(slots.activated(self.state, time.time()))
+        self.check()  # something else may be wanted by now
 
     # ------------------------------------------------------------- what is told
 

@@ -97,7 +97,7 @@ def fleet(
     json: Json = False,
 ) -> None:
     """Devices, versions, states, accelerators, latencies, and when each was last heard of."""
-    from maas_converter.console import say, show_table
+    from maas_converter.console import say
     from maas_converter.fleet import table
     from maas_converter.fleet.broker import Access
     from maas_converter.fleet.deploy import parse_duration
@@ -107,7 +107,7 @@ def fleet(
     if json:
         _print(table.document(devices))
     elif devices:
-        show_table(f"{len(devices)} devices", table.HEAD, table.rows(devices))
+        say("\n".join(table.lines(devices)))
     else:
         say(f"no device{f' of group {group}' if group else ''} is known to {broker}")
 

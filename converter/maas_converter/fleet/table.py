@@ -37,6 +37,13 @@ def rows(devices: list[Device]) -> list[tuple[str, ...]]:
     return found
 
 
+def lines(devices: list[Device]) -> list[str]:
+    """The table as text: as wide as its cells are, for terminals and pipes alike."""
+    cells = [HEAD, *rows(devices)]
+    widths = [max(len(row[column]) for row in cells) for column in range(len(HEAD))]
+    return ["  ".join(f"{cell:<{width}}" for cell, width in zip(row, widths, strict=True)).rstrip() for row in cells]
+
+
 def document(devices: list[Device]) -> list[dict[str, object]]:
     """What ``--json`` prints."""
     return [msgspec.to_builtins(device) for device in devices]
