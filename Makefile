@@ -9,7 +9,7 @@ TFLITE := .venv-tflite-runtime
 STAMP := $(VENV)/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test test-arm test-tflite-runtime swaps mutants check format bench broker accelerators clean
+.PHONY: help install demo test test-arm test-tflite-runtime swaps fleet mutants check format bench broker accelerators clean
 
 help: ## list these targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -48,6 +48,9 @@ $(TFLITE)/.installed: pyproject.toml constraints.txt constraints-tflite-runtime.
 
 swaps: $(STAMP) broker ## a thousand swaps under load (10 minutes)
 	MAAS_SWAPS=1000 $(BIN)/python -m pytest tests/system/test_swaps.py
+
+fleet: $(STAMP) broker ## a staged rollout over a thousand simulated devices (a minute)
+	$(BIN)/python -m bench.fleet
 
 MUTANTS := tests/agent/trials/test_mutants.py tests/system/test_bad_bundles.py
 mutants: $(STAMP) $(TFLITE)/.installed broker ## two thousand damaged models on either interpreter (12 minutes)

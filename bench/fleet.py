@@ -28,12 +28,15 @@ _TICKS = os.sysconf("SC_CLK_TCK")
 
 
 class Stage(msgspec.Struct, frozen=True):
-    """How a stage went: ``seconds`` from its first message to its last device, without the soak."""
+    """How a stage went: ``seconds`` from its first message to its last device, without the soak.
+
+    ``None`` if it was stopped before that.
+    """
 
     percent: float
     devices: int
     failed: int
-    seconds: float
+    seconds: float | None
 
 
 class Run(msgspec.Struct, frozen=True):
@@ -115,9 +118,10 @@ def _led(operator: Operator, rollout: Rollout) -> Run:
     found_stages = dict[int, Stage]()
 
     def note(now: Rollout, found: Progress) -> None:
-        if now.stage not in found_stages and (now.soaking is not None or now.state != "running"):
-            ended = now.soaking if now.soaking is not None else time.time()
-            took = round(ended - now.since, 2) if now.state == "running" else 0.0
+        if now.state == "stopped":
+            found_stages[now.stage] = Stage(now.percent, found.size, len(found.failed), None)
+        elif now.soaking is not None and now.stage not in found_stages:
+            took = round(now.soaking - now.since, 2)
             found_stages[now.stage] = Stage(now.percent, found.size, len(found.failed), took)
 
     ended = operator.lead(note)
@@ -177,9 +181,13 @@ def _show(figures: Figures) -> None:
     for run in figures.rollouts:
         print(f"{run.version}, at most {run.max_failures:g} % failures: {run.state}, {run.running} devices run it")
         for stage in run.stages:
-            print(f"  {stage.percent:5g} %: {stage.devices} devices, {stage.failed} failed, {stage.seconds} s")
+            print(f"  {stage.percent:5g} %: {stage.devices} devices, {stage.failed} failed, {_took(stage)}")
     print(f"peak MB: simulator {figures.simulator_mb}, operator {figures.operator_mb}, broker {figures.broker_mb}")
     print(f"broker {figures.broker_cpu_s} s of processor time in {figures.seconds} s")
+
+
+def _took(stage: Stage) -> str:
+    return "stopped" if stage.seconds is None else f"{stage.seconds} s"
 
 
 if __name__ == "__main__":

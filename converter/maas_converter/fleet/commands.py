@@ -124,8 +124,9 @@ def _show(deployed: Any, *, json: bool) -> None:
         _print(deployed)
         return
     say(f"{deployed.model} {deployed.rollout.version}: {describe(deployed.rollout, deployed.progress)}")
-    for device, reason in deployed.progress.failed.items():
-        say(f"  {device}: {reason}")
+    if deployed.rollout.state != "rolled_back":  # there every one of them was taken back
+        for device, reason in deployed.progress.failed.items():
+            say(f"  {device}: {reason}")
     if deployed.progress.offline:
         say(f"  offline, get it when they are back: {', '.join(deployed.progress.offline)}")
 
