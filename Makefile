@@ -25,7 +25,7 @@ demo: $(STAMP) ## the whole path on real samples: train, convert, publish, serve
 	@$(BIN)/python examples/digits/demo.py
 
 test: $(STAMP) broker accelerators ## all tests
-	$(BIN)/python -m pytest tests/agent tests/converter tests/docs tests/system
+	$(BIN)/python -m pytest tests/agent tests/converter tests/docs tests/attacks tests/conformance tests/system
 
 test-arm: $(STAMP) broker ## the package on emulated 64-bit and 32-bit ARM; needs root (8 minutes, then 3)
 	@scripts/test-arm-ready
@@ -56,6 +56,11 @@ MUTANTS := tests/agent/trials/test_mutants.py tests/system/test_bad_bundles.py
 mutants: $(STAMP) $(TFLITE)/.installed broker ## two thousand damaged models on either interpreter (12 minutes)
 	MAAS_MUTANTS=2000 $(BIN)/python -m pytest $(MUTANTS)
 	MAAS_MUTANTS=2000 MAAS_TEST_RUNTIME=tflite-runtime $(TFLITE)/bin/python -m pytest $(MUTANTS)
+
+conformance: $(STAMP) ## the tuf-conformance suite against our TUF client: SUITE=its checkout
+	@test -d "$(SUITE)/tuf_conformance" || { echo "make conformance SUITE=FOLDER: a checkout of tuf-conformance" >&2; exit 2; }
+	cd "$(SUITE)" && "$(CURDIR)/$(BIN)/python" -m pytest tuf_conformance \
+	    --entrypoint "$(CURDIR)/$(BIN)/python $(CURDIR)/tests/conformance/client.py"
 
 check: $(STAMP) ## format, lint, types, import contracts
 	$(BIN)/ruff format --check .

@@ -47,14 +47,16 @@ def revoked_file(scene: Scene) -> Acts:
     yield "digits 1.1.0 is revoked: it leaks"
 
 
-def _sign_manifest(scene: Scene, edit: Edit) -> None:
-    """Sign an edited manifest of 1.1.0 under its path."""
+def _sign_manifest(scene: Scene, edit: Edit) -> str:
+    """Sign an edited manifest of 1.1.0 under its path; return its digest."""
     path = make_bundle(scene.folder / "edited.maas", version="1.1.0", seed=3)
     with open_bundle(path) as bundle:
         document = msgspec.json.decode(bundle.manifest_bytes)
     edit(document)
-    scene.publisher.add(_PATH, msgspec.json.encode(document))
+    data = msgspec.json.encode(document)
+    scene.publisher.add(_PATH, data)
     scene.publisher.release()
+    return digest_of(data)
 
 
 @attack("unknown schema", "manifest", signs=True)
@@ -288,8 +290,9 @@ def disk_filling(scene: Scene) -> Acts:
     scene.configure("[store]", "[store]\nmax_bytes = 10_000_000")
     scene.offer()
     yield None
-    _sign_manifest(scene, lambda manifest: manifest["stages"][0].update(size=(1 << 31) - 1))
-    yield "digits 1.1.0 takes 2147.5 MB more, and … of the 10.0 MB that store.max_bytes allows are taken"
+    # The manifest stays: there may be room for the rest of it tomorrow.
+    scene.kept.add(_sign_manifest(scene, lambda manifest: manifest["stages"][0].update(size=(1 << 31) - 1)))
+    yield "digits 1.1.0 takes … MB more, and … of the … MB that store.max_bytes allows are taken"
 
 
 @attack("malformed JSON", "a deep manifest", "a deep delivery", signs=True)

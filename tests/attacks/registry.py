@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from tests.attacks.scene import Scene
@@ -53,6 +53,7 @@ class Attack:
     name: str
     way: str
     play: Callable[["Scene"], Iterator[str | None]]
+    module: str
     signs: bool = False
 
     def __str__(self) -> str:
@@ -70,12 +71,13 @@ def attack(name: str, *ways: str, signs: bool = False) -> Callable[[Play], Play]
         def in_this_way(way: str) -> Callable[["Scene"], Iterator[str | None]]:
             return (lambda scene: play(scene, way)) if len(ways) > 1 else play
 
-        ATTACKS.extend(Attack(name, way, in_this_way(way), signs) for way in ways)
+        module = play.__module__.rpartition(".")[2]
+        ATTACKS.extend(Attack(name, way, in_this_way(way), module, signs) for way in ways)
         return play
 
     return register
 
 
-def ways_of(name: str) -> list[Any]:
+def ways_of(name: str) -> list[Attack]:
     """The attacks of this name."""
     return [attack for attack in ATTACKS if attack.name == name]

@@ -1,5 +1,6 @@
 """Where attacks are played: a real agent on a real broker, a repository on a real server, and whoever changes it."""
 
+import copy
 import fnmatch
 import itertools
 import re
@@ -20,16 +21,18 @@ from tests.agent.update.site import Site, serving
 from tests.attacks.attacker import Attacker
 from tests.bundles import samples
 from tests.system.console import Console
-from tests.system.device import Device
+from tests.system.device import Device, wait_until
 
 ACTIVE, OFFERED = "1.0.0", "1.1.0"
 """What the device runs when the attack begins, and what it would take without it."""
 
 _PIPELINE = (
     '[[pipeline]]\nname = "digits"\nmodel = "digits"\n'
-    "update = {{ probation_s = 0.2, max_drift = 1.0, max_latency_ratio = 1000.0 }}\n{more}\n"
+    "update = { probation_s = 0.2, max_drift = 1.0, max_latency_ratio = 1000.0 }\n"
 )
-_REPOSITORY = '[repository]\nurl = "{url}"\nroot = "{root}"\npoll_s = 3600\ntimeout_s = {timeout_s}\n'
+_REPOSITORY = '[repository]\nurl = "{url}"\nroot = "{root}"\npoll_s = 3600\ntimeout_s = 20.0\n'
+_STATE = ("root", "targets", "snapshot", "timestamp", "roles", "parents", "signed")
+"""What of a publisher changes with what it signs."""
 _CHANGES = ("tuf/", "marks.json", "pulling.json", "pipelines/digits.json", "lock", "control.sock", "desired.json")
 """What the agent itself may write in its store: only bundles are looked at file by file, and metadata by signature."""
 
@@ -38,12 +41,14 @@ class Scene:
     """A device ``dev`` that serves digits 1.0.0, and its publisher's repository on ``site``.
 
     ``old`` is a copy of the repository from before, with 0.9.0 as the newest; ``folder`` is for what an attack needs.
+    ``kept`` are the digests of signed files that may stay though the offer is refused;
     ``brought`` is a file that somebody installs by hand instead; ``says`` is where the device gives its reasons.
     """
 
     def __init__(self, folder: Path, site: Site, publisher: Attacker, agent: Device, console: Console) -> None:
         self.folder, self.old = folder, folder / "old"
         self.site, self.publisher, self.agent, self.console = site, publisher, agent, console
+        self.kept: set[str] = set()
         self.brought: Path | None = None
         self.says: Callable[[], str] = lambda: str(self.state()["update"]["reason"])
         self._honest = folder / "honest"
@@ -161,7 +166,7 @@ class Scene:
         if name.startswith("tuf/"):
             return digest in self.publisher.signed or digest.startswith("-> root_history/")
         if name.startswith("blobs/"):
-            return Path(name).name == digest and digest in self._honest_digests()
+            return Path(name).name == digest and digest in self._honest_digests() | self.kept
         if name.startswith("deliveries/"):
             return digest in self._honest_digests()
         if name.startswith("install/"):
@@ -186,27 +191,48 @@ class Scene:
         return {digest_of(data) for data in contents}.union(*named)
 
 
-@contextmanager
-def scene_in(folder: Path, broker_url: str, console: Console, timeout_s: float = 20.0) -> Iterator[Scene]:
-    """A scene with the device serving 1.0.0."""
-    publisher = Attacker(folder / "repository")
-    publisher.signed_at = datetime.now(UTC).replace(microsecond=0).isoformat()
-    publisher.publish("0.9.0", seed=1)
-    publisher.release()
-    shutil.copytree(publisher.folder, folder / "old")
-    publisher.publish(ACTIVE, seed=2)
-    publisher.release()
-    root = folder / "root.json"
-    shutil.copy(publisher.folder / "metadata" / "root.json", root)
-    with serving(publisher.folder) as site:
-        repository = _REPOSITORY.format(url=site.url, root=root, timeout_s=timeout_s)
-        agent = Device(folder / "dev", broker_url, _PIPELINE.format(more=""), extra=repository)
-        agent.start()
-        try:
-            console.wait("maas/dev/digits/state", lambda state: state["serving"])
-            yield Scene(folder, site, publisher, agent, console)
-        finally:
-            agent.close()
+class Start:
+    """What every scene begins with, made once: a repository, and the store of a device that has installed from it."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder, self.publisher = folder, Attacker(folder / "repository")
+        self.publisher.signed_at = datetime.now(UTC).replace(microsecond=0).isoformat()
+        self.publisher.publish("0.9.0", seed=1)
+        self.publisher.release()
+        shutil.copytree(self.publisher.folder, folder / "old")
+        self.publisher.publish(ACTIVE, seed=2)
+        self.publisher.release()
+        shutil.copy(self.publisher.folder / "metadata" / "root.json", folder / "root.json")
+
+    def copy(self, folder: Path) -> Attacker:
+        """All of it in another folder."""
+        shutil.copytree(self._folder, folder, symlinks=True, dirs_exist_ok=True)
+        publisher = copy.copy(self.publisher)
+        publisher.__dict__ |= copy.deepcopy({name: vars(publisher)[name] for name in _STATE})
+        publisher.keys = dict(self.publisher.keys)
+        publisher.targets, publisher.folder = publisher.roles["targets"], folder / "repository"
+        return publisher
+
+    def install(self, broker_url: str, console: Console) -> None:
+        """Have a device install 1.0.0, and keep its store."""
+        with self.scene(self._folder, self.publisher, broker_url, console):
+            pass
+        (self._folder / "dev" / "store" / "control.sock").unlink(missing_ok=True)
+
+    @contextmanager
+    def scene(self, folder: Path, publisher: Attacker, broker_url: str, console: Console) -> Iterator[Scene]:
+        """A scene with the device serving 1.0.0."""
+        with serving(publisher.folder) as site:
+            repository = _REPOSITORY.format(url=site.url, root=folder / "root.json")
+            agent = Device(folder / "dev", broker_url, _PIPELINE, extra=repository)
+            agent.start()
+            try:
+                console.wait("maas/dev/digits/state", lambda state: state["serving"])
+                # The look that it takes as it starts has seen what is there: nothing new.
+                wait_until(lambda: any("timestamp" in path for path in site.requests), "it does not look for updates")
+                yield Scene(folder, site, publisher, agent, console)
+            finally:
+                agent.close()
 
 
 def matches(expected: str, said: str) -> bool:
