@@ -5,7 +5,7 @@ folder, not in it; it holds, for every role whose metadata offered a model here,
 ``signed_at`` of a timestamp. The rules are pure; `load` and `save` are the file.
 
 A publisher who was robbed of a key must be able to recover (TUF 5.3.11, fast-forward attacks): a mark counts while
-the role has the keys it had. A thief cannot change those; an old root, under which they were different, is below
+the role, and the snapshot that names its version, have the keys they had. A thief cannot change those; an old root, under which they were different, is below
 the mark of the root, which only grows. All marks belong to the root file that a person put on the device: with
 another one begins another history.
 """
@@ -24,7 +24,7 @@ _NAME = "marks.json"
 
 
 class Mark(msgspec.Struct, frozen=True):
-    """The highest version of a role's metadata that was trusted here, and the ids of the keys it had then."""
+    """The highest version of a role's metadata that was trusted here, and the ids of the keys that vouched for it."""
 
     version: int
     keys: tuple[str, ...]

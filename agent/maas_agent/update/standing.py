@@ -12,7 +12,7 @@ from tuf.api.metadata import Root, Targets  # type: ignore[attr-defined]  # tuf 
 
 from maas_agent.update import marks as rules
 from maas_agent.update.marks import Mark, Signed
-from maas_agent.update.tuf_client import TufClient, keys_of
+from maas_agent.update.tuf_client import TufClient, keys_of, mark_keys
 
 
 class Standing:
@@ -38,7 +38,7 @@ class Standing:
         Raises `VerifyError` if some of it is older than what was seen before, ``ExpiredMetadataError`` if it turns out
         to have expired by the time at which the newest of it was signed.
         """
-        seen = {role: Mark(signed.version, keys_of(role, client.root, roles)) for role, signed in roles.items()}
+        seen = {role: Mark(signed.version, mark_keys(role, client.root, roles)) for role, signed in roles.items()}
         self._marks = rules.raised(self._marks, client.root.version, _signed(client), seen)
         self.now = rules.trusted_time(self.now, self._marks)
         for role, signed in {"root": client.root, **roles}.items():

@@ -23,7 +23,7 @@ from maas_agent.update import marks as rules
 from maas_agent.update.catalogue import catalogue
 from maas_agent.update.choose import Offer
 from maas_agent.update.marks import Mark
-from maas_agent.update.tuf_client import keys_of, speakers
+from maas_agent.update.tuf_client import mark_keys, speakers
 
 
 def read_root(path: Path) -> bytes:
@@ -47,7 +47,7 @@ class Trusted:
         self._root = _newest_root(_given_root(root), store / "tuf")
         self._loaded = dict(_cached_targets(self._root, store / "tuf"))
         seen = {
-            role: Mark(said.version, keys_of(role, self._root, self._loaded)) for role, said in self._loaded.items()
+            role: Mark(said.version, mark_keys(role, self._root, self._loaded)) for role, said in self._loaded.items()
         }
         try:
             rules.raised(rules.load(store, digest_of(root), warn), self._root.version, None, seen)

@@ -123,6 +123,14 @@ def keys_of(role: str, root: Root, loaded: dict[str, Targets]) -> tuple[str, ...
     return tuple(sorted({key for found in known for key in found.keyids}))
 
 
+def mark_keys(role: str, root: Root, loaded: dict[str, Targets]) -> tuple[str, ...]:
+    """The ids of the keys that vouch for a version of targets metadata: those of the role, and of the snapshot.
+
+    TUF's way to recover from versions that a thief made too high is to rotate either (5.3.11): then lower ones count.
+    """
+    return tuple(sorted({*keys_of(role, root, loaded), *keys_of("snapshot", root, loaded)}))
+
+
 def _children(targets: Targets, model: str | None) -> list[str]:
     delegations = targets.delegations
     if delegations is None:

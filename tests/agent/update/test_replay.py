@@ -93,6 +93,18 @@ def test_a_publisher_recovers_from_a_thief_who_signed_a_huge_version(seen: Devic
     assert seen.update(active_version="1.1.0").version == "1.2.0"
 
 
+def test_a_new_snapshot_key_is_enough_to_recover(seen: Device, publisher: Publisher) -> None:
+    """The targets key was not stolen: TUF takes lower versions of the targets once the snapshot's key is another."""
+    publisher.targets.version = 2_000_000_000
+    publisher.release()
+    assert seen.update(active_version="1.1.0").result == "current"
+    publisher.rotate("snapshot")
+    publisher.targets.version = 5
+    publisher.publish("1.2.0")
+    publisher.release()
+    assert seen.update(active_version="1.1.0").version == "1.2.0"
+
+
 def test_marks_are_on_the_disk_before_an_offer_is_acted_on(seen: Device, publisher: Publisher) -> None:
     """A cut right after the choice must not forget what was chosen from."""
     publisher.publish("1.2.0")
