@@ -5,9 +5,9 @@ folder, not in it; it holds, for every role whose metadata offered a model here,
 ``signed_at`` of a timestamp. The rules are pure; `load` and `save` are the file.
 
 A publisher who was robbed of a key must be able to recover (TUF 5.3.11, fast-forward attacks): a mark counts while
-the role, and the snapshot that names its version, have the keys they had. A thief cannot change those; an old root, under which they were different, is below
-the mark of the root, which only grows. All marks belong to the root file that a person put on the device: with
-another one begins another history.
+the role, and the snapshot that names its version, have the keys they had. A thief cannot change those; an old root,
+under which they were different, is below the mark of the root, which only grows. All marks belong to the root file
+that a person put on the device: with another one begins another history.
 """
 
 from collections.abc import Callable, Mapping
