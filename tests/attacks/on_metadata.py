@@ -209,6 +209,16 @@ def expired_team(scene: Scene) -> Acts:
     publisher.release()
 
 
+@attack("expired", "signed after it expired", signs=True)
+def signed_too_late(scene: Scene) -> Acts:
+    """A thief of the timestamp key says that it is 2099, so that everything else has expired by then."""
+    scene.offer()
+    yield None
+    scene.publisher.signed_at = "2099-01-01T00:00:00Z"
+    scene.publisher.release("timestamp")
+    yield "the repository's timestamp was signed at 2099-01-01T00:00:00Z, after it expired: look at the signing clock"
+
+
 @attack("threshold not met", "one of two keys")
 def one_of_two(scene: Scene) -> Acts:
     """The root says that two must sign."""

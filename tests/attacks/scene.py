@@ -33,8 +33,11 @@ _PIPELINE = (
 _REPOSITORY = '[repository]\nurl = "{url}"\nroot = "{root}"\npoll_s = 3600\ntimeout_s = 20.0\n'
 _STATE = ("root", "targets", "snapshot", "timestamp", "roles", "parents", "signed")
 """What of a publisher changes with what it signs."""
-_CHANGES = ("tuf/", "marks.json", "pulling.json", "pipelines/digits.json", "lock", "control.sock", "desired.json")
+_CHANGES = ("marks.json", "pulling.json", "pipelines/digits.json", "lock", "control.sock", "desired.json")
 """What the agent itself may write in its store: only bundles are looked at file by file, and metadata by signature."""
+
+_ELSEWHERE = (Path("/evil"), Path("/etc/evil"))
+"""Where attacks that break out would write to, beside every file called so in the folder of the test."""
 
 
 class Scene:
@@ -160,7 +163,8 @@ class Scene:
         if not parts:
             strange = [name for name in strange if not self._is_bounded(name)]
         lost = [name for name in before if name.startswith("blobs/") and name not in now]
-        return strange + [name for name in lost if not name.endswith(".part")]
+        escaped = [str(path) for path in (*_ELSEWHERE, *self.folder.rglob("evil")) if path.exists()]
+        return strange + [name for name in lost if not name.endswith(".part")] + escaped
 
     def _is_expected(self, name: str, digest: str) -> bool:
         if name.startswith("tuf/"):
