@@ -10,7 +10,7 @@ from tests.attacks.registry import attack
 from tests.attacks.scene import Scene
 
 Acts = Iterator[str | None]
-_TIMEOUT_S = 2.0
+_TIMEOUT_S = 1.0
 _FILES = {
     "root": "2.root.json",
     "timestamp": "timestamp.json",

@@ -232,11 +232,17 @@ class Start:
             agent.start()
             try:
                 console.wait("maas/dev/digits/state", lambda state: state["serving"])
-                # The look that it takes as it starts has seen what is there: nothing new.
-                wait_until(lambda: any("timestamp" in path for path in site.requests), "it does not look for updates")
+                # The look that it takes as it starts must be over, or it sees what is only being made.
+                wait_until(
+                    lambda: _asked_for(site, "timestamp") and not agent.pullers(), "it does not look for updates"
+                )
                 yield Scene(folder, site, publisher, agent, console)
             finally:
                 agent.close()
+
+
+def _asked_for(site: Site, what: str) -> bool:
+    return any(what in path for path in site.requests)
 
 
 def matches(expected: str, said: str) -> bool:

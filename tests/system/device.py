@@ -63,6 +63,10 @@ class Device:
         """Process ids of its workers."""
         return [pid for pid in _children(self.pid) if "maas_agent.worker" in _command_line(pid)]
 
+    def pullers(self) -> list[int]:
+        """The process id of its puller, while one runs."""
+        return [pid for pid in _children(self.pid) if "maas_agent.update" in _command_line(pid)]
+
     def stop(self) -> int:
         """SIGTERM, and its exit status."""
         assert self._process is not None
