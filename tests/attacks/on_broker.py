@@ -98,6 +98,26 @@ def below_revoked(scene: Scene) -> Acts:
     _let_go(scene)
 
 
+@attack("hostile broker", "withdraws what runs, to get behind a revoked one")
+def withdrawn(scene: Scene) -> Acts:
+    """The version before is older than one that was revoked since."""
+    scene.desire(1_000, version="0.9.0")
+    scene.wait_for("0.9.0")
+    scene.console.forget()  # that it ran this once before
+    scene.desire(1_500, version=ACTIVE)
+    scene.wait_for(ACTIVE)
+    publisher = scene.publisher
+    publisher.publish("0.9.5", seed=5)
+    publisher.revoke("0.9.5", "it leaks")
+    _held_back(scene)
+    scene.look()
+    yield None
+    scene.says = scene.agent.log
+    scene.desire(2_500, version="6.6.6", withdrawn=[ACTIVE])
+    yield "still runs 1.0.0, which is withdrawn: 0.9.0 is no way back, it is older than 0.9.5, which was revoked"
+    _let_go(scene)
+
+
 @attack("hostile broker", "a version that another team signed")
 def of_another_team(scene: Scene) -> Acts:
     """The team may publish ``faces``, and the broker is on its side."""

@@ -123,6 +123,13 @@ class Scene:
         self.console.publish(topic, '{"status": "init"}', retain=True)
         self.console.wait(topic, lambda answer: answer["status"] in ("successful", "failed"), 60)
 
+    def wait_for(self, version: str) -> None:
+        """Until this version serves, and not on trial."""
+        self.console.wait(
+            "maas/dev/digits/state",
+            lambda state: state["active"]["version"] == version and state["update"]["state"] != "probation",
+        )
+
     def state(self) -> dict:  # type: ignore[type-arg]
         """The newest state document."""
         return self.console.wait("maas/dev/digits/state").document

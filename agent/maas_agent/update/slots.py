@@ -14,6 +14,7 @@ from pathlib import Path
 
 import msgspec
 
+from maas_agent.bundle.version import parse_version
 from maas_agent.errors import DataError
 from maas_agent.files import write_durably
 from maas_agent.trials.record import Trials
@@ -174,15 +175,15 @@ def refused(state: PipelineState, reason: str, now: float) -> PipelineState:
 def rolled_back(state: PipelineState, reason: str, now: float) -> PipelineState:
     """The newest bundle misbehaved and goes: the candidate on probation, else the active one for the previous.
 
-    Raises `IllegalTransition` if there is none to go back to, or the publisher has revoked that one.
+    Raises `IllegalTransition` if there is none to go back to, or the publisher has revoked that one, or one on the way.
     """
     _refuse_unless_next(state, "rolled_back")
     bad = state.candidate or state.active
     back = state.active if state.candidate else state.previous
     if bad is None or back is None:
         raise IllegalTransition("there is no bundle to roll back to")
-    if not state.candidate and back.version in state.revoked:
-        raise IllegalTransition(f"{back.version} is no way back, it was revoked: {state.revoked[back.version]}")
+    if not state.candidate:
+        _refuse_revoked(state.revoked, back.version, bad.version)
     return msgspec.structs.replace(
         state,
         active=back,
@@ -235,6 +236,15 @@ def save(store: Path, pipeline: str, state: PipelineState) -> None:
 def path_of(store: Path, pipeline: str) -> Path:
     """The file that holds the state of ``pipeline``."""
     return store / "pipelines" / f"{pipeline}.json"
+
+
+def _refuse_revoked(revoked: dict[str, str], back: str, bad: str) -> None:
+    """What was revoked was to end: a broker that withdraws what runs must not lead back to it, or behind it."""
+    if back in revoked:
+        raise IllegalTransition(f"{back} is no way back, it was revoked: {revoked[back]}")
+    between = [version for version in revoked if parse_version(back) < parse_version(version) < parse_version(bad)]
+    if between:
+        raise IllegalTransition(f"{back} is no way back, it is older than {between[0]}, which was revoked")
 
 
 def _started_over(state: PipelineState) -> PipelineState:

@@ -192,7 +192,12 @@ def test_a_revoked_bundle_is_no_way_back() -> None:
     told = slots.informed(slots.informed(running, {"1.0.0": "it leaks"}), {})
     with pytest.raises(IllegalTransition, match=r"1\.0\.0 is no way back, it was revoked: it leaks"):
         rolled_back(told, "asked for", 30.0)
-    assert rolled_back(running, "asked for", 30.0).active == ONE
+    behind = slots.informed(running, {"1.5.0": "it leaks"})
+    with pytest.raises(IllegalTransition, match=r"1\.0\.0 is no way back, it is older than 1\.5\.0, which was revoked"):
+        rolled_back(behind, "asked for", 30.0)
+    elsewhere = slots.informed(running, {"0.9.0": "old", "2.0.0": "what runs", "2.1.0": "newer than both"})
+    for state in (running, elsewhere):
+        assert rolled_back(state, "asked for", 30.0).active == ONE
 
 
 @pytest.mark.parametrize("damage", [b"", b"{", b'{"active": 7}', b"\xff\xfe"])
