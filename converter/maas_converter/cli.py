@@ -24,7 +24,12 @@ COMMANDS = {
     "keys create": "make the publisher's keys",
     "repo init": "make an empty repository",
     "repo refresh": "keep a repository's signatures from expiring",
+    "repo sign": "complete a change that takes the keys of several people",
+    "repo delegate": "let a team publish its models by its own key",
+    "repo rotate": "replace the keys of a role",
+    "repo verify": "say whether a repository is whole",
     "publish": "put a bundle into a repository",
+    "revoke": "take a published version back for good",
     "deploy": "roll a version out to a fleet, stage by stage",
     "fleet": "list the devices and what they run",
 }

@@ -1,6 +1,5 @@
 """The commands: what each takes, and how what comes of it is shown. What they do is elsewhere, and imported late."""
 
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any
@@ -8,8 +7,10 @@ from typing import Annotated, Any
 import typer
 
 from maas_agent.errors import UsageError
+from maas_converter.answer import answer
 from maas_converter.cli import COMMANDS
 from maas_converter.fleet.commands import deploy, fleet
+from maas_converter.publishing import commands as publishing
 
 app = typer.Typer(
     help="Converts trained models into bundles, proves what that cost, and publishes them.",
@@ -128,7 +129,7 @@ def convert(
         keys=keys,
     )
     conversion = run(order, console.TerminalProgress())
-    _answer(json, conversion)
+    answer(json, conversion)
     if not json:
         summary.show_conversion(conversion)
 
@@ -141,7 +142,7 @@ def inspect(bundle: BundlePath, json: Json = False) -> None:
 
     with open_bundle(bundle) as opened:
         contents = describe.contents_of(bundle, opened)
-    _answer(json, describe.document(contents))
+    answer(json, describe.document(contents))
     if not json:
         console.show_facts(describe.facts(contents))
 
@@ -159,7 +160,7 @@ def evaluate(
     from maas_converter.evaluate import evaluate_bundle
 
     evaluation = evaluate_bundle(bundle, data, console.TerminalProgress(), task, output)
-    _answer(json, evaluation)
+    answer(json, evaluation)
     if not json:
         summary.show_evaluation(evaluation)
 
@@ -187,87 +188,26 @@ def split(
 
     if list_:
         listing = list_cuts(model)
-        _answer(json, listing)
+        answer(json, listing)
         if not json:
             split_summary.show_cuts(listing)
         return
     if out is None:
         raise UsageError("name a new folder with -o DIR, or give --list to see where the model can be cut")
     done = run(SplitOrder(model, tuple(at or ()), out, evaluation, preprocess), console.TerminalProgress())
-    _answer(json, done)
+    answer(json, done)
     if not json:
         split_summary.show_split(done)
 
 
-@keys_app.command("create", help=COMMANDS["keys create"])
-def keys_create(
-    folder: Annotated[Path, typer.Argument(metavar="DIR", help="A folder for them, new or empty.")], json: Json = False
-) -> None:
-    """One key for each role."""
-    from maas_converter.console import say
-    from maas_converter.keys import create_keys
-
-    keyids = create_keys(folder)
-    _answer(json, {"folder": str(folder), "keys": keyids})
-    if not json:
-        say(f"made keys for {', '.join(keyids)} in {folder}: keep root.pem off-line, and a copy of all of them")
-
-
-@repo_app.command("init", help=COMMANDS["repo init"])
-def repo_init(folder: RepositoryPath, keys: KeysPath, json: Json = False) -> None:
-    """Static files for any web server."""
-    from maas_converter.console import say
-    from maas_converter.repository import init_repository
-
-    init_repository(folder, keys)
-    _answer(json, {"repository": str(folder)})
-    if not json:
-        say(f"made the repository {folder}: devices trust it by a copy of {folder / 'metadata' / 'root.json'}")
-
-
-@repo_app.command("refresh", help=COMMANDS["repo refresh"])
-def repo_refresh(folder: RepositoryPath, keys: KeysPath, json: Json = False) -> None:
-    """To be run regularly."""
-    from maas_converter.console import say
-    from maas_converter.repository import refresh_repository
-
-    refreshed = refresh_repository(folder, keys)
-    _answer(json, refreshed)
-    if not json:
-        say(f"signed anew: {', '.join(refreshed.signed)}")
-        for role in refreshed.overdue:
-            say(f"{role} expires on {refreshed.expires[role]:%Y-%m-%d} and its key is not in {keys}")
-
-
-@app.command(help=COMMANDS["publish"])
-def publish(
-    bundle: BundlePath,
-    repo: Annotated[Path, typer.Option(metavar="DIR", help="The repository's folder.")],
-    keys: KeysPath,
-    channel: Annotated[str, typer.Option(help="The channel that points at this version from now on.")] = "stable",
-    json: Json = False,
-) -> None:
-    """Devices on the channel get it at their next poll."""
-    from maas_converter.console import say
-    from maas_converter.repository import publish as run
-
-    published = run(bundle, repo, keys, channel)
-    _answer(json, published)
-    if not json:
-        new = f"{published.new_blobs} new blobs, {published.new_bytes} bytes"
-        say(f"published {published.name} {published.version} ({published.digest[:12]}…) on {channel}: {new}")
-
-
+keys_app.command("create", help=COMMANDS["keys create"])(publishing.keys_create)
+repo_app.command("init", help=COMMANDS["repo init"])(publishing.repo_init)
+repo_app.command("refresh", help=COMMANDS["repo refresh"])(publishing.repo_refresh)
+repo_app.command("sign", help=COMMANDS["repo sign"])(publishing.repo_sign)
+repo_app.command("delegate", help=COMMANDS["repo delegate"])(publishing.repo_delegate)
+repo_app.command("rotate", help=COMMANDS["repo rotate"])(publishing.repo_rotate)
+repo_app.command("verify", help=COMMANDS["repo verify"])(publishing.repo_verify)
+app.command("publish", help=COMMANDS["publish"])(publishing.publish)
+app.command("revoke", help=COMMANDS["revoke"])(publishing.revoke)
 app.command("deploy", help=COMMANDS["deploy"])(deploy)
 app.command("fleet", help=COMMANDS["fleet"])(fleet)
-
-
-def _answer(json: bool, document: Any) -> None:
-    """With ``--json``, the one thing that ever goes to standard output."""
-    if json:
-        import msgspec
-
-        from maas_converter.document import whole
-
-        sys.stdout.write(msgspec.json.format(msgspec.json.encode(whole(document)), indent=2).decode() + "\n")
-        sys.stdout.flush()

@@ -1,61 +1,61 @@
 """A TUF repository of bundles: static files that any web server or CDN can serve.
 
-    DIR/metadata/N.root.json, N.targets.json, N.snapshot.json, timestamp.json    and root.json, a copy for people
-    DIR/targets/NAME/VERSION/<sha256>.manifest.json                              the only kind of TUF target
-    DIR/blobs/<sha256>                                                           shared by all bundles
+    DIR/metadata/N.root.json, N.targets.json, N.ROLE.json, N.snapshot.json, timestamp.json; root.json is for people
+    DIR/targets/NAME/VERSION/<sha256>.manifest.json      the bundle: a TUF target
+    DIR/targets/NAME/VERSION/<sha256>.delivery.json      how its blobs are stored, where not plainly: another one
+    DIR/blobs/<sha256 of what is stored>                 shared by all bundles
+    DIR/pending/                                         a change that waits for signatures; no device looks there
 
 Only ``timestamp.json`` is ever replaced; everything else has a name of its own. So the repository *is* what its
 timestamp leads to, and every write before that one is invisible: a crash in between changes nothing for a device.
-Channels (NAME to CHANNEL to VERSION) are a field of the signed targets metadata.
+Channels (NAME to CHANNEL to VERSION) and revoked versions (NAME to VERSION to reason) are fields of the signed
+metadata of the role that holds the model.
 """
 
-import fcntl
-import os
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
-from datetime import UTC, datetime, timedelta
+from collections.abc import Mapping, Sequence
+from datetime import datetime, timedelta
 from pathlib import Path
-from typing import Any
 
 import msgspec
-from securesystemslib.signer import CryptoSigner  # type: ignore[attr-defined]  # these packages have no __all__
-from tuf.api.exceptions import RepositoryError
-from tuf.api.metadata import (  # type: ignore[attr-defined]
-    Metadata,
-    MetaFile,
-    Root,
-    Snapshot,
-    TargetFile,
-    Targets,
-    Timestamp,
-)
+from tuf.api.metadata import Root, Snapshot, TargetFile, Targets, Timestamp  # type: ignore[attr-defined]
 
 from maas_agent.bundle.archive import Bundle, open_bundle
+from maas_agent.bundle.delivery import Stored, decode_delivery, encode_delivery
 from maas_agent.bundle.manifest import NAME, digest_of
-from maas_agent.errors import DataError, NoInputError
-from maas_agent.files import write_durably
-from maas_converter.keys import ROLES, load_signer
+from maas_agent.bundle.version import parse_version
+from maas_agent.errors import DataError, UsageError
+from maas_converter import storage
+from maas_converter.publishing.folder import blob_file, locked, target_file, write_new
+from maas_converter.publishing.release import ONLINE, Missing, Released, discard, refuse_pending, release
+from maas_converter.publishing.ring import KeyRing
+from maas_converter.publishing.state import SOON, TARGETS, TOP, State, lifetime_days, load, now, said, tidy
 
-LIFETIME_DAYS = {"root": 365, "targets": 90, "snapshot": 30, "timestamp": 7}
-"""How long metadata is valid. A device that sees it expired refuses it: it may be an old copy, replayed.
-
-The timestamp bounds how long an attacker can hide an update, and how long ``repo refresh`` may not run.
-"""
-
-_SOON = 1 / 3
-"""Metadata with less than this part of its lifetime left is signed anew by a refresh."""
-
-Signers = dict[str, CryptoSigner]
+Keys = Path | Sequence[Path] | KeyRing
+"""A folder of keys, several, or a ring of them."""
 
 
 class Published(msgspec.Struct, frozen=True):
-    """What `publish` did: ``new_blobs`` were not in the repository yet, ``new_bytes`` is what they take."""
+    """What `publish` did: ``new_blobs`` were not in the repository yet, ``new_bytes`` is what they take as stored.
+
+    ``waits`` names the roles that lack signatures: until they have them, no device sees it.
+    """
 
     name: str
     version: str
     digest: str
     new_blobs: int
     new_bytes: int
+    role: str = TARGETS
+    waits: tuple[Missing, ...] = ()
+
+
+class Revoked(msgspec.Struct, frozen=True):
+    """What `revoke` did: where each channel that led to the version leads now, ``None`` if nowhere."""
+
+    name: str
+    version: str
+    channels: dict[str, str | None]
+    waits: tuple[Missing, ...] = ()
 
 
 class Refreshed(msgspec.Struct, frozen=True):
@@ -66,181 +66,213 @@ class Refreshed(msgspec.Struct, frozen=True):
     expires: dict[str, datetime]
 
 
-class _Roles(msgspec.Struct):
-    """The metadata the timestamp leads to; mutable, for it becomes the next one."""
+def init_repository(folder: Path, keys: Keys, thresholds: Mapping[str, int] | None = None) -> Released:
+    """Make an empty repository that trusts every key in ``keys``, for as many signatures as ``thresholds`` say (1).
 
-    root: Root
-    targets: Targets
-    snapshot: Snapshot
-    timestamp: Timestamp
-
-
-def init_repository(folder: Path, keys: Path) -> None:
-    """Make an empty repository; raises `DataError` if there is one already."""
-    signers = {role: load_signer(keys, role) for role in ROLES}
+    Raises `DataError` if there is one already, `UsageError` if a threshold is higher than there are keys.
+    """
+    ring, wanted = ring_of(keys), dict(thresholds or {})
+    root = Root(consistent_snapshot=True)
+    for role in TOP:
+        found = ring.public(role)
+        for key in found:
+            root.add_key(key, role)
+        root.roles[role].threshold = _threshold(role, wanted.pop(role, 1), len(found))
+    if wanted:
+        raise UsageError(f"--threshold {next(iter(wanted))}: the roles are {', '.join(TOP)}")
+    state = State(root, {TARGETS: Targets()}, Snapshot(), Timestamp())
+    for role in TOP:
+        state.role(role).version = 0  # the release makes it 1
     folder.mkdir(parents=True, exist_ok=True)
-    with _locked(folder):
+    with locked(folder):
         _refuse_existing(folder / "metadata")
-        roles = _Roles(Root(consistent_snapshot=True), Targets(), Snapshot(), Timestamp())
-        for role, signer in signers.items():
-            roles.root.add_key(signer.public_key, role)
-            getattr(roles, role).version = 0  # `_release` makes it 1
-        _release(folder, roles, signers, ROLES)
+        discard(folder)
+        return release(folder, state, TOP, ring, "repo init")
 
 
-def publish(bundle_path: Path, folder: Path, keys: Path, channel: str = "stable") -> Published:
+def publish(
+    bundle_path: Path, folder: Path, keys: Keys, channel: str = "stable", keep: storage.Keep = storage.keep
+) -> Published:
     """Add a bundle to the repository and point ``channel`` at it.
 
     The same bundle again changes nothing, or moves the channel. Raises `DataError` if its name and version are taken
-    by another bundle: a version means one thing for ever, or no device could tell what it runs.
+    by another bundle, or were revoked: a version means one thing for ever, or no device could tell what it runs.
     """
     if not NAME.fullmatch(channel):
         raise DataError(f"{channel!r} is no name for a channel: use lower-case letters, digits, '.', '_' and '-'")
-    with _locked(folder):
-        roles = _load(folder)
-        signers = _signers(keys, roles.root, ("targets", "snapshot", "timestamp"))
+    ring = ring_of(keys)
+    with locked(folder):
+        state = load(folder)
         with open_bundle(bundle_path) as bundle:
-            _refuse_another(bundle, roles.targets)
-            added = [size for digest, size in bundle.manifest.blobs().items() if _add_blob(folder, bundle, digest)]
-            _write_new(_target_file(folder, bundle), bundle.manifest_bytes)
-            if _offer(bundle, roles.targets, channel):
-                _release(folder, roles, signers, ("targets", "snapshot", "timestamp"))
             name, version = bundle.manifest.name, bundle.manifest.version
-            return Published(name, version, bundle.digest, len(added), sum(added))
+            role = state.role_of(name)
+            _refuse_another(bundle, state.targets[role])
+            refuse_pending(folder)
+            ring.required(role, state.trust(role)[0])  # before anything is written
+            is_new = _path(name, version) not in state.targets[role].targets
+            if is_new:
+                added, kept = _add_blobs(folder, bundle, keep)
+                _add_target(folder, state.targets[role], _path(name, version), bundle.manifest_bytes)
+                delivery = storage.delivery_of(kept)
+                if delivery is not None:
+                    path = _path(name, version, "delivery")
+                    _add_target(folder, state.targets[role], path, encode_delivery(delivery))
+            else:
+                added = _restore(folder, bundle, state.targets[role])
+            waits: tuple[Missing, ...] = ()
+            if _point(state.targets[role], name, channel, version) or is_new:
+                waits = release(folder, state, (role, *ONLINE), ring, f"publish {name} {version}").waits
+            return Published(name, version, bundle.digest, len(added), sum(added), role, waits)
 
 
-def refresh_repository(folder: Path, keys: Path) -> Refreshed:
+def revoke(
+    name: str, version: str, folder: Path, keys: Keys, reason: str = "", channel_to: str | None = None
+) -> Revoked:
+    """Take a version back for good: no device installs it any more, and none goes back to it.
+
+    Channels that lead to it lead to ``channel_to`` then, else to the newest version below it, else nowhere. Raises
+    `DataError` if there is no such version.
+    """
+    ring = ring_of(keys)
+    with locked(folder):
+        state = load(folder)
+        role = state.role_of(name)
+        targets = state.targets[role]
+        if version in said(targets, "revoked", name):
+            raise DataError(f"{name} {version} is revoked already: {said(targets, 'revoked', name)[version]}")
+        if _path(name, version) not in targets.targets:
+            raise DataError(f"there is no {name} {version} to revoke; there are {_listed(_versions(targets, name))}")
+        refuse_pending(folder)
+        for file in ("manifest", "delivery"):
+            targets.targets.pop(_path(name, version, file), None)
+        left = _versions(targets, name)
+        if channel_to is not None and channel_to not in left:
+            raise DataError(f"--channel-to {channel_to}: there is no such version; there are {_listed(left)}")
+        moved = _moved(targets, name, version, channel_to or _newest_below(version, left))
+        said(targets, "revoked", name)[version] = reason or "its publisher took it back"
+        tidy(targets)
+        waits = release(folder, state, (role, *ONLINE), ring, f"revoke {name} {version}").waits
+        return Revoked(name, version, moved, waits)
+
+
+def refresh_repository(folder: Path, keys: Keys) -> Refreshed:
     """Sign the timestamp anew, and whatever else expires soon and has its key in ``keys``; made for cron."""
-    with _locked(folder):
-        roles = _load(folder)
-        due = [role for role in ROLES if role == "timestamp" or _expires_soon(getattr(roles, role), role)]
-        there = [role for role in due if role not in ("root", "targets") or (keys / f"{role}.pem").exists()]
-        if "targets" in there and "snapshot" not in there:
+    ring = ring_of(keys)
+    with locked(folder):
+        state = load(folder)
+        due = [name for name in state.names if name == "timestamp" or _expires_soon(state, name)]
+        there = [name for name in due if name in ONLINE or _can_sign(state, name, ring)]
+        if any(name not in ONLINE for name in there) and "snapshot" not in there:
             there.insert(-1, "snapshot")  # it states the version of the targets
-        _release(folder, roles, _signers(keys, roles.root, there), there)
-        expires = {role: getattr(roles, role).expires for role in ROLES}
-        return Refreshed(tuple(there), tuple(role for role in due if role not in there), expires)
+        overdue = tuple(name for name in due if name not in there)
+        release(folder, state, there, ring, "repo refresh")
+        expires = {name: state.role(name).expires for name in state.names}
+        return Refreshed(tuple(there), overdue, expires)
 
 
-def _release(folder: Path, roles: _Roles, signers: Signers, which: Iterable[str]) -> None:
-    """Write the next version of these roles, what is referred to before what refers to it; the timestamp last."""
-    metadata = folder / "metadata"
-    metadata.mkdir(exist_ok=True)
-    for role in (role for role in ROLES if role in which):
-        signed = getattr(roles, role)
-        signed.version += 1
-        signed.expires = _now() + timedelta(days=LIFETIME_DAYS[role])
-        data = _signed_bytes(signed, signers[role])
-        write_durably(metadata / ("timestamp.json" if role == "timestamp" else f"{signed.version}.{role}.json"), data)
-        if role == "targets":
-            roles.snapshot.meta["targets.json"] = MetaFile.from_data(signed.version, data, ["sha256"])
-        elif role == "snapshot":
-            roles.timestamp.snapshot_meta = MetaFile.from_data(signed.version, data, ["sha256"])
-        elif role == "root":
-            write_durably(metadata / "root.json", data)
+def _can_sign(state: State, name: str, ring: KeyRing) -> bool:
+    keyids, threshold = state.trust(name)
+    return len(ring.signers(name, keyids)) >= threshold
 
 
-def _load(folder: Path) -> _Roles:
-    """What the timestamp leads to; higher versions that lie there were never released."""
-    metadata = folder / "metadata"
-    versions = [path.name.partition(".")[0] for path in metadata.glob("*.root.json")]
-    newest = max((int(version) for version in versions if version.isdecimal()), default=None)
-    if newest is None or not (metadata / "timestamp.json").exists():
-        raise NoInputError(f"{folder} is no repository: 'maas-converter repo init' makes one")
-    timestamp = _read(metadata / "timestamp.json", Timestamp)
-    snapshot = _read(metadata / f"{timestamp.snapshot_meta.version}.snapshot.json", Snapshot)
-    targets = _read(metadata / f"{snapshot.meta['targets.json'].version}.targets.json", Targets)
-    return _Roles(_read(metadata / f"{newest}.root.json", Root), targets, snapshot, timestamp)
+def ring_of(keys: Keys) -> KeyRing:
+    """``keys`` as a ring."""
+    return keys if isinstance(keys, KeyRing) else KeyRing(keys)
 
 
-def _read(path: Path, kind: type[Any]) -> Any:
-    try:
-        signed = Metadata[Any].from_bytes(path.read_bytes()).signed
-    except (OSError, RepositoryError) as error:
-        raise DataError(f"the repository is damaged, {path} cannot be read: {error}") from None
-    if not isinstance(signed, kind):
-        raise DataError(f"the repository is damaged, {path} holds {signed.type} metadata")
-    return signed
+def _add_blobs(folder: Path, bundle: Bundle, keep: storage.Keep) -> tuple[list[int], dict[str, storage.Kept]]:
+    """Store what is not there; the sizes of what was added, and how each blob is kept."""
+    kept = {digest: keep(digest, bundle.blob(digest)) for digest in bundle.manifest.blobs()}
+    added = [len(each.data) for each in kept.values() if write_new(blob_file(folder, each.digest), each.data)]
+    return added, kept
 
 
-def _signers(keys: Path, root: Root, roles: Iterable[str]) -> Signers:
-    signers = {role: load_signer(keys, role) for role in roles}
-    for role, signer in signers.items():
-        if signer.public_key.keyid not in root.roles[role].keyids:
-            raise DataError(f"{keys / role}.pem is not a {role} key of this repository")
-    return signers
+def _restore(folder: Path, bundle: Bundle, targets: Targets) -> list[int]:
+    """Bring back what a published bundle has lost, if it can be made again (what is sealed cannot); the sizes."""
+    known = targets.targets.get(_path(bundle.manifest.name, bundle.manifest.version, "delivery"))
+    blobs = dict[str, Stored]()
+    if known is not None:
+        path = target_file(folder, known.path, known.hashes["sha256"])
+        blobs = decode_delivery(path.read_bytes()).blobs if path.exists() else blobs
+    added = list[int]()
+    for digest in bundle.manifest.blobs():
+        stored = blobs.get(digest)
+        if stored is not None and stored.form != "zlib":
+            continue
+        data = bundle.blob(digest) if stored is None else storage.compressed(bundle.blob(digest)) or b""
+        name = digest if stored is None else stored.stored
+        if digest_of(data) == name and write_new(blob_file(folder, name), data):
+            added.append(len(data))
+    own = _path(bundle.manifest.name, bundle.manifest.version)
+    write_new(target_file(folder, own, bundle.digest), bundle.manifest_bytes)
+    return added
 
 
-def _signed_bytes(signed: Any, signer: CryptoSigner) -> bytes:
-    metadata = Metadata[Any](signed)
-    metadata.sign(signer)
-    return metadata.to_bytes()
+def _add_target(folder: Path, targets: Targets, path: str, data: bytes) -> None:
+    write_new(target_file(folder, path, digest_of(data)), data)
+    targets.targets[path] = TargetFile.from_data(path, data, ["sha256"])
+
+
+def _point(targets: Targets, name: str, channel: str, version: str) -> bool:
+    """Let a channel lead to a version; whether it did not before."""
+    channels = said(targets, "channels", name)
+    changed = channels.get(channel) != version
+    channels[channel] = version
+    return changed
+
+
+def _moved(targets: Targets, name: str, version: str, goal: str | None) -> dict[str, str | None]:
+    channels = said(targets, "channels", name)
+    led = [channel for channel, leads_to in channels.items() if leads_to == version]
+    for channel in led:
+        if goal is None:
+            del channels[channel]
+        else:
+            channels[channel] = goal
+    return dict.fromkeys(led, goal)
 
 
 def _refuse_existing(metadata: Path) -> None:
     # What an interrupted init left (version 1, no timestamp) may be written over: no device has seen it.
-    if any(path.name.partition(".")[0] not in ("1", "root") for path in metadata.glob("*.json")):
+    there = any(path.name.partition(".")[0] not in ("1", "root") for path in metadata.glob("*.json"))
+    if there or (metadata / "timestamp.json").exists():
         raise DataError(f"{metadata.parent} is a repository already")
 
 
 def _refuse_another(bundle: Bundle, targets: Targets) -> None:
-    known = targets.targets.get(_target_path(bundle))
+    name, version = bundle.manifest.name, bundle.manifest.version
+    revoked = targets.unrecognized_fields.get("revoked", {}).get(name, {})
+    if version in revoked:
+        raise DataError(f"{name} {version} was revoked ({revoked[version]}): give this bundle a new version")
+    known = targets.targets.get(_path(name, version))
     if known is not None and known.hashes["sha256"] != bundle.digest:
-        name, version = bundle.manifest.name, bundle.manifest.version
         raise DataError(f"{name} {version} is published already, with other content: give this bundle a new version")
 
 
-def _offer(bundle: Bundle, targets: Targets, channel: str) -> bool:
-    """Put the bundle and its channel into ``targets``; return whether that changed anything."""
-    path, model = _target_path(bundle), bundle.manifest.name
-    channels = targets.unrecognized_fields.setdefault("channels", {}).setdefault(model, {})
-    changed = path not in targets.targets or channels.get(channel) != bundle.manifest.version
-    targets.targets[path] = TargetFile.from_data(path, bundle.manifest_bytes, ["sha256"])
-    channels[channel] = bundle.manifest.version
-    return changed
+def _threshold(role: str, wanted: int, count: int) -> int:
+    if not 1 <= wanted <= count:
+        raise UsageError(f"--threshold {role}={wanted}: there are {count} keys of {role}")
+    return wanted
 
 
-def _add_blob(folder: Path, bundle: Bundle, digest: str) -> bool:
-    return _write_new(folder / "blobs" / digest, bundle.blob(digest))
+def _versions(targets: Targets, name: str) -> list[str]:
+    paths = (path.split("/") for path in targets.targets)
+    versions = [parts[1] for parts in paths if parts[0] == name and parts[-1] == "manifest.json"]
+    return sorted(versions, key=parse_version)
 
 
-def _write_new(path: Path, data: bytes) -> bool:
-    """Write ``path`` unless it has this content already; return whether it was written."""
-    if path.exists() and digest_of(path.read_bytes()) == digest_of(data):
-        return False
-    path.parent.mkdir(parents=True, exist_ok=True)
-    write_durably(path, data)
-    return True
+def _newest_below(version: str, left: list[str]) -> str | None:
+    below = [each for each in left if parse_version(each) < parse_version(version)]
+    return below[-1] if below else None
 
 
-def _target_path(bundle: Bundle) -> str:
-    return f"{bundle.manifest.name}/{bundle.manifest.version}/manifest.json"
+def _listed(versions: list[str]) -> str:
+    return ", ".join(versions[-10:]) or "none"
 
 
-def _target_file(folder: Path, bundle: Bundle) -> Path:
-    return folder / "targets" / bundle.manifest.name / bundle.manifest.version / f"{bundle.digest}.manifest.json"
+def _path(name: str, version: str, file: str = "manifest") -> str:
+    return f"{name}/{version}/{file}.json"
 
 
-def _expires_soon(signed: Root | Targets | Snapshot | Timestamp, role: str) -> bool:
-    return bool(signed.expires - _now() < timedelta(days=LIFETIME_DAYS[role]) * _SOON)
-
-
-def _now() -> datetime:
-    return datetime.now(UTC).replace(microsecond=0)
-
-
-@contextmanager
-def _locked(folder: Path) -> Iterator[None]:
-    """One writer at a time; another one waits. A full or read-only disk becomes a sentence."""
-    try:
-        descriptor = os.open(folder / ".lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
-    except FileNotFoundError:
-        raise NoInputError(f"there is no repository {folder}: 'maas-converter repo init' makes one") from None
-    except OSError as error:
-        raise DataError(f"cannot write to the repository {folder}: {error.strerror}") from None
-    with os.fdopen(descriptor, "w"):
-        fcntl.flock(descriptor, fcntl.LOCK_EX)
-        try:
-            yield
-        except OSError as error:
-            raise DataError(f"cannot write to the repository {folder}: {error.strerror or error}") from None
+def _expires_soon(state: State, name: str) -> bool:
+    return bool(state.role(name).expires - now() < timedelta(days=lifetime_days(name)) * SOON)

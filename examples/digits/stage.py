@@ -93,7 +93,7 @@ class Stage:
     def found_repository(self) -> None:
         """Keys, an empty repository, and the root that the device trusts."""
         repository, keys = self._folder / "repo", self._folder / "keys"
-        self._converter(["keys", "create", str(keys)])
+        self._converter(["keys", "create", str(keys), "--no-passphrase"])
         self._converter(["repo", "init", str(repository), "--keys", str(keys)])
         (self._folder / "root.json").write_bytes((repository / "metadata" / "root.json").read_bytes())
 

@@ -165,7 +165,7 @@ class TestEvaluate:
 
 def test_keys_repository_and_publishing_answer_in_json(digits_bundle, tmp_path, capsys):
     keys, repo = tmp_path / "keys", tmp_path / "repo"
-    made = _json(capsys, "keys", "create", keys)
+    made = _json(capsys, "keys", "create", keys, "--no-passphrase")
     assert set(made["keys"]) == {"root", "targets", "snapshot", "timestamp"}
     assert _json(capsys, "repo", "init", repo, "--keys", keys)["repository"] == str(repo)
     published = _json(capsys, "publish", digits_bundle, "--repo", repo, "--keys", keys, "--channel", "beta")

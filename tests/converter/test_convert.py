@@ -97,7 +97,7 @@ def test_the_same_inputs_give_the_same_file_but_for_latencies(digits, digits_bun
 def test_a_conversion_signs_the_bundle_and_never_imports_tensorflow_itself(digits, tmp_path, capsys):
     before = set(sys.modules)
     keys = tmp_path / "keys"
-    assert cli.run(["keys", "create", str(keys)]) == 0
+    assert cli.run(["keys", "create", str(keys), "--no-passphrase"]) == 0
     out = tmp_path / "logits.maas"
     arguments = ["convert", str(digits.logits), "--name", "logits", "--version", "2.0.0", "-o", str(out)]
     labels = ["--labels", str(digits.labels), "--keys", str(keys), "--quantize", "float32"]

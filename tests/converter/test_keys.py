@@ -16,7 +16,8 @@ def test_every_role_gets_a_key_that_only_its_owner_can_read(tmp_path: Path) -> N
     assert set(ids) == set(ROLES) and len(set(ids.values())) == 4
     assert (tmp_path / "keys").stat().st_mode & 0o777 == 0o700
     assert {path.name: path.stat().st_mode & 0o777 for path in (tmp_path / "keys").iterdir()} == {
-        f"{role}.pem": 0o600 for role in ROLES
+        **{f"{role}.pem": 0o600 for role in ROLES},
+        **{f"{role}.pub": 0o644 for role in ROLES},  # for those who are to trust it
     }
     assert all(load_signer(tmp_path / "keys", role).public_key.keyid == ids[role] for role in ROLES)
 

@@ -12,10 +12,14 @@ from typing import Any
 import pytest
 
 from maas_agent.errors import BundleError, DataError, NoInputError
+from maas_agent.files import write_durably
 from maas_agent.update.client import Catalogue, Repository
 from maas_agent.update.protocol import RepositoryAccess
 from maas_converter import repository as publisher
 from maas_converter.keys import ROLES, create_keys
+from maas_converter.publishing import folder as folder_module
+from maas_converter.publishing import release as release_module
+from maas_converter.publishing.state import load
 from maas_converter.repository import init_repository, publish, refresh_repository
 from tests.bundles import make_bundle
 
@@ -45,8 +49,14 @@ def seen(repository: Path, store: Path) -> Catalogue:
 
 
 def versions(repository: Path) -> dict[str, Any]:
-    roles = publisher._load(repository)
-    return {role: getattr(roles, role).version for role in ROLES}
+    state = load(repository)
+    return {role: state.role(role).version for role in ROLES}
+
+
+def at(monkeypatch: pytest.MonkeyPatch, time: datetime) -> None:
+    """What time the publisher takes it to be."""
+    for module in (publisher, release_module):
+        monkeypatch.setattr(module, "now", lambda: time)
 
 
 def test_a_new_repository_is_empty_and_valid(repository: Path, tmp_path: Path) -> None:
@@ -137,7 +147,7 @@ def test_a_crash_at_any_write_leaves_the_old_state_and_publishing_again_complete
     """Two blobs, the manifest, targets, snapshot, timestamp: a device sees the old state until the last one."""
     publish(bundle, repository, keys)
     newer = make_bundle(tmp_path / "newer.maas", version="2.0.0", seed=1)
-    write = publisher.write_durably  # type: ignore[attr-defined]
+    write = write_durably
     for survived in range(6):
         copy, device = tmp_path / f"copy-{survived}", tmp_path / f"device-{survived}"
         shutil.copytree(repository, copy)
@@ -149,7 +159,8 @@ def test_a_crash_at_any_write_leaves_the_old_state_and_publishing_again_complete
                 raise _Killed
             write(path, data)
 
-        monkeypatch.setattr(publisher, "write_durably", killed_after)
+        for module in (folder_module, release_module):
+            monkeypatch.setattr(module, "write_durably", killed_after)
         with pytest.raises(_Killed):
             publish(newer, copy, keys)
         assert seen(copy, device) == before
@@ -183,7 +194,7 @@ def test_a_refresh_signs_the_timestamp_and_what_expires_soon(
     assert refreshed.signed == ("timestamp",)
     assert versions(repository) == {"root": 1, "targets": 2, "snapshot": 2, "timestamp": 3}
     later = datetime.now(UTC) + timedelta(days=300)
-    monkeypatch.setattr(publisher, "_now", lambda: later)
+    at(monkeypatch, later)
     assert refresh_repository(repository, keys).signed == ("root", "targets", "snapshot", "timestamp")
     assert versions(repository) == {"root": 2, "targets": 3, "snapshot": 3, "timestamp": 4}
     monkeypatch.undo()
@@ -203,7 +214,7 @@ def test_a_refresh_needs_only_the_keys_that_may_lie_on_a_server(
         (online / f"{role}.pem").write_bytes((keys / f"{role}.pem").read_bytes())
     assert refresh_repository(repository, online).overdue == ()
     later = datetime.now(UTC).replace(microsecond=0) + timedelta(days=80)
-    monkeypatch.setattr(publisher, "_now", lambda: later)
+    at(monkeypatch, later)
     refreshed = refresh_repository(repository, online)
     assert (refreshed.signed, refreshed.overdue) == (("snapshot", "timestamp"), ("targets",))
     assert refreshed.expires["timestamp"] == later + timedelta(days=7)

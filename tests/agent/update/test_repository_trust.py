@@ -13,6 +13,9 @@ from maas_agent.bundle.archive import open_bundle
 from maas_agent.bundle.manifest import digest_of
 from maas_converter import repository as publisher
 from maas_converter.keys import create_keys
+from maas_converter.publishing import state as publishing
+from maas_converter.publishing.release import release
+from maas_converter.publishing.ring import KeyRing
 from maas_converter.repository import init_repository, refresh_repository
 from tests.agent.update.conftest import Publish
 from tests.agent.update.device import Device
@@ -32,8 +35,8 @@ def lie(repository: Path, keys: Path) -> Lie:
         (folder / f"{digest_of(data)}.manifest.json").write_bytes(data)
 
         def add(roles: Any) -> None:
-            roles.targets.targets[path] = TargetFile.from_data(path, data, ["sha256"])
-            roles.targets.unrecognized_fields.setdefault("channels", {})[name] = {"stable": version}
+            roles.targets["targets"].targets[path] = TargetFile.from_data(path, data, ["sha256"])
+            roles.targets["targets"].unrecognized_fields.setdefault("channels", {})[name] = {"stable": version}
 
         _released(repository, keys, add)
 
@@ -41,10 +44,9 @@ def lie(repository: Path, keys: Path) -> Lie:
 
 
 def _released(repository: Path, keys: Path, change: Callable[[Any], None]) -> None:
-    roles = publisher._load(repository)
-    change(roles)
-    which = ("targets", "snapshot", "timestamp")
-    publisher._release(repository, roles, publisher._signers(keys, roles.root, which), which)
+    state = publishing.load(repository)
+    change(state)
+    release(repository, state, ("targets", "snapshot", "timestamp"), KeyRing(keys), "a lie")
 
 
 def test_a_manifest_of_another_name_than_its_path_is_set_aside(device: Device, lie: Lie, tmp_path: Path) -> None:
@@ -120,9 +122,9 @@ def test_expired_metadata_says_which_since_when_and_what_to_do(
     device: Device, repository: Path, keys: Path, role: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The person who reads it is not the one who can mend it."""
-    long_ago = publisher._now() - timedelta(days=400)
-    monkeypatch.setitem(publisher.LIFETIME_DAYS, role, -400)
-    monkeypatch.setattr(publisher, "_SOON", -1)
+    long_ago = publishing.now() - timedelta(days=400)
+    monkeypatch.setitem(publishing.LIFETIME_DAYS, role, -400)
+    monkeypatch.setattr(publisher, "SOON", -1)
     if role == "root":
         shutil.rmtree(repository)
         init_repository(repository, keys)
@@ -157,7 +159,7 @@ def test_channels_that_are_no_channels_are_refused(device: Device, repository: P
     """Signed, but of a form this program does not know."""
 
     def break_them(roles: Any) -> None:
-        roles.targets.unrecognized_fields["channels"] = {"digits": ["stable"]}
+        roles.targets["targets"].unrecognized_fields["channels"] = {"digits": ["stable"]}
 
     _released(repository, keys, break_them)
     assert str(device.update().reason).startswith("the repository's channels are not readable")

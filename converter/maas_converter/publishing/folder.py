@@ -1,0 +1,48 @@
+"""The repository's folder: one writer at a time, files that are there whole or not at all."""
+
+import fcntl
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from maas_agent.bundle.manifest import digest_of
+from maas_agent.errors import DataError, NoInputError
+from maas_agent.files import write_durably
+
+
+@contextmanager
+def locked(folder: Path) -> Iterator[None]:
+    """One writer at a time; another one waits. A full or read-only disk becomes a sentence."""
+    try:
+        descriptor = os.open(folder / ".lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+    except FileNotFoundError:
+        raise NoInputError(f"there is no repository {folder}: 'maas-converter repo init' makes one") from None
+    except OSError as error:
+        raise DataError(f"cannot write to the repository {folder}: {error.strerror}") from None
+    with os.fdopen(descriptor, "w"):
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        try:
+            yield
+        except OSError as error:
+            raise DataError(f"cannot write to the repository {folder}: {error.strerror or error}") from None
+
+
+def write_new(path: Path, data: bytes) -> bool:
+    """Write ``path`` unless it has this content already; return whether it was written."""
+    if path.exists() and digest_of(path.read_bytes()) == digest_of(data):
+        return False
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write_durably(path, data)
+    return True
+
+
+def blob_file(folder: Path, digest: str) -> Path:
+    """Where a blob lies, by the digest of what is stored."""
+    return folder / "blobs" / digest
+
+
+def target_file(folder: Path, path: str, digest: str) -> Path:
+    """Where a target lies: TUF's consistent snapshots put the digest before its name."""
+    parent, _, name = path.rpartition("/")
+    return folder / "targets" / parent / f"{digest}.{name}"

@@ -1,0 +1,277 @@
+"""Signing and writing the next version of some roles; and what waits for the signatures of others.
+
+Only ``timestamp.json`` is ever replaced, and it is written when everything it leads to is there: so every write before
+it is invisible. A new root is seen at once, and comes last: until then the old one stands, by whose keys everything
+else of a rotation is signed too.
+"""
+
+from collections.abc import Iterable
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import msgspec
+from securesystemslib.signer import Signer  # type: ignore[attr-defined]  # it has no __all__
+from tuf.api.metadata import Metadata, MetaFile, Root, Snapshot, Targets, Timestamp  # type: ignore[attr-defined]
+
+from maas_agent.errors import DataError, NoInputError, UsageError
+from maas_agent.files import write_durably
+from maas_converter.publishing.ring import KeyRing
+from maas_converter.publishing.state import TARGETS, State, lifetime_days, load, newest_root, now, read
+
+ONLINE = ("snapshot", "timestamp")
+_ABROAD = "pending"
+
+
+class Missing(msgspec.Struct, frozen=True):
+    """A role that lacks signatures: how many it has of those it takes."""
+
+    role: str
+    has: int
+    takes: int
+
+
+class Released(msgspec.Struct, frozen=True):
+    """What came of a change: the roles that were signed; those that still ``wait`` for others, if it is not out yet."""
+
+    signed: tuple[str, ...]
+    waits: tuple[Missing, ...] = ()
+
+
+class Pending(msgspec.Struct, frozen=True):
+    """A change that waits for signatures: the roles, and the version of each that it was made from."""
+
+    what: str
+    roles: list[str]
+    made_from: dict[str, int]
+
+
+def release(folder: Path, state: State, changed: Iterable[str], ring: KeyRing, what: str) -> Released:
+    """Sign the next version of the ``changed`` roles and write them; or keep them until others have signed too.
+
+    Raises `NoInputError` or `DataError` if no key for one of them is at hand.
+    """
+    names = [name for name in state.names if name in set(changed)]
+    before = _before(folder)
+    signed = {name: _next(state.role(name), name) for name in names if name not in ONLINE}
+    for name, metadata in signed.items():
+        _sign(metadata, name, state, before, ring)
+    waits = [lack for name, metadata in signed.items() if (lack := _lack(metadata, name, state, before)) is not None]
+    if waits:
+        _keep(folder, Pending(what, list(signed), _versions(before)), signed)
+        return Released(tuple(names), tuple(waits))
+    online = ONLINE if signed or "snapshot" in names else ("timestamp",)
+    _write(folder, state, signed, before, ring, online)
+    return Released((*signed, *online))
+
+
+def refuse_pending(folder: Path) -> None:
+    """Raise `UsageError` if a change waits for signatures: another one would make them worthless."""
+    pending = waiting(folder)
+    if pending is not None:
+        raise UsageError(
+            f"'{pending.what}' waits for signatures: 'maas-converter repo sign {folder}' completes it, "
+            "and with --discard drops it"
+        )
+
+
+def waiting(folder: Path) -> Pending | None:
+    """The change that waits for signatures, if there is one; raises `DataError` if it is damaged."""
+    path = folder / _ABROAD / "change.json"
+    try:
+        return msgspec.json.decode(path.read_bytes(), type=Pending)
+    except FileNotFoundError:
+        return None
+    except (OSError, msgspec.DecodeError, UnicodeDecodeError) as error:
+        raise DataError(f"{path} cannot be read: {error}") from None
+
+
+def complete(folder: Path, ring: KeyRing) -> Released:
+    """Add signatures to the change that waits, and release it if it has enough.
+
+    Raises `UsageError` if none waits, `DataError` if the repository has moved on since, `NoInputError` if no key at
+    hand is of use.
+    """
+    pending = waiting(folder)
+    if pending is None:
+        raise UsageError(f"nothing waits for signatures in {folder}")
+    before = _before(folder)
+    if _versions(before) != pending.made_from:
+        raise DataError(
+            f"the repository has changed since '{pending.what}' was made: drop it with --discard, do it again"
+        )
+    signed = {name: _read_pending(folder, name) for name in pending.roles}
+    state = _after(before, signed)
+    added = [name for name, metadata in signed.items() if _sign(metadata, name, state, before, ring, required=False)]
+    waits = [lack for name, metadata in signed.items() if (lack := _lack(metadata, name, state, before)) is not None]
+    if waits and not added:
+        names = ", ".join(lack.role for lack in waits)
+        raise NoInputError(f"no key here adds a signature that '{pending.what}' waits for: it takes keys of {names}")
+    if waits:
+        _keep(folder, pending, signed)
+        return Released(tuple(added), tuple(waits))
+    _write(folder, state, signed, before, ring, ONLINE)
+    discard(folder)
+    return Released((*signed, *ONLINE))
+
+
+def discard(folder: Path) -> bool:
+    """Drop the change that waits; whether there was one."""
+    waits = folder / _ABROAD
+    if not waits.is_dir():
+        return False
+    for path in sorted(waits.iterdir(), key=lambda each: each.name == "change.json"):
+        path.unlink()
+    waits.rmdir()
+    return True
+
+
+# ------------------------------------------------------------- signing
+
+
+def _next(signed: Any, name: str) -> Metadata[Any]:
+    signed.version += 1
+    signed.expires = now() + timedelta(days=lifetime_days(name))
+    return Metadata[Any](signed)
+
+
+def _sign(
+    metadata: Metadata[Any], name: str, state: State, before: State | None, ring: KeyRing, *, required: bool = True
+) -> bool:
+    """Add every signature that a key at hand can make and that counts for somebody; whether one was new."""
+    known = set(metadata.signatures)
+    keyids = dict.fromkeys(keyid for trusted in _trusts(name, state, before) for keyid in trusted[0])
+    found: list[Signer] = list(ring.required(name, keyids)) if required else list(ring.signers(name, keyids))
+    for signer in found:
+        metadata.sign(signer, append=True)
+    return set(metadata.signatures) != known
+
+
+def _trusts(name: str, state: State, before: State | None) -> list[tuple[list[str], int]]:
+    """By whose keys a role is judged: the new root's, and of a rotation the old one's too."""
+    trusts = [state.trust(name)]
+    if before is not None and before.has(name) and before.trust(name) != trusts[0]:
+        trusts.append(before.trust(name))
+    return trusts
+
+
+def _lack(metadata: Metadata[Any], name: str, state: State, before: State | None) -> Missing | None:
+    """What is missing. A root has to convince both (TUF 5.3.4); of other roles the new keys count."""
+    trusts = _trusts(name, state, before) if name == "root" else [state.trust(name)]
+    for keyids, threshold in trusts:
+        has = len(set(metadata.signatures) & set(keyids))
+        if has < threshold:
+            return Missing(name, has, threshold)
+    return None
+
+
+# ------------------------------------------------------------- writing
+
+
+def _write(
+    folder: Path,
+    state: State,
+    signed: dict[str, Metadata[Any]],
+    before: State | None,
+    ring: KeyRing,
+    online: tuple[str, ...],
+) -> None:
+    _require_online(state, ring)
+    metadata = folder / "metadata"
+    metadata.mkdir(exist_ok=True)
+    for name, made in signed.items():
+        if name != "root":
+            data = made.to_bytes()
+            write_durably(metadata / f"{made.signed.version}.{name}.json", data)
+            # What was in it once stays in it (TUF 5.5.5), a role that is delegated no more as it was.
+            state.snapshot.meta[f"{name}.json"] = MetaFile.from_data(made.signed.version, data, ["sha256"])
+    # First only where no device can have an older root, or the older keys are lost: then there is a moment in which
+    # devices find new metadata that the root they have does not know.
+    root_first = before is None or not _convinces(signed, state, before, ring)
+    if root_first:
+        _write_root(metadata, signed)
+    state.timestamp.unrecognized_fields["signed_at"] = f"{now():%Y-%m-%dT%H:%M:%SZ}"
+    for name in online:
+        made = _next(state.role(name), name)
+        _sign(made, name, state, before, ring)
+        data = made.to_bytes()
+        write_durably(
+            metadata / ("timestamp.json" if name == "timestamp" else f"{made.signed.version}.{name}.json"), data
+        )
+        if name == "snapshot":
+            state.timestamp.snapshot_meta = MetaFile.from_data(made.signed.version, data, ["sha256"])
+    if not root_first:
+        _write_root(metadata, signed)
+
+
+def _convinces(signed: dict[str, Metadata[Any]], state: State, before: State, ring: KeyRing) -> bool:
+    """Whether whoever still has the old root will believe what is released now: it is signed by the old keys too."""
+    for name in (*(name for name in signed if name != "root" and before.has(name)), *ONLINE):
+        keyids, threshold = before.trust(name)
+        own = set(signed[name].signatures) & set(keyids) if name in signed else ring.signers(name, keyids)
+        if len(own) < threshold:
+            return False
+    return True
+
+
+def _require_online(state: State, ring: KeyRing) -> None:
+    """Raise before anything is written if the snapshot or the timestamp cannot be signed here."""
+    for name in ONLINE:
+        keyids, threshold = state.trust(name)
+        if len(ring.required(name, keyids)) < threshold:
+            raise NoInputError(f"{name} takes {threshold} keys, and there are fewer here")
+
+
+def _write_root(metadata: Path, signed: dict[str, Metadata[Any]]) -> None:
+    root = signed.get("root")
+    if root is not None:
+        write_durably(metadata / f"{root.signed.version}.root.json", root.to_bytes())
+        write_durably(metadata / "root.json", root.to_bytes())
+
+
+# ------------------------------------------------------------- what waits
+
+
+def _keep(folder: Path, pending: Pending, signed: dict[str, Metadata[Any]]) -> None:
+    waits = folder / _ABROAD
+    waits.mkdir(exist_ok=True)
+    for name, metadata in signed.items():
+        write_durably(waits / f"{name}.json", metadata.to_bytes())
+    write_durably(waits / "change.json", msgspec.json.format(msgspec.json.encode(pending), indent=2) + b"\n")
+
+
+def _read_pending(folder: Path, name: str) -> Metadata[Any]:
+    path = folder / _ABROAD / f"{name}.json"
+    read(path, Root if name == "root" else Targets)
+    return Metadata[Any].from_bytes(path.read_bytes())
+
+
+def _before(folder: Path) -> State | None:
+    """The repository as it is now; ``None`` before its first release."""
+    metadata = folder / "metadata"
+    if newest_root(metadata) is None or not (metadata / "timestamp.json").exists():
+        return None
+    return load(folder)
+
+
+def _after(before: State | None, signed: dict[str, Metadata[Any]]) -> State:
+    """The state that the change leads to."""
+    if before is None:
+        snapshot, timestamp = Snapshot(), Timestamp()
+        snapshot.version = timestamp.version = 0
+        targets = {name: made.signed for name, made in signed.items() if name != "root"}
+        return State(signed["root"].signed, targets, snapshot, timestamp)
+    root = signed["root"].signed if "root" in signed else before.root
+    targets = before.targets | {name: made.signed for name, made in signed.items() if name != "root"}
+    top = targets[TARGETS]
+    kept = set((top.delegations.roles or {}) if top.delegations is not None else {}) | {TARGETS}
+    return State(
+        root, {name: each for name, each in targets.items() if name in kept}, before.snapshot, before.timestamp
+    )
+
+
+def _versions(before: State | None) -> dict[str, int]:
+    """What the change was made from: online roles may be refreshed meanwhile."""
+    if before is None:
+        return {}
+    return {name: before.role(name).version for name in before.names if name not in ONLINE}

@@ -1,0 +1,151 @@
+"""The metadata of a repository as one value: what the timestamp leads to, to be changed and released."""
+
+from collections.abc import Iterable
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import msgspec
+from tuf.api.exceptions import RepositoryError
+from tuf.api.metadata import (  # type: ignore[attr-defined]  # tuf has no __all__
+    DelegatedRole,
+    Metadata,
+    Root,
+    Snapshot,
+    Targets,
+    Timestamp,
+)
+
+from maas_agent.errors import DataError, NoInputError
+
+TARGETS = "targets"
+TOP = ("root", "targets", "snapshot", "timestamp")
+"""TUF's top-level roles, in the order in which they are released."""
+
+LIFETIME_DAYS = {"root": 365, "targets": 90, "snapshot": 30, "timestamp": 7}
+"""How long metadata is valid; delegated roles as long as targets. A device that sees it expired refuses it: it may be
+an old copy, replayed. The timestamp bounds how long an attacker can hide an update, and how long ``repo refresh`` may
+not run.
+"""
+
+SOON = 1 / 3
+"""Metadata with less than this part of its lifetime left is signed anew by a refresh."""
+
+
+class State(msgspec.Struct):
+    """``targets`` maps role names to their metadata: ``targets`` itself, and what it delegates to."""
+
+    root: Root
+    targets: dict[str, Targets]
+    snapshot: Snapshot
+    timestamp: Timestamp
+
+    def role(self, name: str) -> Any:
+        """The metadata of a role."""
+        return self.targets[name] if name in self.targets else getattr(self, name)
+
+    def has(self, name: str) -> bool:
+        """Whether there is such a role."""
+        return name in self.targets or name in TOP
+
+    @property
+    def names(self) -> list[str]:
+        """All roles, in the order in which they are released."""
+        return ["root", *(name for name in self.targets if name != TARGETS), TARGETS, "snapshot", "timestamp"]
+
+    def delegated(self, name: str) -> DelegatedRole | None:
+        """How a role is delegated; ``None`` for one that is not."""
+        delegations = self.targets[TARGETS].delegations
+        return (delegations.roles or {}).get(name) if delegations is not None else None
+
+    def trust(self, name: str) -> tuple[list[str], int]:
+        """The ids of the keys that count for a role, and how many of them have to sign."""
+        delegated = self.delegated(name)
+        role = delegated if delegated is not None else self.root.roles[name]
+        return list(role.keyids), role.threshold
+
+    def role_of(self, model: str) -> str:
+        """Which role says what there is of ``model``: the first that it is delegated to, else the targets role."""
+        delegations = self.targets[TARGETS].delegations
+        for name, delegated in ((delegations.roles or {}) if delegations is not None else {}).items():
+            if delegated.is_delegated_path(f"{model}/0/manifest.json"):
+                return name
+        return TARGETS
+
+
+def load(folder: Path) -> State:
+    """What the timestamp leads to; higher versions that lie there were never released.
+
+    Raises `NoInputError` if there is no repository, `DataError` if it is damaged.
+    """
+    metadata = folder / "metadata"
+    newest = newest_root(metadata)
+    if newest is None or not (metadata / "timestamp.json").exists():
+        raise NoInputError(f"{folder} is no repository: 'maas-converter repo init' makes one")
+    timestamp = read(metadata / "timestamp.json", Timestamp)
+    snapshot = read(metadata / f"{timestamp.snapshot_meta.version}.snapshot.json", Snapshot)
+    top = read(metadata / f"{snapshot.meta['targets.json'].version}.targets.json", Targets)
+    names = list((top.delegations.roles or {}) if top.delegations is not None else {})
+    targets = {name: read(metadata / f"{snapshot.meta[f'{name}.json'].version}.{name}.json", Targets) for name in names}
+    root = read(metadata / f"{newest}.root.json", Root)
+    return State(root, {**targets, TARGETS: top}, snapshot, timestamp)
+
+
+def newest_root(metadata: Path) -> int | None:
+    """The version of the newest root."""
+    versions = [path.name.partition(".")[0] for path in metadata.glob("*.root.json")]
+    return max((int(version) for version in versions if version.isdecimal()), default=None)
+
+
+def read(path: Path, kind: type[Any]) -> Any:
+    """The signed part of a metadata file; raises `DataError` if it is none of that kind."""
+    try:
+        signed = Metadata[Any].from_bytes(path.read_bytes()).signed
+    except (OSError, RepositoryError) as error:
+        raise DataError(f"the repository is damaged, {path} cannot be read: {error}") from None
+    if not isinstance(signed, kind):
+        raise DataError(f"the repository is damaged, {path} holds {signed.type} metadata")
+    return signed
+
+
+def lifetime_days(name: str) -> int:
+    """For how many days a role is signed."""
+    return LIFETIME_DAYS.get(name, LIFETIME_DAYS[TARGETS])
+
+
+def said(targets: Targets, field: str, model: str) -> dict[str, str]:
+    """A model's ``channels`` or ``revoked`` in a role's metadata; changing it changes them."""
+    known: dict[str, dict[str, str]] = targets.unrecognized_fields.setdefault(field, {})
+    return known.setdefault(model, {})
+
+
+def tidy(targets: Targets) -> None:
+    """Leave out what says nothing."""
+    for field in ("channels", "revoked"):
+        known = {model: words for model, words in targets.unrecognized_fields.get(field, {}).items() if words}
+        targets.unrecognized_fields.pop(field, None)
+        if known:
+            targets.unrecognized_fields[field] = known
+
+
+def models_of(targets: Targets) -> set[str]:
+    """The models that a role says something of."""
+    named = {path.partition("/")[0] for path in targets.targets}
+    return named.union(*(targets.unrecognized_fields.get(field, {}) for field in ("channels", "revoked")))
+
+
+def move(models: Iterable[str], source: Targets, goal: Targets) -> None:
+    """Let ``goal`` say what ``source`` said of these models."""
+    for model in models:
+        for path in [path for path in source.targets if path.startswith(f"{model}/")]:
+            goal.targets[path] = source.targets.pop(path)
+        for field in ("channels", "revoked"):
+            said(goal, field, model).update(said(source, field, model))
+            said(source, field, model).clear()
+    tidy(source)
+    tidy(goal)
+
+
+def now() -> datetime:
+    """The present second, in UTC."""
+    return datetime.now(UTC).replace(microsecond=0)

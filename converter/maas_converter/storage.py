@@ -1,0 +1,48 @@
+"""How blobs become what is stored: as they are, or compressed where that pays."""
+
+import zlib
+from collections.abc import Callable
+from typing import NamedTuple
+
+from maas_agent.bundle.delivery import Delivery, Form, Stored
+from maas_agent.bundle.manifest import digest_of
+
+LEVEL = 9
+"""Of zlib: it is compressed once, and read by every device."""
+
+PAYS = 0.9
+"""Stored compressed only if that takes at most this part; weights hardly shrink, and expanding costs devices time."""
+
+
+class Kept(NamedTuple):
+    """Bytes as they are stored, under their digest; ``form`` is ``None`` for a blob that is stored as it is."""
+
+    digest: str
+    data: bytes
+    form: Form | None
+
+
+Keep = Callable[[str, bytes], Kept]
+"""Plain digest and content of a blob to what is stored of it."""
+
+
+def keep(digest: str, data: bytes) -> Kept:
+    """The smaller one of plain and compressed, if it is smaller by enough."""
+    packed = compressed(data)
+    return Kept(digest_of(packed), packed, "zlib") if packed is not None else Kept(digest, data, None)
+
+
+def compressed(data: bytes) -> bytes | None:
+    """``data`` compressed; ``None`` where that does not pay."""
+    packed = zlib.compress(data, LEVEL)
+    return packed if len(packed) <= PAYS * len(data) else None
+
+
+def delivery_of(kept: dict[str, Kept], recipients: dict[str, str] | None = None) -> Delivery | None:
+    """What tells a device how these blobs, by plain digest, are stored; ``None`` if all of them are as they are."""
+    blobs = {
+        digest: Stored(stored=each.digest, size=len(each.data), form=each.form)
+        for digest, each in kept.items()
+        if each.form is not None
+    }
+    return Delivery(blobs=blobs, recipients=recipients or {}) if blobs else None

@@ -1,0 +1,456 @@
+"""Who may publish, with whose keys, and what a device makes of it: seen through a device's own TUF client."""
+
+import json
+import os
+import random
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from tuf.api.metadata import Metadata
+
+from maas_agent.bundle.delivery import decode_delivery
+from maas_agent.errors import DataError, MaasError, NoInputError, UsageError
+from maas_agent.files import write_durably
+from maas_agent.update.client import Repository
+from maas_agent.update.protocol import RepositoryAccess
+from maas_converter import cli, storage
+from maas_converter.keys import create_keys, sign_manifest
+from maas_converter.publishing import folder as folder_module
+from maas_converter.publishing import passphrase
+from maas_converter.publishing import release as release_module
+from maas_converter.publishing.release import complete, discard
+from maas_converter.publishing.ring import KeyRing
+from maas_converter.publishing.state import TOP, load
+from maas_converter.publishing.trust import delegate, rotate, undelegate
+from maas_converter.publishing.verify import verify
+from maas_converter.repository import init_repository, publish, refresh_repository, revoke
+from tests.bundles import make_bundle
+
+ONLINE = ("snapshot", "timestamp")
+
+
+@pytest.fixture
+def keys(tmp_path: Path) -> Path:
+    create_keys(tmp_path / "keys")
+    return tmp_path / "keys"
+
+
+@pytest.fixture
+def repository(tmp_path: Path, keys: Path) -> Path:
+    init_repository(tmp_path / "repository", keys)
+    return tmp_path / "repository"
+
+
+def bundle(tmp_path: Path, version: str = "1.0.0", name: str = "digits") -> Path:
+    seed = sum(version.encode())
+    return make_bundle(tmp_path / f"{name}-{version}.maas", name, version, seed)
+
+
+def offered(repository: Path, store: Path) -> set[str]:
+    """What a device with this store sees, having been given the first root of all."""
+    access = RepositoryAccess(url=f"file://{repository}", root=str(repository / "metadata" / "1.root.json"))
+    return {f"{offer.name} {offer.version}" for offer in Repository(access, store).refresh().offers}
+
+
+def some(keys: Path, folder: Path, *roles: str) -> Path:
+    """A folder that holds only the keys of these roles."""
+    folder.mkdir()
+    for role in roles:
+        for path in keys.glob(f"{role}*"):
+            shutil.copy(path, folder)
+    return folder
+
+
+# ------------------------------------------------------------- keys at rest
+
+
+def test_keys_are_encrypted_and_open_with_the_passphrase_of_a_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    word, keys, repository = tmp_path / "word", tmp_path / "keys", tmp_path / "repository"
+    word.write_text("correct horse\nnot this line\n")
+    monkeypatch.delenv(passphrase.VARIABLE, raising=False)
+    assert cli.run(["keys", "create", str(keys), "--passphrase-file", str(word)]) == 0
+    assert all(b"ENCRYPTED PRIVATE KEY" in path.read_bytes() for path in keys.glob("*.pem"))
+    init_repository(repository, keys)
+    passphrase.use(None)
+    with pytest.raises(UsageError, match="no terminal to ask at: give --passphrase-file FILE"):
+        publish(bundle(tmp_path), repository, keys)
+    word.write_text("another\n")
+    monkeypatch.setenv(passphrase.VARIABLE, str(word))
+    with pytest.raises(DataError, match="does not open: the passphrase is another one"):
+        publish(bundle(tmp_path), repository, keys)
+    word.write_text("correct horse")
+    publish(bundle(tmp_path), repository, keys)
+    assert offered(repository, tmp_path / "device") == {"digits 1.0.0"}
+
+
+def test_nobody_makes_unencrypted_keys_by_accident(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.run(["keys", "create", str(tmp_path / "keys")]) == 64
+    assert "keys are kept encrypted, and there is no terminal to ask at" in capsys.readouterr().err
+    assert not (tmp_path / "keys").exists()
+    (tmp_path / "empty").write_text("\n")
+    assert cli.run(["keys", "create", str(tmp_path / "keys"), "--passphrase-file", str(tmp_path / "empty")]) == 64
+    assert cli.run(["keys", "create", str(tmp_path / "keys"), "--no-passphrase"]) == 0
+
+
+def test_a_passphrase_is_only_asked_for_when_its_key_signs(tmp_path: Path, keys: Path, repository: Path) -> None:
+    offline = tmp_path / "offline"
+    create_keys(offline, b"secret", ("root", "targets"))
+    passphrase.use(None)
+    asked: list[str] = []
+
+    def ask(what: str) -> bytes:
+        asked.append(what)
+        return b"secret"
+
+    rotate(repository, "targets", KeyRing(keys, ask), KeyRing(offline))
+    assert [Path(path).name for path in asked] == ["targets.pem"]
+
+
+# ------------------------------------------------------------- several people
+
+
+@pytest.fixture
+def people(tmp_path: Path) -> tuple[Path, Path]:
+    """Alice has every key, Bob another one of targets and of root."""
+    alice, bob = tmp_path / "alice", tmp_path / "bob"
+    create_keys(alice)
+    create_keys(bob, roles=("root", "targets"), name="bob")
+    for path in bob.glob("*.pub"):
+        shutil.copy(path, alice)
+    return alice, bob
+
+
+def test_what_takes_two_signatures_is_seen_when_both_have_signed(tmp_path: Path, people: tuple[Path, Path]) -> None:
+    alice, bob = people
+    repository = tmp_path / "repository"
+    waits = init_repository(repository, alice, {"targets": 2}).waits
+    assert [(lack.role, lack.has, lack.takes) for lack in waits] == [("targets", 1, 2)]
+    with pytest.raises(NoInputError, match="is no repository"):
+        load(repository)
+    assert complete(repository, KeyRing([bob, some(alice, tmp_path / "online", *ONLINE)])).waits == ()
+    published = publish(bundle(tmp_path), repository, alice)
+    assert [lack.role for lack in published.waits] == ["targets"]
+    assert offered(repository, tmp_path / "device") == set()
+    with pytest.raises(UsageError, match=r"'publish digits 1\.0\.0' waits for signatures"):
+        publish(bundle(tmp_path, "1.1.0"), repository, alice)
+    with pytest.raises(NoInputError, match="no key here adds a signature"):
+        complete(repository, KeyRing(alice))
+    refresh_repository(repository, tmp_path / "online")  # cron goes on meanwhile
+    assert complete(repository, KeyRing([bob, tmp_path / "online"])).waits == ()
+    assert offered(repository, tmp_path / "device") == {"digits 1.0.0"}
+    assert verify(repository).problems == ()
+
+
+def test_a_change_that_nobody_wants_is_dropped(tmp_path: Path, people: tuple[Path, Path]) -> None:
+    alice, bob = people
+    repository = tmp_path / "repository"
+    init_repository(repository, [alice, bob], {"targets": 2})
+    publish(bundle(tmp_path), repository, alice)
+    assert discard(repository) and not discard(repository)
+    with pytest.raises(UsageError, match="nothing waits for signatures"):
+        complete(repository, KeyRing(bob))
+    assert publish(bundle(tmp_path, "1.1.0"), repository, [alice, bob]).waits == ()
+    assert offered(repository, tmp_path / "device") == {"digits 1.1.0"}
+
+
+def test_more_signatures_than_there_are_keys_cannot_be_asked_for(tmp_path: Path, keys: Path) -> None:
+    with pytest.raises(UsageError, match="--threshold targets=2: there are 1 keys of targets"):
+        init_repository(tmp_path / "repository", keys, {"targets": 2})
+    with pytest.raises(UsageError, match="--threshold team: the roles are root, targets"):
+        init_repository(tmp_path / "repository", keys, {"team": 1})
+
+
+# ------------------------------------------------------------- delegated roles
+
+
+def test_a_team_publishes_its_models_with_its_own_key_and_no_others(
+    tmp_path: Path, keys: Path, repository: Path
+) -> None:
+    publish(bundle(tmp_path), repository, keys, "beta")
+    team = tmp_path / "team"
+    create_keys(team, roles=("team-a",))
+    delegate(repository, "team-a", ["digits"], KeyRing([keys, team]))
+    assert offered(repository, tmp_path / "device") == {"digits 1.0.0"}  # what there was moved along
+    mine = [team, some(keys, tmp_path / "online", *ONLINE)]
+    assert publish(bundle(tmp_path, "1.1.0"), repository, mine).role == "team-a"
+    assert offered(repository, tmp_path / "device") == {"digits 1.0.0", "digits 1.1.0"}
+    assert load(repository).targets["team-a"].unrecognized_fields["channels"] == {
+        "digits": {"beta": "1.0.0", "stable": "1.1.0"}
+    }
+    with pytest.raises(NoInputError, match="cannot read the targets key"):
+        publish(bundle(tmp_path, name="cats"), repository, mine)
+    with pytest.raises(DataError, match="digits is delegated to team-a already"):
+        delegate(repository, "team-b", ["digits"], KeyRing([keys, team]))
+    revoke("digits", "1.0.0", repository, mine)
+    assert offered(repository, tmp_path / "device") == {"digits 1.1.0"}
+    assert verify(repository).problems == ()
+    undelegate(repository, "team-a", KeyRing(keys))
+    assert offered(repository, tmp_path / "device") == {"digits 1.1.0"}
+    assert load(repository).targets["targets"].unrecognized_fields["revoked"]["digits"].keys() == {"1.0.0"}
+    with pytest.raises(NoInputError):
+        publish(bundle(tmp_path, "1.2.0"), repository, mine)
+    delegate(repository, "team-a", ["digits"], KeyRing([keys, team]))  # of a name that devices know
+    assert offered(repository, tmp_path / "device") == {"digits 1.1.0"}
+
+
+def test_a_refresh_signs_delegated_roles_too(
+    tmp_path: Path, keys: Path, repository: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    team = tmp_path / "team"
+    create_keys(team, roles=("team",))
+    delegate(repository, "team", ["digits"], KeyRing([keys, team]))
+    monkeypatch.setattr("maas_converter.repository.SOON", 2.0)
+    assert refresh_repository(repository, keys).overdue == ("team",)
+    assert "team" in refresh_repository(repository, [keys, team]).signed
+    assert offered(repository, tmp_path / "device") == set()
+
+
+@pytest.mark.parametrize("role", ["root", "targets", "Team", "../x", "a/b"])
+def test_a_role_that_could_be_another_file_is_refused(keys: Path, repository: Path, role: str) -> None:
+    with pytest.raises(UsageError, match="is no name for a role"):
+        delegate(repository, role, ["digits"], KeyRing(keys))
+
+
+# ------------------------------------------------------------- rotation
+
+
+@pytest.mark.parametrize("role", [*TOP, "team"])
+def test_devices_follow_a_rotation_also_those_that_were_away(
+    tmp_path: Path, keys: Path, repository: Path, role: str
+) -> None:
+    team = tmp_path / "team"
+    create_keys(team, roles=("team",))
+    delegate(repository, "team", ["cats"], KeyRing([keys, team]))
+    publish(bundle(tmp_path), repository, keys)
+    assert offered(repository, tmp_path / "here") == {"digits 1.0.0"}
+    held = [keys, team]
+    for number in range(3):
+        new = tmp_path / f"new-{number}"
+        create_keys(new, roles=(role,))
+        rotate(repository, role, KeyRing(held), KeyRing(new))
+        held = [new, *held]
+        assert offered(repository, tmp_path / "here") == {"digits 1.0.0"}
+    publish(bundle(tmp_path, "1.1.0"), repository, held)
+    publish(bundle(tmp_path, name="cats"), repository, held)
+    everything = {"digits 1.0.0", "digits 1.1.0", "cats 1.0.0"}
+    assert offered(repository, tmp_path / "here") == everything
+    assert offered(repository, tmp_path / "away") == everything  # it was given the first root, and skips nothing
+    assert verify(repository).problems == ()
+    if role != "root":
+        with pytest.raises((NoInputError, DataError)):
+            publish(bundle(tmp_path, "1.2.0", "cats" if role == "team" else "digits"), repository, [keys, team])
+
+
+def test_a_root_takes_the_old_keys_too(tmp_path: Path, keys: Path, repository: Path) -> None:
+    new = tmp_path / "new"
+    create_keys(new, roles=("root",))
+    without = some(keys, tmp_path / "without", "targets", *ONLINE)
+    waits = rotate(repository, "root", KeyRing(without), KeyRing(new)).waits
+    assert [(lack.role, lack.has, lack.takes) for lack in waits] == [("root", 0, 1)]
+    assert offered(repository, tmp_path / "device") == set()
+    assert complete(repository, KeyRing([keys])).waits == ()
+    assert load(repository).root.version == 2
+    with pytest.raises(UsageError, match="these are the keys of root already"):
+        rotate(repository, "root", KeyRing(keys), KeyRing(new))
+    with pytest.raises(DataError, match="there is no role nobody"):
+        rotate(repository, "nobody", KeyRing(keys), KeyRing(new))
+
+
+class _Killed(BaseException):
+    """Stands for kill -9: nothing handles it."""
+
+
+@pytest.mark.parametrize("role", TOP)
+def test_a_crash_at_any_write_of_a_rotation_leaves_a_repository_that_devices_take(
+    tmp_path: Path, keys: Path, repository: Path, role: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A device that was there before, and a new one; and the rotation can be done again."""
+    publish(bundle(tmp_path), repository, keys)
+    offered(repository, tmp_path / "store")
+    new = tmp_path / "new"
+    create_keys(new, roles=(role,))
+    cuts = 0
+    for survived in range(20):
+        copy, store = tmp_path / f"copy-{survived}", tmp_path / f"store-{survived}"
+        shutil.copytree(repository, copy)
+        shutil.copytree(tmp_path / "store", store, symlinks=True)
+        with monkeypatch.context() as patched:
+            _kill_after(survived, patched)
+            try:
+                rotate(copy, role, KeyRing(keys), KeyRing(new))
+            except _Killed:
+                cuts += 1
+        assert offered(copy, store) == offered(copy, tmp_path / f"new-{survived}") == {"digits 1.0.0"}
+        if cuts == survived:
+            break  # nothing was left to cut
+        try:
+            rotate(copy, role, KeyRing(keys), KeyRing(new))
+        except UsageError as error:
+            assert "these are the keys" in str(error)  # it was the last write that was cut
+        assert offered(copy, store) == {"digits 1.0.0"}
+    assert cuts >= 4
+
+
+def _kill_after(survived: int, patched: pytest.MonkeyPatch) -> None:
+    left = iter(range(survived))
+
+    def write(path: Path, data: bytes) -> None:
+        if next(left, None) is None:
+            raise _Killed
+        write_durably(path, data)
+
+    for module in (folder_module, release_module):
+        patched.setattr(module, "write_durably", write)
+
+
+# ------------------------------------------------------------- revoking
+
+
+def test_a_revoked_version_is_offered_no_more_and_its_channels_lead_on(
+    tmp_path: Path, keys: Path, repository: Path
+) -> None:
+    for version in ("1.0.0", "1.1.0", "1.2.0"):
+        publish(bundle(tmp_path, version), repository, keys)
+    revoked = revoke("digits", "1.2.0", repository, keys, "it sees cats everywhere")
+    assert revoked.channels == {"stable": "1.1.0"}
+    assert offered(repository, tmp_path / "device") == {"digits 1.0.0", "digits 1.1.0"}
+    access = RepositoryAccess(url=f"file://{repository}", root=str(repository / "metadata" / "1.root.json"))
+    assert Repository(access, tmp_path / "device").refresh().revoked == {"digits": {"1.2.0": "it sees cats everywhere"}}
+    with pytest.raises(DataError, match=r"digits 1\.2\.0 was revoked \(it sees cats everywhere\)"):
+        publish(bundle(tmp_path, "1.2.0"), repository, keys)
+    with pytest.raises(DataError, match="is revoked already"):
+        revoke("digits", "1.2.0", repository, keys)
+    with pytest.raises(DataError, match=r"there is no digits 9\.0\.0 to revoke; there are 1\.0\.0, 1\.1\.0"):
+        revoke("digits", "9.0.0", repository, keys)
+    with pytest.raises(DataError, match=r"--channel-to 9\.0\.0: there is no such version"):
+        revoke("digits", "1.1.0", repository, keys, channel_to="9.0.0")
+    revoke("digits", "1.1.0", repository, keys)
+    assert revoke("digits", "1.0.0", repository, keys).channels == {"stable": None}
+    assert offered(repository, tmp_path / "device") == set()
+
+
+# ------------------------------------------------------------- what is stored
+
+
+def test_blobs_are_stored_compressed_where_that_pays_and_their_digests_say_so(
+    tmp_path: Path, keys: Path, repository: Path
+) -> None:
+    path = make_bundle(tmp_path / "flat.maas", golden_samples=200)
+    published = publish(path, repository, keys)
+    state = load(repository)
+    targets = state.targets["targets"].targets
+    delivery_path = "digits/1.0.0/delivery.json"
+    if delivery_path not in targets:
+        pytest.fail("two hundred golden samples shrink by more than a tenth")
+    digest = targets[delivery_path].hashes["sha256"]
+    delivery = decode_delivery((repository / "targets" / "digits" / "1.0.0" / f"{digest}.delivery.json").read_bytes())
+    (plain, stored), *_ = delivery.blobs.items()
+    assert stored.form == "zlib" and plain != stored.stored
+    assert stored.size <= storage.PAYS * path.stat().st_size
+    assert sum(each.stat().st_size for each in (repository / "blobs").iterdir()) == published.new_bytes
+    assert verify(repository).problems == ()
+    assert storage.compressed(os.urandom(10_000)) is None
+
+
+# ------------------------------------------------------------- whole or not
+
+
+def test_what_is_wrong_with_a_repository_is_said(
+    tmp_path: Path, keys: Path, repository: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    publish(bundle(tmp_path), repository, keys)
+    assert cli.run(["repo", "verify", str(repository)]) == 0
+    assert "1 bundles, 2 blobs, 0 problems" in capsys.readouterr().err
+    blob = max((repository / "blobs").iterdir(), key=lambda path: path.stat().st_size)
+    good = blob.read_bytes()
+    blob.write_bytes(good[:-1] + bytes([good[-1] ^ 1]))
+    assert cli.run(["repo", "verify", str(repository), "--json"]) == 65
+    (problem,) = json.loads(capsys.readouterr().out)["problems"]
+    assert problem.endswith("is damaged: its SHA-256 is not the one that was signed")
+    blob.write_bytes(good[:-1])
+    assert f"has {len(good) - 1} bytes, signed are {len(good)}" in verify(repository).problems[0]
+    blob.unlink()
+    assert "cannot be read" in verify(repository).problems[0]
+    assert not verify(repository, clean=True).removed  # what is broken is not cleaned
+    blob.write_bytes(good)
+    manifest = next((repository / "targets").rglob("*.manifest.json"))
+    manifest.write_bytes(b"{}")
+    assert verify(repository).problems[0].startswith("digits/1.0.0/manifest.json: has 2 bytes")
+    publish(bundle(tmp_path), repository, keys)  # the same bundle again mends it
+    assert verify(repository).problems == ()
+    timestamp = repository / "metadata" / "timestamp.json"
+    document = json.loads(timestamp.read_bytes())
+    document["signed"]["version"] += 1
+    timestamp.write_text(json.dumps(document))
+    assert "a device refuses the metadata" in verify(repository).problems[0]
+    assert cli.run(["repo", "verify", str(tmp_path)]) == 66
+
+
+def test_what_a_crash_left_is_garbage_and_can_be_removed(
+    tmp_path: Path, keys: Path, repository: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    publish(bundle(tmp_path), repository, keys)
+    with monkeypatch.context() as patched:
+        _kill_after(2, patched)
+        with pytest.raises(_Killed):
+            publish(bundle(tmp_path, "1.1.0"), repository, keys)
+    found = verify(repository)
+    assert found.problems == () and len(found.garbage) == 2
+    assert verify(repository, clean=True).removed
+    assert verify(repository).garbage == ()
+    assert offered(repository, tmp_path / "device") == {"digits 1.0.0"}
+
+
+PUBLISH = """
+import sys
+from pathlib import Path
+from maas_converter.repository import publish
+publish(*map(Path, sys.argv[1:]))
+"""
+
+
+def test_two_people_who_publish_and_are_killed_leave_a_repository_that_devices_take(
+    tmp_path: Path, keys: Path, repository: Path
+) -> None:
+    """Both at once, with SIGKILL at random moments; a device polls all the time."""
+    chance = random.Random(5)
+    bundles = {name: [bundle(tmp_path, f"1.{n}.0", name) for n in range(4)] for name in ("digits", "cats")}
+    killed = 0
+    for number in range(4):
+        running = [
+            subprocess.Popen([sys.executable, "-c", PUBLISH, str(paths[number]), str(repository), str(keys)])
+            for paths in bundles.values()
+        ]
+        ends_at = time.monotonic() + chance.uniform(0.3, 0.9)
+        while time.monotonic() < ends_at and any(each.poll() is None for each in running):
+            offered(repository, tmp_path / "device")
+        for each in running:
+            if each.poll() is None:
+                each.send_signal(signal.SIGKILL)
+                killed += 1
+            each.wait(30)
+        offered(repository, tmp_path / "device")
+        assert verify(repository).problems == ()
+    for name, paths in bundles.items():
+        for path in paths:
+            publish(path, repository, keys)
+        assert {f"{name} 1.{n}.0" for n in range(4)} <= offered(repository, tmp_path / "device")
+
+
+def test_the_timestamp_says_when_it_was_signed(repository: Path) -> None:
+    signed = Metadata.from_file(str(repository / "metadata" / "timestamp.json")).signed
+    assert signed.unrecognized_fields["signed_at"].endswith("Z")
+
+
+def test_a_bundle_may_be_signed_by_a_delegated_role(tmp_path: Path) -> None:
+    create_keys(tmp_path / "team", roles=("team",))
+    assert b"sig" in sign_manifest(tmp_path / "team", b"{}", "team")
+    with pytest.raises(MaasError):
+        sign_manifest(tmp_path / "team", b"{}")
