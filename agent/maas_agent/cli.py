@@ -1,4 +1,4 @@
-"""``maas-agent``: run, check, status, install, rollback, infer, bench.
+"""``maas-agent``: run, check, status, install, rollback, enroll, infer, bench.
 
 Each command imports only what it needs: a device starts fast.
 """
@@ -57,6 +57,12 @@ def _rollback(options: argparse.Namespace) -> int:
     from maas_agent.install import roll_back
 
     return roll_back(options.config, options.pipeline, options.reason, as_json=options.json)
+
+
+def _enroll(options: argparse.Namespace) -> int:
+    from maas_agent.enroll import enroll
+
+    return enroll(options.config, as_json=options.json)
 
 
 def _infer(options: argparse.Namespace) -> int:
@@ -139,7 +145,10 @@ def _parser() -> argparse.ArgumentParser:
     rollback.add_argument("--reason", default="somebody asked for it", help="told on the state topic")
     rollback.set_defaults(command=_rollback)
 
-    for command in (run, check, status, install, rollback):
+    enroll = commands.add_parser("enroll", help="make this device's key for sealed bundles, and print its public half")
+    enroll.set_defaults(command=_enroll)
+
+    for command in (run, check, status, install, rollback, enroll):
         command.add_argument("--config", type=Path, default=Path(_DEFAULT_CONFIG), metavar="FILE", help=_CONFIG_HELP)
 
     infer = commands.add_parser("infer", help="run a bundle on files, without an agent")
@@ -154,7 +163,7 @@ def _parser() -> argparse.ArgumentParser:
     _add_setup(bench, "auto (all there are), cpu, gpu, npu or delegate:PATH")
     bench.set_defaults(command=_bench)
 
-    for command in (check, status, install, rollback, infer, bench):
+    for command in (check, status, install, rollback, enroll, infer, bench):
         command.add_argument("--json", action="store_true", help="print one JSON document")
     return parser
 

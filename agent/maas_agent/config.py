@@ -4,6 +4,7 @@ Secrets are never in here, only the paths of files that hold them.
 """
 
 import difflib
+import os
 import re
 import socket
 import tomllib
@@ -21,6 +22,7 @@ from maas_agent.toml_lines import line_of
 from maas_agent.trials import terms
 
 ID = re.compile(r"^[^/+#$\x00-\x1f\x7f][^/+#\x00-\x1f\x7f]{0,63}\Z")
+_DEVICE_KEY = "device.key"
 _NO_DEVICE_ID = {"groups"}
 _NO_PIPELINE_NAME = {"status", "metrics", "desired", "cmd"}
 ACCELERATOR = re.compile(r"^(auto|cpu|gpu|npu|delegate:[^\x00-\x1f]+)\Z")
@@ -38,6 +40,8 @@ class Device(_Section, frozen=True):
 
     id: str = ""
     groups: tuple[str, ...] = ()
+    key: str | None = None
+    """The file of the key that sealed bundles are opened with."""
 
 
 class Broker(_Section, frozen=True):
@@ -208,6 +212,13 @@ class Config(_Section, frozen=True):
     outbox: Outbox = Outbox()
     metrics_s: Seconds = 60.0
     pipeline: tuple[Pipeline, ...] = ()
+
+    @property
+    def device_key(self) -> str:
+        """The file of the device's key: as configured, else what systemd hands over, else in the store."""
+        credential = Path(os.environ.get("CREDENTIALS_DIRECTORY", ""), _DEVICE_KEY)
+        given = str(credential) if credential.is_absolute() and credential.exists() else None
+        return self.device.key or given or str(Path(self.store.path, _DEVICE_KEY))
 
 
 def load_config(path: Path) -> Config:

@@ -28,6 +28,7 @@ COMMANDS = {
     "repo delegate": "let a team publish its models by its own key",
     "repo rotate": "replace the keys of a role",
     "repo verify": "say whether a repository is whole",
+    "repo recipients": "list or change who may open a sealed version",
     "publish": "put a bundle into a repository",
     "revoke": "take a published version back for good",
     "deploy": "roll a version out to a fleet, stage by stage",

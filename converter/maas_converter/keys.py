@@ -5,13 +5,14 @@
 each lies the public half, ``.pub``, for those who are to trust it.
 """
 
+import base64
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import msgspec
 
-from maas_agent.bundle.manifest import NAME
+from maas_agent.bundle.manifest import NAME, digest_of
 from maas_agent.bundle.signature import Envelope, KeySignature, signed_bytes
 from maas_agent.errors import DataError, UnavailableError, UsageError
 from maas_agent.files import write_durably
@@ -20,6 +21,16 @@ if TYPE_CHECKING:
     from securesystemslib.signer import CryptoSigner  # type: ignore[attr-defined]  # it has no __all__
 
 ROLES = ("root", "targets", "snapshot", "timestamp")
+CONTENT = "content"
+"""No role of TUF: the key of sealed versions, X25519."""
+
+
+class _New(msgspec.Struct, frozen=True):
+    """A key that was just made: its id, and the content of its two files."""
+
+    id: str
+    private: bytes
+    public: bytes
 
 
 def create_keys(
@@ -38,11 +49,13 @@ def create_keys(
     present = [f"{stem}.pem" for stem in stems.values() if (folder / f"{stem}.pem").exists()]
     if present:
         raise DataError(f"{folder} already holds {', '.join(present)}: name another folder, keys are never overwritten")
-    made = {role: _generated() for role in roles}
-    files = {f"{stems[role]}.pem": _pem(signer, passphrase) for role, signer in made.items()}
-    public = {f"{stems[role]}.pub": _public(signer) for role, signer in made.items()}
-    _write_all(folder, files, public)
-    return {role: signer.public_key.keyid for role, signer in made.items()}
+    made = {role: _content(passphrase) if role == CONTENT else _signing(passphrase) for role in roles}
+    _write_all(
+        folder,
+        {f"{stems[role]}.pem": new.private for role, new in made.items()},
+        {f"{stems[role]}.pub": new.public for role, new in made.items()},
+    )
+    return {role: new.id for role, new in made.items()}
 
 
 def load_signer(folder: Path, role: str) -> "CryptoSigner":
@@ -75,9 +88,28 @@ def _write_all(folder: Path, private: dict[str, bytes], public: dict[str, bytes]
         raise DataError(f"cannot write keys to {folder}: {error.strerror}") from None
 
 
-def _pem(signer: "CryptoSigner", passphrase: bytes | None) -> bytes:
-    if passphrase is None:
-        return signer.private_bytes
+def _signing(passphrase: bytes | None) -> _New:
+    from maas_converter.publishing.ring import public_bytes
+
+    signer = _generated()
+    private = signer.private_bytes if passphrase is None else _encrypted(signer.private_bytes, passphrase)
+    return _New(signer.public_key.keyid, private, public_bytes(signer.public_key))
+
+
+def _content(passphrase: bytes | None) -> _New:
+    """The key by which its publisher can open what he seals, and seal it for others."""
+    _crypto_signer()
+    from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
+    from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
+
+    key = X25519PrivateKey.generate()
+    plain = key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
+    public = key.public_key().public_bytes_raw()
+    line = f"maas-device {CONTENT} {base64.b64encode(public).decode()}\n"
+    return _New(digest_of(public), plain if passphrase is None else _encrypted(plain, passphrase), line.encode())
+
+
+def _encrypted(pem: bytes, passphrase: bytes) -> bytes:
     from cryptography.hazmat.primitives.serialization import (
         BestAvailableEncryption,
         Encoding,
@@ -85,14 +117,8 @@ def _pem(signer: "CryptoSigner", passphrase: bytes | None) -> bytes:
         load_pem_private_key,
     )
 
-    key = load_pem_private_key(signer.private_bytes, None)
+    key = load_pem_private_key(pem, None)
     return key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, BestAvailableEncryption(passphrase))
-
-
-def _public(signer: "CryptoSigner") -> bytes:
-    from maas_converter.publishing.ring import public_bytes
-
-    return public_bytes(signer.public_key)
 
 
 def _generated() -> "CryptoSigner":

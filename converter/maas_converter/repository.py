@@ -15,6 +15,7 @@ metadata of the role that holds the model.
 from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
 from pathlib import Path
+from typing import Protocol
 
 import msgspec
 from tuf.api.metadata import Root, Snapshot, TargetFile, Targets, Timestamp  # type: ignore[attr-defined]
@@ -90,10 +91,34 @@ def init_repository(folder: Path, keys: Keys, thresholds: Mapping[str, int] | No
         return release(folder, state, TOP, ring, "repo init")
 
 
+class Plain:
+    """Blobs as they are, or compressed; for everybody."""
+
+    def keep(self, digest: str, data: bytes) -> storage.Kept:
+        """The smaller one, if it is smaller by enough."""
+        return storage.keep(digest, data)
+
+    def recipients(self, _name: str, _version: str) -> dict[str, str]:
+        """Nobody in particular."""
+        return {}
+
+
+class Storing(Protocol):
+    """How the blobs of a version are kept, and who may open them."""
+
+    def keep(self, digest: str, data: bytes, /) -> storage.Kept:
+        """Plain digest and content of a blob to what is stored of it."""
+        ...
+
+    def recipients(self, name: str, version: str, /) -> dict[str, str]:
+        """The content key for each recipient, by id; empty if nothing is sealed."""
+        ...
+
+
 def publish(
-    bundle_path: Path, folder: Path, keys: Keys, channel: str = "stable", keep: storage.Keep = storage.keep
+    bundle_path: Path, folder: Path, keys: Keys, channel: str = "stable", storing: Storing | None = None
 ) -> Published:
-    """Add a bundle to the repository and point ``channel`` at it.
+    """Add a bundle to the repository and point ``channel`` at it; ``storing`` says how, if not for everybody.
 
     The same bundle again changes nothing, or moves the channel. Raises `DataError` if its name and version are taken
     by another bundle, or were revoked: a version means one thing for ever, or no device could tell what it runs.
@@ -111,9 +136,10 @@ def publish(
             ring.required(role, state.trust(role)[0])  # before anything is written
             is_new = _path(name, version) not in state.targets[role].targets
             if is_new:
-                added, kept = _add_blobs(folder, bundle, keep)
+                storing = storing or Plain()
+                added, kept = _add_blobs(folder, bundle, storing)
                 _add_target(folder, state.targets[role], _path(name, version), bundle.manifest_bytes)
-                delivery = storage.delivery_of(kept)
+                delivery = storage.delivery_of(kept, storing.recipients(name, version))
                 if delivery is not None:
                     path = _path(name, version, "delivery")
                     _add_target(folder, state.targets[role], path, encode_delivery(delivery))
@@ -180,9 +206,9 @@ def ring_of(keys: Keys) -> KeyRing:
     return keys if isinstance(keys, KeyRing) else KeyRing(keys)
 
 
-def _add_blobs(folder: Path, bundle: Bundle, keep: storage.Keep) -> tuple[list[int], dict[str, storage.Kept]]:
+def _add_blobs(folder: Path, bundle: Bundle, storing: Storing) -> tuple[list[int], dict[str, storage.Kept]]:
     """Store what is not there; the sizes of what was added, and how each blob is kept."""
-    kept = {digest: keep(digest, bundle.blob(digest)) for digest in bundle.manifest.blobs()}
+    kept = {digest: storing.keep(digest, bundle.blob(digest)) for digest in bundle.manifest.blobs()}
     added = [len(each.data) for each in kept.values() if write_new(blob_file(folder, each.digest), each.data)]
     return added, kept
 

@@ -1,7 +1,6 @@
 """How blobs become what is stored: as they are, or compressed where that pays."""
 
 import zlib
-from collections.abc import Callable
 from typing import NamedTuple
 
 from maas_agent.bundle.delivery import Delivery, Form, Stored
@@ -20,10 +19,6 @@ class Kept(NamedTuple):
     digest: str
     data: bytes
     form: Form | None
-
-
-Keep = Callable[[str, bytes], Kept]
-"""Plain digest and content of a blob to what is stored of it."""
 
 
 def keep(digest: str, data: bytes) -> Kept:

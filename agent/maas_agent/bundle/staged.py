@@ -1,10 +1,25 @@
-"""A bundle on the device: its manifest and blobs are files named by their SHA-256 in ``<store>/blobs``."""
+"""A bundle on the device: its manifest and blobs are files named by their SHA-256 in ``<store>/blobs``.
+
+A sealed blob is a file under the digest of what is stored; it is opened into memory, and nothing plain of it ever
+touches a disk. Which blobs are sealed is said by ``<store>/deliveries/<manifest's digest>.json``, which the puller has
+verified.
+"""
 
 import hashlib
+import os
+import resource
+import zlib
+from collections.abc import Iterator
 from pathlib import Path
 
+from maas_agent.bundle.delivery import Delivery, Stored, decode_delivery
 from maas_agent.bundle.manifest import MAX_MANIFEST_BYTES, Manifest, decode_manifest
 from maas_agent.errors import BundleError
+
+DEVICE_KEY = "MAAS_DEVICE_KEY"
+"""Environment variable with the path of the device's key: the hub sets it for every process that it starts."""
+
+_CHUNK = 1 << 16
 
 
 def blob_path(store: Path, digest: str) -> Path:
@@ -12,19 +27,94 @@ def blob_path(store: Path, digest: str) -> Path:
     return store / "blobs" / digest
 
 
-def staged_manifest(store: Path, digest: str) -> Manifest:
-    """Read a staged manifest; raises `BundleError` if it is missing or its bytes are not those of ``digest``."""
-    _verify(store, digest, MAX_MANIFEST_BYTES)
-    return decode_manifest(blob_path(store, digest).read_bytes())
+class Staged:
+    """A bundle whose every byte has been checked against its digest just now.
 
-
-def verify_blobs(store: Path, manifest: Manifest) -> None:
-    """Check size and digest of every blob; raises `BundleError` that names the first that is missing or damaged.
-
-    Done before every load: a model file with one flipped bit may crash the interpreter, or answer wrongly.
+    Done before every load: a model file with one flipped bit may crash the interpreter, or answer wrongly. Raises
+    `BundleError` that names the first blob that is missing or damaged, `UnavailableError` for what the device lacks.
     """
-    for digest, size in manifest.blobs().items():
-        _verify(store, digest, size)
+
+    def __init__(self, store: Path, digest: str) -> None:
+        self._store = store
+        _verify(store, digest, MAX_MANIFEST_BYTES)
+        self.manifest: Manifest = decode_manifest(blob_path(store, digest).read_bytes())
+        self._memory: dict[str, int] = {}
+        delivery = _delivery(store, digest)
+        sealed = {plain: stored for plain, stored in (delivery.blobs if delivery else {}).items() if stored.is_sealed}
+        key = _content_key(delivery, self.manifest) if delivery is not None and sealed else b""
+        for plain, size in self.manifest.blobs().items():
+            if plain in sealed:
+                self._memory[plain] = _in_memory(store, plain, size, sealed[plain], key)
+            else:
+                _verify(store, plain, size)
+
+    def path(self, digest: str) -> Path:
+        """A path that the plain blob can be read from, by this process, for as long as this object lives."""
+        if digest in self._memory:
+            return Path(f"/proc/self/fd/{self._memory[digest]}")
+        return blob_path(self._store, digest)
+
+
+def _in_memory(store: Path, digest: str, size: int, stored: Stored, key: bytes) -> int:
+    """A descriptor of the plain blob in memory."""
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))  # a core dump would be a plain copy on the disk
+    memory = os.memfd_create(f"maas-{digest[:12]}", os.MFD_CLOEXEC)
+    found, written = hashlib.sha256(), 0
+    try:
+        for chunk in _plain(blob_path(store, stored.stored), digest, stored, key):
+            written += len(chunk)
+            if written > size:
+                raise BundleError(f"sealed blob {digest[:12]}… is larger than its manifest says")
+            found.update(chunk)
+            os.write(memory, chunk)
+    except OSError as error:
+        raise BundleError(f"sealed blob {digest[:12]}… on this device cannot be read: {error.strerror}") from None
+    if found.hexdigest() != digest:
+        raise BundleError(f"sealed blob {digest[:12]}… holds another content than its manifest says")
+    os.lseek(memory, 0, os.SEEK_SET)
+    return memory
+
+
+def _plain(path: Path, digest: str, stored: Stored, key: bytes) -> Iterator[bytes]:
+    from maas_agent.bundle.sealed import opened
+
+    with path.open("rb") as file:
+        chunks = opened(file, key, digest)
+        if stored.form == "sealed":
+            yield from chunks
+            return
+        expander = zlib.decompressobj()
+        try:
+            for chunk in chunks:
+                rest = chunk
+                while rest:
+                    yield expander.decompress(rest, _CHUNK)
+                    rest = expander.unconsumed_tail
+            yield expander.flush()
+        except zlib.error:
+            raise BundleError(f"sealed blob {digest[:12]}… does not expand") from None
+
+
+def _delivery(store: Path, digest: str) -> Delivery | None:
+    try:
+        return decode_delivery((store / "deliveries" / f"{digest}.json").read_bytes())
+    except FileNotFoundError:
+        return None
+    except OSError as error:
+        raise BundleError(f"the delivery of bundle {digest[:12]}… cannot be read: {error.strerror}") from None
+
+
+def _content_key(delivery: Delivery, manifest: Manifest) -> bytes:
+    from maas_agent.bundle.sealed import read_key, recipient_id, unwrap
+
+    path = os.environ.get(DEVICE_KEY)
+    if not path:
+        raise BundleError("the bundle is sealed, and this process was not told where the device's key is")
+    private = read_key(Path(path))
+    wrapped = delivery.content_key(recipient_id(private.public_key().public_bytes_raw()))
+    if wrapped is None:
+        raise BundleError(f"{manifest.name} {manifest.version} is sealed, and this device is none of its recipients")
+    return unwrap(wrapped, private, manifest.name, manifest.version)
 
 
 def _verify(store: Path, digest: str, max_bytes: int) -> None:

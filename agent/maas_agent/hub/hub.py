@@ -12,6 +12,7 @@ from typing import Any
 import msgspec
 
 from maas_agent import codes
+from maas_agent.bundle.staged import DEVICE_KEY
 from maas_agent.config import Config
 from maas_agent.config import Pipeline as Settings
 from maas_agent.errors import ConfigError, UnavailableError
@@ -45,6 +46,8 @@ class Hub:
         self._store = Path(config.store.path)
         self._lock = _own(self._store)
         self._device = config.device.id
+        # For whoever loads a sealed bundle: workers, and the trials of the puller and of the tester. It is no secret.
+        os.environ[DEVICE_KEY] = str(Path(config.device_key).absolute())
         self._loop = Loop()
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, lambda *_: self._loop.call(self._stop))

@@ -119,6 +119,7 @@ class Updates:
             previous_digest=state.previous.digest if state.previous else None,
             exact=choice.version,
             withdrawn=tuple(choice.withdrawn),
+            device_key=self._config.device_key,
             refused=state.refused,
         )
 

@@ -102,8 +102,11 @@ def _loaded(stage: Stage, path: Path, accelerator: Accelerator, threads: int) ->
     try:
         return accelerator.load(path, threads)
     except RuntimeFailure as error:
-        # On a device a model's file is called by its digest, which tells a person nothing.
-        raise RuntimeFailure(str(error).replace(path.name, f"stage {stage.name!r}")) from None
+        # On a device a model's file is called by its digest, or by a number in memory, which tells a person nothing.
+        said = str(error).replace(str(path), f"stage {stage.name!r}")
+        if not path.name.isdecimal():
+            said = said.replace(path.name, f"stage {stage.name!r}")
+        raise RuntimeFailure(said) from None
 
 
 def _accelerated(shares: list[Share | None]) -> float | None:

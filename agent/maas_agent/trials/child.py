@@ -21,7 +21,7 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 import msgspec
 
 from maas_agent.bundle.manifest import Manifest
-from maas_agent.bundle.staged import blob_path, staged_manifest, verify_blobs
+from maas_agent.bundle.staged import Staged
 from maas_agent.children import die_with_parent
 from maas_agent.errors import BundleError, MaasError, SelfTestError, UnavailableError, UsageError
 from maas_agent.trials.limits import available_bytes, bound_memory, peak_resident, share_device, taken
@@ -82,16 +82,17 @@ def _tried(task: Task, cap: int) -> Verdict:
     from maas_agent.runtime.graph import Graph
     from maas_agent.runtime.selection import accelerator
 
-    store, setup = Path(task.store), task.setup
+    setup = task.setup
     chosen = accelerator(setup.accelerator, setup.options, setup.library)
     chosen.runtime()  # loads the library: what follows is the bundle's
     before = taken(setup)
     bound_memory(setup, cap)
-    manifest = _undamaged(store, task.digest)
-    golden = decode_golden(blob_path(store, manifest.golden.blob).read_bytes())
+    staged = _undamaged(Path(task.store), task.digest)
+    manifest = staged.manifest
+    golden = decode_golden(staged.path(manifest.golden.blob).read_bytes())
     _check_golden(manifest, golden)
     began = time.perf_counter()
-    graph = Graph(manifest, lambda digest: blob_path(store, digest), chosen, setup.threads)
+    graph = Graph(manifest, staged.path, chosen, setup.threads)
     graph.warm()  # also the stages that no golden sample asks for
     load_ms = round((time.perf_counter() - began) * 1000, 1)
     return _measured(task, graph, golden, before, load_ms)
@@ -120,14 +121,12 @@ def _measured(task: Task, graph: "Graph", golden: "GoldenSamples", before: int, 
     return Verdict(trial, device_fault=not strayed and reason is not None, strayed=strayed)
 
 
-def _undamaged(store: Path, digest: str) -> Manifest:
+def _undamaged(store: Path, digest: str) -> Staged:
     """Digest before every load: what was good when it was pulled may have rotted on the card since."""
     try:
-        manifest = staged_manifest(store, digest)
-        verify_blobs(store, manifest)
+        return Staged(store, digest)
     except BundleError as error:
         raise UnavailableError(str(error)) from None
-    return manifest
 
 
 def _check_golden(manifest: Manifest, golden: "GoldenSamples") -> None:

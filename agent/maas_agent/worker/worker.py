@@ -12,7 +12,7 @@ from pathlib import Path
 import msgspec
 
 from maas_agent import codes
-from maas_agent.bundle.staged import blob_path, staged_manifest, verify_blobs
+from maas_agent.bundle.staged import Staged
 from maas_agent.errors import BundleError, MaasError
 from maas_agent.ipc import (
     Alive,
@@ -221,9 +221,7 @@ def _first_message(channel: Channel[ToWorker]) -> Start | None:
 
 
 def _loaded(start: Start, chosen: Accelerator) -> Graph:
-    store = Path(start.store)
-    manifest = staged_manifest(store, start.manifest)
-    verify_blobs(store, manifest)
-    graph = Graph(manifest, lambda digest: blob_path(store, digest), chosen, start.setup.threads)
+    staged = Staged(Path(start.store), start.manifest)
+    graph = Graph(staged.manifest, staged.path, chosen, start.setup.threads)
     graph.warm()
     return graph

@@ -197,19 +197,52 @@ def repo_verify(
     return _BAD_DATA if found.problems else 0
 
 
+def repo_recipients(
+    folder: RepositoryPath,
+    name: Annotated[str, typer.Argument(metavar="NAME", help="The model.")],
+    version: Annotated[str, typer.Argument(metavar="VERSION", help="A version that is sealed.")],
+    keys: Keys,
+    add: Annotated[list[Path] | None, typer.Option(metavar="FILE", help="Let these devices open it too.")] = None,
+    remove: Annotated[list[str] | None, typer.Option(metavar="ID", help="No more copies for this recipient.")] = None,
+    passphrase_file: PassphraseFile = None,
+    json: Json = False,
+) -> None:
+    """The blobs stay as they are."""
+    from maas_converter.console import say
+    from maas_converter.publishing.ring import KeyRing
+    from maas_converter.publishing.sealing import read_recipients, recipients_of
+
+    added = read_recipients(add) if add else []
+    found = recipients_of(folder, name, version, KeyRing(keys), added, remove or [])
+    answer(json, found)
+    if not json and not _say_waits(folder, found.waits):
+        for each in found.recipients:
+            say(each)
+
+
 def publish(
     bundle: Annotated[Path, typer.Argument(metavar="BUNDLE", help="A .maas file.")],
     repo: Repo,
     keys: Keys,
     channel: Annotated[str, typer.Option(help="The channel that points at this version from now on.")] = "stable",
+    encrypt_to: Annotated[
+        list[Path] | None,
+        typer.Option(
+            metavar="FILE", help="Seal it for these devices: lines of 'maas-agent enroll'; may be given again."
+        ),
+    ] = None,
     passphrase_file: PassphraseFile = None,
     json: Json = False,
 ) -> None:
     """Devices on the channel get it at their next poll."""
     from maas_converter.console import say
+    from maas_converter.publishing.ring import KeyRing
+    from maas_converter.publishing.sealing import Sealing, read_recipients
     from maas_converter.repository import publish as run
 
-    published = run(bundle, repo, keys, channel)
+    ring = KeyRing(keys)
+    storing = Sealing(read_recipients(encrypt_to), ring) if encrypt_to else None
+    published = run(bundle, repo, ring, channel, storing)
     answer(json, published)
     if not json and not _say_waits(repo, published.waits):
         new = f"{published.new_blobs} new blobs, {published.new_bytes} bytes"

@@ -3,6 +3,7 @@
 A folder may hold several keys of a role, its own or those of colleagues; of these only the public half.
 """
 
+import base64
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,6 +16,7 @@ from maas_converter.publishing import passphrase
 
 if TYPE_CHECKING:
     from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+    from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
 
 Ask = Callable[[str], bytes]
 """What is encrypted to its passphrase."""
@@ -65,6 +67,27 @@ class KeyRing:
             raise DataError(f"{path} is not a {role} key of this repository")
         raise NoInputError(f"cannot read the {role} key {self.folders[0] / f'{role}.pem'}: No such file or directory")
 
+    def content_key(self) -> "X25519PrivateKey":
+        """The publisher's own key of sealed versions, ``content.pem``; raises as `read_content` does."""
+        return read_content(self._content(".pem"), self.ask)
+
+    def content_public(self) -> bytes:
+        """Its public half, raw; raises `NoInputError` if there is none."""
+        path = self._content(".pub")
+        try:
+            return base64.b64decode(path.read_text().split()[2], validate=True)
+        except (OSError, ValueError, IndexError):
+            raise DataError(f"{path} is no public key: 'maas-converter keys create --role content' makes it") from None
+
+    def _content(self, suffix: str) -> Path:
+        files = self._files("content", suffix)
+        if not files:
+            raise NoInputError(
+                f"sealing needs content{suffix} in {self._where}: "
+                "'maas-converter keys create DIR --role content' makes it"
+            )
+        return files[0]
+
     @property
     def _where(self) -> str:
         return ", ".join(str(folder) for folder in self.folders)
@@ -82,8 +105,26 @@ class KeyRing:
 
 def read_private(path: Path, ask: Ask = passphrase.ask) -> "Ed25519PrivateKey":
     """The Ed25519 key in a PEM file; raises `NoInputError` if there is none, `DataError` if it is no such key."""
-    from cryptography.exceptions import UnsupportedAlgorithm
     from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+
+    key = _read(path, ask)
+    if not isinstance(key, Ed25519PrivateKey):
+        raise DataError(f"{path} is no Ed25519 key")
+    return key
+
+
+def read_content(path: Path, ask: Ask = passphrase.ask) -> "X25519PrivateKey":
+    """The X25519 key in a PEM file; raises `NoInputError` if there is none, `DataError` if it is no such key."""
+    from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
+
+    key = _read(path, ask)
+    if not isinstance(key, X25519PrivateKey):
+        raise DataError(f"{path} is no X25519 key")
+    return key
+
+
+def _read(path: Path, ask: Ask) -> Any:
+    from cryptography.exceptions import UnsupportedAlgorithm
     from cryptography.hazmat.primitives.serialization import load_pem_private_key
 
     try:
@@ -93,14 +134,11 @@ def read_private(path: Path, ask: Ask = passphrase.ask) -> "Ed25519PrivateKey":
     encrypted = b"ENCRYPTED PRIVATE KEY" in pem
     word = ask(str(path)) if encrypted else None
     try:
-        key: Any = load_pem_private_key(pem, password=word)
+        return load_pem_private_key(pem, password=word)
     except (ValueError, TypeError, UnsupportedAlgorithm):
         if encrypted:
             raise DataError(f"{path} does not open: the passphrase is another one, or the file is damaged") from None
         raise DataError(f"{path} is no key: 'maas-converter keys create' makes PKCS #8 PEM files") from None
-    if not isinstance(key, Ed25519PrivateKey):
-        raise DataError(f"{path} is no Ed25519 key")
-    return key
 
 
 def read_public(path: Path) -> Key:

@@ -48,9 +48,10 @@ def test_a_poll_without_news_asks_for_two_files_and_is_current(device: Device, s
     """Ten thousand devices poll: the next root, which is not there, and the timestamp, over one connection."""
     bundle = published("1.0.0")
     active = {"active_digest": bundle.digest, "active_version": "1.0.0"}
-    device.update(**active)
+    device.update()
     site.requests.clear()
     site.clients.clear()
+    device.progress.clear()
     outcome = device.update(**active)
     assert (outcome.result, outcome.version, outcome.reason) == ("current", "1.0.0", None)
     assert site.requests == ["/metadata/2.root.json", "/metadata/timestamp.json"]

@@ -1,0 +1,183 @@
+"""Models that only some devices can open: from publish --encrypt-to to an answer, and nothing plain on a disk."""
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from maas_converter import cli, keys
+from tests.bundles import make_bundle, samples
+from tests.models import tiny_classifier_tflite
+from tests.system.conftest import MakeDevice
+from tests.system.console import Console
+from tests.system.device import Device, wait_until
+from tests.system.repositories import Repository
+from tests.system.test_updates import check_for_updates
+
+PIPELINE = '[[pipeline]]\nname = "digits"\nmodel = "digits"\nupdate = { probation_s = 0.2, max_drift = 1.0 }\n'
+SAMPLE = samples(1)[0].tobytes()
+
+
+@pytest.fixture
+def repository(tmp_path: Path) -> Iterator[Repository]:
+    served = Repository(tmp_path)
+    keys.create_keys(served.keys, roles=("content",))
+    yield served
+    served.close()
+
+
+@pytest.fixture
+def device(make_device: MakeDevice, repository: Repository) -> Device:
+    made: Device = make_device(PIPELINE, extra=repository.settings)
+    made.store.mkdir()
+    return made
+
+
+def enrolled(device: Device, *options: str) -> subprocess.CompletedProcess[str]:
+    call = [sys.executable, "-m", "maas_agent", "enroll", "--config", str(device.config), *options]
+    return subprocess.run(call, capture_output=True, text=True, timeout=60, check=False, env=os.environ)
+
+
+def publish(repository: Repository, tmp_path: Path, version: str, line: str, seed: int = 1) -> Path:
+    path = make_bundle(tmp_path / f"digits-{version}.maas", "digits", version, seed, golden_samples=8)
+    (tmp_path / "devices").write_text(f"# those at the gate\n{line}\n")
+    where = ["--repo", str(repository.folder), "--keys", str(repository.keys)]
+    assert cli.run(["publish", str(path), *where, "--encrypt-to", str(tmp_path / "devices")]) == 0
+    return path
+
+
+def recipients(repository: Repository, version: str, *options: str) -> int:
+    return cli.run(
+        ["repo", "recipients", str(repository.folder), "digits", version, "--keys", str(repository.keys), *options]
+    )
+
+
+def plain_windows(path: Path) -> list[bytes]:
+    """Pieces of the plain model that no other file would have by chance."""
+    model = tiny_classifier_tflite(1)
+    assert model[500:564] in path.read_bytes()  # the bundle itself is plain: it stays with its publisher
+    return [model[at : at + 64] for at in range(0, len(model) - 64, 64) if len(set(model[at : at + 64])) > 20]
+
+
+def found_in(folder: Path, windows: list[bytes]) -> list[Path]:
+    files = [path for path in folder.rglob("*") if path.is_file()]
+    return [path for path in files if any(window in path.read_bytes() for window in windows)]
+
+
+def test_a_sealed_model_is_served_by_its_device_and_is_nowhere_plain(
+    device: Device, repository: Repository, console: Console, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    scratch = tmp_path / "scratch"
+    scratch.mkdir()
+    done = enrolled(device)
+    assert done.returncode == 0, done.stderr
+    key = device.store / "device.key"
+    assert key.stat().st_mode & 0o777 == 0o600
+    assert enrolled(device).stdout == done.stdout  # made once
+    bundle = publish(repository, tmp_path, "1.0.0", done.stdout)
+    windows = plain_windows(bundle)
+    assert len(windows) > 5 and found_in(repository.folder, windows) == []
+    device.start({"TMPDIR": str(scratch)})
+    console.wait("maas/dev/digits/state", lambda state: state["serving"])
+    answer = console.ask("dev", "digits", SAMPLE, "sealed")
+    assert found_in(device.folder, windows) == [] and found_in(scratch, windows) == []
+    repository.publish("digits", "1.1.0", seed=1)  # the same model for everybody
+    check_for_updates(console, "x")
+    console.wait("maas/dev/digits/state", lambda s: s["active"] and s["active"]["version"] == "1.1.0")
+    assert console.ask("dev", "digits", SAMPLE, "plain")["result"] == answer["result"]
+    assert found_in(device.folder, windows) != []  # it would have been found
+
+
+def test_a_device_that_is_no_recipient_says_so_and_serves_on_and_one_that_becomes_one_takes_it(
+    device: Device, repository: Repository, console: Console, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    repository.publish("digits", "1.0.0", seed=2)
+    mine = enrolled(device, "--json")
+    document = json.loads(mine.stdout)
+    device.start()
+    console.wait("maas/dev/digits/state", lambda state: state["serving"])
+    other = tmp_path / "other"
+    keys.create_keys(other, roles=("content",))
+    publish(repository, tmp_path, "1.1.0", (other / "content.pub").read_text())
+    blobs = {path.name: path.read_bytes() for path in (repository.folder / "blobs").iterdir()}
+    assert check_for_updates(console, "no")["status"] == "failed"
+    reason = console.wait("maas/dev/digits/state", lambda s: s["update"]["state"] == "failed").document["update"][
+        "reason"
+    ]
+    assert "is sealed for 2 recipients" in reason and "maas-agent enroll" in reason
+    assert console.ask("dev", "digits", SAMPLE, "on")["version"] == "1.0.0"
+    (tmp_path / "mine").write_text(document["line"])
+    assert recipients(repository, "1.1.0", "--add", str(tmp_path / "mine")) == 0
+    assert {path.name: path.read_bytes() for path in (repository.folder / "blobs").iterdir()} == blobs
+    check_for_updates(console, "yes")
+    console.wait("maas/dev/digits/state", lambda s: s["active"] and s["active"]["version"] == "1.1.0")
+    assert console.ask("dev", "digits", SAMPLE, "now")["version"] == "1.1.0"
+    # And taken off the list: the next version of the delivery has no copy for it.
+    assert recipients(repository, "1.1.0", "--remove", document["recipient"]) == 0
+    capsys.readouterr()
+    assert recipients(repository, "1.1.0", "--json") == 0
+    left = json.loads(capsys.readouterr().out)["recipients"]
+    assert len(left) == 2 and document["recipient"] not in left
+    assert {path.name: path.read_bytes() for path in (repository.folder / "blobs").iterdir()} == blobs
+    assert cli.run(["repo", "verify", str(repository.folder)]) == 0
+
+
+def test_a_sealed_blob_that_was_changed_on_the_card_is_not_loaded(
+    device: Device, repository: Repository, console: Console, tmp_path: Path
+) -> None:
+    publish(repository, tmp_path, "1.0.0", enrolled(device).stdout)
+    device.start()
+    console.wait("maas/dev/digits/state", lambda state: state["serving"])
+    device.stop()
+    for path in (device.store / "blobs").iterdir():
+        data = bytearray(path.read_bytes())
+        if not data.startswith(b"{"):
+            data[len(data) // 2] ^= 1
+            path.write_bytes(data)
+    console.forget()
+    device.start()
+    wait_until(lambda: "does not open: it was changed" in device.log(), "the reason is not said")
+    assert not console.wait("maas/dev/digits/state").document["serving"]
+
+
+def test_the_key_may_come_from_systemd_and_a_group_may_share_one(
+    device: Device, repository: Repository, console: Console, tmp_path: Path
+) -> None:
+    credentials = tmp_path / "credentials"
+    keys.create_keys(credentials, roles=("content",))
+    (credentials / "content.pem").rename(credentials / "device.key")
+    environment = {"CREDENTIALS_DIRECTORY": str(credentials)}
+    call = [sys.executable, "-m", "maas_agent", "enroll", "--config", str(device.config)]
+    done = subprocess.run(call, capture_output=True, text=True, timeout=60, check=True, env=os.environ | environment)
+    assert done.stdout.split()[2] == (credentials / "content.pub").read_text().split()[2]
+    assert not (device.store / "device.key").exists()
+    publish(repository, tmp_path, "1.0.0", done.stdout)
+    device.start(environment)
+    console.wait("maas/dev/digits/state", lambda state: state["serving"])
+    assert console.ask("dev", "digits", SAMPLE, "x")["version"] == "1.0.0"
+
+
+@pytest.mark.parametrize(
+    ("line", "code", "reason"),
+    [
+        ("", 64, "--encrypt-to names nobody"),
+        ("maas-device gate-1 nonsense", 65, "line 1: this is not what 'maas-agent enroll' prints"),
+        ("ssh-ed25519 AAAA me@here", 65, "line 1: this is not what 'maas-agent enroll' prints"),
+        ("maas-device gate-1 AAAA", 65, "line 1: this is not what 'maas-agent enroll' prints"),
+    ],
+)
+def test_recipients_that_are_none_are_refused(
+    repository: Repository, tmp_path: Path, capsys: pytest.CaptureFixture[str], line: str, code: int, reason: str
+) -> None:
+    (tmp_path / "devices").write_text(line)
+    bundle = make_bundle(tmp_path / "digits.maas")
+    where = ["--repo", str(repository.folder), "--keys", str(repository.keys)]
+    assert cli.run(["publish", str(bundle), *where, "--encrypt-to", str(tmp_path / "devices")]) == code
+    assert reason in capsys.readouterr().err
+    repository.publish("digits", "1.0.0", seed=0)
+    assert recipients(repository, "1.0.0") == 65
+    assert "is not sealed" in capsys.readouterr().err
