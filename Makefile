@@ -41,7 +41,7 @@ $(TFLITE)/.installed: pyproject.toml constraints.txt constraints-tflite-runtime.
 	@PYTHON="$(PYTHON311)" scripts/make-venv $(TFLITE) 3.11
 	@grep -vE '^(numpy|ml_dtypes)==' constraints.txt | cat - constraints-tflite-runtime.txt >$(TFLITE)/constraints.txt
 	$(TFLITE)/bin/pip install --quiet --disable-pip-version-check -c $(TFLITE)/constraints.txt \
-	    -e '.[tflite-runtime,dev]' amqtt flatbuffers 'securesystemslib[crypto]'
+	    -e '.[tflite-runtime,dev]' amqtt cryptography flatbuffers rich 'securesystemslib[crypto]' typer
 	@grep '^numpy==' constraints.txt >$(TFLITE)/numpy2.txt
 	$(TFLITE)/bin/pip install --quiet --disable-pip-version-check --no-deps --target $(TFLITE)/numpy2 -r $(TFLITE)/numpy2.txt
 	@touch $@
