@@ -116,8 +116,11 @@ def test_a_full_disk_refuses_the_bundle_and_harms_nothing(offline: Device, conso
     serves(console, "1.0.0")
     newer = signed("1.1.0")
     call = [sys.executable, "-m", "maas_agent", "install", str(newer), "--config", str(offline.config)]
-    small = "import resource, runpy, signal, sys; resource.setrlimit(resource.RLIMIT_FSIZE, (1000, 1000));"
-    small += "signal.signal(signal.SIGXFSZ, signal.SIG_IGN); sys.argv = sys.argv[1:]; runpy.run_module('maas_agent', run_name='__main__')"
+    small = (
+        "import resource, runpy, signal, sys; resource.setrlimit(resource.RLIMIT_FSIZE, (1000, 1000));"
+        "signal.signal(signal.SIGXFSZ, signal.SIG_IGN); sys.argv = sys.argv[1:];"
+        "runpy.run_module('maas_agent', run_name='__main__')"
+    )
     done = subprocess.run([call[0], "-c", small, *call[2:]], capture_output=True, text=True, timeout=60, check=False)
     assert done.returncode == 69 and "cannot put the bundle into" in done.stderr, done
     assert list((offline.store / "install").iterdir()) == []
