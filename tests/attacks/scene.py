@@ -9,7 +9,7 @@ import subprocess
 import sys
 import zipfile
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -152,26 +152,29 @@ class Scene:
 
     def files(self) -> dict[str, str]:
         """All files of the device's store, with their digests; links by where they lead."""
-        return {
-            str(path.relative_to(self.store)): f"-> {path.readlink()}"
-            if path.is_symlink()
-            else digest_of(path.read_bytes())
-            for path in self.store.rglob("*")
-            if path.is_symlink() or path.is_file()
-        }
+        found = {}
+        for path in self.store.rglob("*"):
+            with suppress(FileNotFoundError):  # a puller that looks again meanwhile renames what it has written
+                if path.is_symlink():
+                    found[str(path.relative_to(self.store))] = f"-> {path.readlink()}"
+                elif path.is_file():
+                    found[str(path.relative_to(self.store))] = digest_of(path.read_bytes())
+        return found
 
-    def left(self, before: dict[str, str], *, parts: bool = False) -> list[str]:
-        """What lies in the device's store of the attack: files that no honest update could have left.
+    def left(self, before: dict[str, str]) -> list[str]:
+        """What lies in the device's store of the attack: files that no honest update could have left; or what is gone.
 
-        With ``parts`` also what broke off: nothing in it is believed, and no more of it is kept than was signed.
+        What broke off may stay: nothing in it is believed, and no more of it is kept than was signed.
         """
+        lost = [name for name in before if name.startswith("blobs/") and name not in self.files()]
+        unbounded = [name for name in self.strange(before) if not self._is_bounded(name)]
+        return unbounded + [name for name in lost if not name.endswith(".part")]
+
+    def strange(self, before: dict[str, str]) -> list[str]:
+        """Files that no honest update could have left, in the store or wherever an attack would write to."""
         now = self.files()
         strange = [name for name in now if now[name] != before.get(name) and not self._is_expected(name, now[name])]
-        if not parts:
-            strange = [name for name in strange if not self._is_bounded(name)]
-        lost = [name for name in before if name.startswith("blobs/") and name not in now]
-        escaped = [str(path) for path in (*_ELSEWHERE, *self.folder.rglob("evil")) if path.exists()]
-        return strange + [name for name in lost if not name.endswith(".part")] + escaped
+        return strange + [str(path) for path in (*_ELSEWHERE, *self.folder.rglob("evil")) if path.exists()]
 
     def _is_expected(self, name: str, digest: str) -> bool:
         if name.startswith("tuf/"):

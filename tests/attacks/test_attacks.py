@@ -44,7 +44,7 @@ def test_an_attack_is_refused_with_its_reason_and_changes_nothing(scene: Scene, 
         return scene.served() == OFFERED
 
     wait_until(has_taken_it, f"the honest offer is not taken after the attack: {scene.agent.log()}")
-    assert scene.left(before, parts=True) == []
+    assert scene.strange(before) == []
 
 
 @pytest.mark.parametrize("name", NAMES)
