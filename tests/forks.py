@@ -153,16 +153,15 @@ def _verdict(task: Task) -> bytes:
 
 def _answers(request: Request) -> bytes:
     """What would be served: the real values of the first output, for each sample."""
-    from maas_agent.bundle.staged import blob_path, staged_manifest
+    from maas_agent.bundle.staged import Staged
     from maas_agent.runtime.graph import Graph
     from maas_agent.runtime.selection import accelerator
 
     task = request.task
     signal.setitimer(signal.ITIMER_REAL, task.seconds)
-    store = Path(task.store)
-    manifest = staged_manifest(store, task.digest)
+    staged = Staged(Path(task.store), task.digest)
     cpu = accelerator(task.setup.accelerator, task.setup.options, task.setup.library)
-    graph = Graph(manifest, lambda digest: blob_path(store, digest), cpu, task.setup.threads)
+    graph = Graph(staged.manifest, staged.path, cpu, task.setup.threads)
     rows = [graph.run(sample) for sample in np.load(request.inputs)]
     return msgspec.json.encode([next(iter(row.values())).reshape(-1).tolist() for row in rows])
 

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from maas_agent.bundle.archive import open_bundle
 from maas_agent.bundle.manifest import digest_of, encode_manifest
-from maas_agent.bundle.staged import blob_path, staged_manifest, verify_blobs
+from maas_agent.bundle.staged import Staged, blob_path
 from maas_agent.errors import BundleError
 from tests.agent.staging import stage
 from tests.bundles import make_bundle, make_picture_bundle, samples
@@ -44,7 +44,7 @@ class Original:
         """Whether the check before every load finds that the model's file is ``mutant`` now."""
         self._file.write_bytes(mutant)
         try:
-            verify_blobs(self.store, staged_manifest(self.store, self.digest))
+            Staged(self.store, self.digest)
         except BundleError:
             return True
         finally:
