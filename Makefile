@@ -9,7 +9,7 @@ TFLITE := .venv-tflite-runtime
 STAMP := $(VENV)/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test test-arm test-tflite-runtime swaps fleet mutants check format bench broker accelerators clean
+.PHONY: help install demo test test-arm test-tflite-runtime swaps fleet attacks cuts mutants check format bench broker accelerators clean
 
 help: ## list these targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -25,7 +25,7 @@ demo: $(STAMP) ## the whole path on real samples: train, convert, publish, serve
 	@$(BIN)/python examples/digits/demo.py
 
 test: $(STAMP) broker accelerators ## all tests
-	$(BIN)/python -m pytest tests/agent tests/converter tests/docs tests/attacks tests/conformance tests/system
+	$(BIN)/python -m pytest tests/agent tests/converter tests/docs tests/attacks tests/conformance tests/cuts tests/system
 
 test-arm: $(STAMP) broker ## the package on emulated 64-bit and 32-bit ARM; needs root (8 minutes, then 3)
 	@scripts/test-arm-ready
@@ -48,6 +48,12 @@ $(TFLITE)/.installed: pyproject.toml constraints.txt constraints-tflite-runtime.
 
 swaps: $(STAMP) broker ## a thousand swaps under load (10 minutes)
 	MAAS_SWAPS=1000 $(BIN)/python -m pytest tests/system/test_swaps.py
+
+attacks: $(STAMP) broker ## every attack in every way (7 minutes); make test plays one way of each
+	MAAS_ATTACKS=all $(BIN)/python -m pytest tests/attacks
+
+cuts: $(STAMP) broker ## kill -9, a power cut and a full disk at every change an update makes (40 minutes); make test tries some
+	MAAS_CUTS=all $(BIN)/python -m pytest tests/cuts
 
 fleet: $(STAMP) broker ## a staged rollout over a thousand simulated devices (a minute)
 	$(BIN)/python -m bench.fleet

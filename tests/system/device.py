@@ -55,6 +55,11 @@ class Device:
         assert self._process is not None
         return self._process.pid
 
+    @property
+    def has_ended(self) -> bool:
+        """Whether its process is gone, by itself or by a signal."""
+        return self._process is None or self._process.poll() is not None
+
     def log(self) -> str:
         """Everything it has logged so far."""
         return self.log_path.read_text()
