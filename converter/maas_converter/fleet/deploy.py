@@ -117,6 +117,7 @@ class Display:
     def __init__(self, aim: Aim) -> None:
         self._aim = aim
         self._said: tuple[object, ...] = ()
+        self._failed: set[str] = set()
         self._status: Any = None
 
     def __enter__(self) -> Show:
@@ -137,6 +138,11 @@ class Display:
         if news != self._said:
             self._said = news
             say(f"{self._aim.model} {rollout.version} to {self._aim.words}: {line}")
+        for device, reason in found.failed.items():
+            # At once: a device that is taken back has forgotten it soon.
+            if device not in self._failed and rollout.state == "running":
+                self._failed.add(device)
+                say(f"  {device}: {reason}")
 
 
 def describe(rollout: Rollout, found: Progress) -> str:
