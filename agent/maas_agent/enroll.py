@@ -8,6 +8,7 @@ from pathlib import Path
 from maas_agent.bundle.sealed import read_key, recipient_id, require
 from maas_agent.config import load_config
 from maas_agent.errors import UnavailableError
+from maas_agent.files import create_durably
 
 
 def enroll(config_path: Path, *, as_json: bool) -> int:
@@ -39,12 +40,10 @@ def _make(path: Path) -> None:
     pem = X25519PrivateKey.generate().private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
     try:
         owner = path.parent.stat()
-        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
-        with os.fdopen(descriptor, "wb") as file:
-            file.write(pem)
-            file.flush()
-            os.fsync(file.fileno())
+        create_durably(path, pem, 0o600)
         os.chown(path, owner.st_uid, owner.st_gid)  # made by root, read by the agent
+    except FileExistsError:
+        return  # somebody else made one just now: that is the key
     except PermissionError:
         raise UnavailableError(f"no permission to make {path}: try sudo") from None
     except FileNotFoundError:

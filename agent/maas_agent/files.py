@@ -1,6 +1,8 @@
 """Files that survive a power cut: written beside, fsynced, renamed over, folder fsynced."""
 
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 
@@ -9,6 +11,22 @@ def write_durably(path: Path, data: bytes, mode: int = 0o644) -> None:
 
     Raises ``OSError`` (disk full, read-only) with the old content untouched.
     """
+    with _beside(path, data, mode) as beside:
+        beside.replace(path)
+    sync_folder(path.parent)
+
+
+def create_durably(path: Path, data: bytes, mode: int) -> None:
+    """Make ``path`` with this content, whole or not at all; raises ``FileExistsError`` if there is one already."""
+    with _beside(path, data, mode) as beside:
+        path.hardlink_to(beside)
+        beside.unlink()
+    sync_folder(path.parent)
+
+
+@contextmanager
+def _beside(path: Path, data: bytes, mode: int) -> Iterator[Path]:
+    """A file in the same folder with this content, on the disk; gone if what is done with it fails."""
     beside = path.with_name(f".{path.name}.{os.getpid()}.new")
     try:
         descriptor = os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, mode)
@@ -16,11 +34,10 @@ def write_durably(path: Path, data: bytes, mode: int = 0o644) -> None:
             file.write(data)
             file.flush()
             os.fsync(file.fileno())
-        beside.replace(path)
+        yield beside
     except BaseException:
         beside.unlink(missing_ok=True)
         raise
-    sync_folder(path.parent)
 
 
 def sync_folder(folder: Path) -> None:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from maas_agent.files import write_durably
+from maas_agent.files import create_durably, write_durably
 from tests.agent.memory import file_size_limit
 
 
@@ -70,3 +70,15 @@ def test_what_an_earlier_process_left_behind_is_no_trouble(tmp_path: Path) -> No
     write_durably(tmp_path / "state", b"new")
     assert (tmp_path / "state").read_bytes() == b"new"
     assert names(tmp_path) == ["state"]
+
+
+def test_a_file_that_is_made_once_is_whole_and_never_replaced(tmp_path: Path) -> None:
+    path = tmp_path / "key"
+    with pytest.raises(OSError, match="File too large"), file_size_limit(1000):
+        create_durably(path, bytes(2000), 0o600)
+    assert names(tmp_path) == []
+    create_durably(path, b"first", 0o600)
+    assert stat.S_IMODE(path.stat().st_mode) == 0o600
+    with pytest.raises(FileExistsError):
+        create_durably(path, b"second", 0o600)
+    assert path.read_bytes() == b"first" and names(tmp_path) == ["key"]

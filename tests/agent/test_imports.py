@@ -5,7 +5,10 @@ import sys
 
 import pytest
 
-HEAVY = ["numpy", "ai_edge_litert", "tflite_runtime", "tuf", "securesystemslib", "PIL", "asyncio", "tensorflow"]
+HEAVY = [
+    *("numpy", "ai_edge_litert", "tflite_runtime", "tuf", "securesystemslib", "cryptography", "PIL", "asyncio"),
+    "tensorflow",
+]
 
 
 def loaded_by(statement: str) -> set[str]:
@@ -19,7 +22,7 @@ def loaded_by(statement: str) -> set[str]:
     ("module", "absent"),
     [
         ("maas_agent.hub.hub", HEAVY),
-        ("maas_agent.worker.worker", ["paho", "tuf", "PIL", "asyncio", "tensorflow"]),
+        ("maas_agent.worker.worker", ["paho", "tuf", "cryptography", "PIL", "asyncio", "tensorflow"]),
         ("maas_agent.update.hub_link", ["numpy", "ai_edge_litert", "paho", "PIL"]),
         ("maas_agent.cli", [*HEAVY, "paho", "msgspec"]),
         ("maas_agent.status", [*HEAVY, "paho"]),

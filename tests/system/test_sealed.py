@@ -2,8 +2,10 @@
 
 import json
 import os
+import re
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -64,8 +66,41 @@ def plain_windows(path: Path) -> list[bytes]:
 
 
 def found_in(folder: Path, windows: list[bytes]) -> list[Path]:
-    files = [path for path in folder.rglob("*") if path.is_file()]
-    return [path for path in files if any(window in path.read_bytes() for window in windows)]
+    files = [Path(where, name) for where, _, names in os.walk(folder) for name in names]
+    return [path for path in files if any(window in content(path) for window in windows)]
+
+
+def content(path: Path) -> bytes:
+    """Nothing of a socket, or of a file that is gone by now."""
+    try:
+        return path.read_bytes() if path.is_file() else b""
+    except FileNotFoundError:
+        return b""
+
+
+class Watch:
+    """Looks for the plain model in every file of some folders, over and over, as a context; ``found`` is where."""
+
+    def __init__(self, windows: list[bytes], *folders: Path) -> None:
+        self._windows, self._folders = windows, folders
+        self._end = threading.Event()
+        self._thread = threading.Thread(target=self._look)
+        self.found: set[Path] = set()
+        self.looks = 0
+
+    def __enter__(self) -> "Watch":
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._end.set()
+        self._thread.join()
+
+    def _look(self) -> None:
+        while not self._end.is_set():
+            for folder in self._folders:
+                self.found.update(found_in(folder, self._windows))
+            self.looks += 1
 
 
 def test_a_sealed_model_is_served_by_its_device_and_is_nowhere_plain(
@@ -81,10 +116,15 @@ def test_a_sealed_model_is_served_by_its_device_and_is_nowhere_plain(
     bundle = publish(repository, tmp_path, "1.0.0", done.stdout)
     windows = plain_windows(bundle)
     assert len(windows) > 5 and found_in(repository.folder, windows) == []
-    device.start({"TMPDIR": str(scratch)})
-    console.wait("maas/dev/digits/state", lambda state: state["serving"])
-    answer = console.ask("dev", "digits", SAMPLE, "sealed")
+    with Watch(windows, device.folder, scratch) as watch:  # while it is pulled, tried and served
+        device.start({"TMPDIR": str(scratch)})
+        console.wait("maas/dev/digits/state", lambda state: state["serving"])
+        answer = console.ask("dev", "digits", SAMPLE, "sealed")
+    assert watch.looks > 5 and watch.found == set()
     assert found_in(device.folder, windows) == [] and found_in(scratch, windows) == []
+    (worker,) = device.workers()
+    limits = Path(f"/proc/{worker}/limits").read_text()
+    assert re.search(r"^Max core file size +0 +0 ", limits, re.MULTILINE), limits
     repository.publish("digits", "1.1.0", seed=1)  # the same model for everybody
     check_for_updates(console, "x")
     console.wait("maas/dev/digits/state", lambda s: s["active"] and s["active"]["version"] == "1.1.0")

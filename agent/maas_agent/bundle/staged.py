@@ -49,7 +49,7 @@ class Staged:
                 _verify(store, plain, size)
 
     def path(self, digest: str) -> Path:
-        """A path that the plain blob can be read from, by this process, for as long as this object lives."""
+        """A path that the plain blob can be read from, by this process, until it ends."""
         if digest in self._memory:
             return Path(f"/proc/self/fd/{self._memory[digest]}")
         return blob_path(self._store, digest)
@@ -59,20 +59,29 @@ def _in_memory(store: Path, digest: str, size: int, stored: Stored, key: bytes) 
     """A descriptor of the plain blob in memory."""
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))  # a core dump would be a plain copy on the disk
     memory = os.memfd_create(f"maas-{digest[:12]}", os.MFD_CLOEXEC)
-    found, written = hashlib.sha256(), 0
     try:
-        for chunk in _plain(blob_path(store, stored.stored), digest, stored, key):
+        _fill(memory, _plain(blob_path(store, stored.stored), digest, stored, key), digest, size)
+    except OSError as error:
+        os.close(memory)
+        raise BundleError(f"sealed blob {digest[:12]}… on this device cannot be read: {error.strerror}") from None
+    except BundleError:
+        os.close(memory)
+        raise
+    os.lseek(memory, 0, os.SEEK_SET)
+    return memory
+
+
+def _fill(memory: int, chunks: Iterator[bytes], digest: str, size: int) -> None:
+    found, written = hashlib.sha256(), 0
+    with os.fdopen(memory, "wb", closefd=False) as file:
+        for chunk in chunks:
             written += len(chunk)
             if written > size:
                 raise BundleError(f"sealed blob {digest[:12]}… is larger than its manifest says")
             found.update(chunk)
-            os.write(memory, chunk)
-    except OSError as error:
-        raise BundleError(f"sealed blob {digest[:12]}… on this device cannot be read: {error.strerror}") from None
+            file.write(chunk)
     if found.hexdigest() != digest:
         raise BundleError(f"sealed blob {digest[:12]}… holds another content than its manifest says")
-    os.lseek(memory, 0, os.SEEK_SET)
-    return memory
 
 
 def _plain(path: Path, digest: str, stored: Stored, key: bytes) -> Iterator[bytes]:
