@@ -74,7 +74,7 @@ def read_recipients(paths: Iterable[Path]) -> list[Recipient]:
     found: list[Recipient] = []
     for path in paths:
         try:
-            lines = path.read_text(encoding="utf-8").splitlines()
+            lines = path.read_text(encoding="utf-8-sig").splitlines()
         except (OSError, UnicodeDecodeError) as error:
             raise NoInputError(f"cannot read {path}: {getattr(error, 'strerror', None) or error}") from None
         wanted = [(number, line.partition("#")[0].split()) for number, line in enumerate(lines, 1)]
@@ -154,11 +154,11 @@ def _sealed_delivery(folder: Path, target: TargetFile | None, name: str, version
 
 def _recipient(path: Path, number: int, words: list[str]) -> Recipient:
     try:
-        if len(words) != 3 or words[0] != _WORD:
+        if len(words) < 3 or words[0] != _WORD:
             raise ValueError
-        public = base64.b64decode(words[2], validate=True)
-        if len(public) != 32:
-            raise ValueError
+        public = base64.b64decode(words[-1], validate=True)
+        # Some 32 bytes are a key for which nothing can be sealed (RFC 7748 6.1): said here, not halfway through.
+        wrap(bytes(32), public, "", "")
     except (ValueError, binascii.Error):
         raise DataError(f"{path}, line {number}: this is not what 'maas-agent enroll' prints") from None
-    return Recipient(words[1], public)
+    return Recipient(" ".join(words[1:-1]), public)  # a device's id may have spaces
