@@ -73,6 +73,7 @@ class ControlPlane:
     def start(self) -> None:
         """Connect."""
         self.link.start()
+        self._wishes.watch([self])
 
     def stop(self) -> None:
         """Say farewell."""
@@ -104,7 +105,8 @@ class ControlPlane:
     @property
     def newest_version(self) -> str | None:
         """As `maas_agent.hub.pipeline.Pipeline` has it."""
-        return self.state.active.version if self.state.active else None
+        newest = self.state.candidate if self.state.update.state == "probation" else self.state.active
+        return newest.version if newest else None
 
     def roll_back(self, reason: str, done: Callable[[str | None], None]) -> None:
         """Back to the version before."""
@@ -142,6 +144,8 @@ class ControlPlane:
             self._loop.after(random.uniform(0.05, 0.3), self._activate)
 
     def _activate(self) -> None:
+        if self.state.update.state != "probation":
+            return  # it was withdrawn meanwhile
         self._become(slots.activated(self.state, time.time()))
         self.check()  # something else may be wanted by now
 

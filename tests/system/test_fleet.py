@@ -1,5 +1,6 @@
 """Staged rollouts over many devices, led by the command a person types; the devices are the hub's control planes."""
 
+import getpass
 import json
 import signal
 import subprocess
@@ -154,8 +155,50 @@ def test_a_rollout_survives_its_operator(
     assert again.stderr is not None and "soaking" in again.stderr.readline()
     assert deploy.run("--abort").returncode == 0
     _, said = again.communicate(timeout=30)
-    assert again.returncode in (1, 69) and ("aborted" in said or "somebody else leads" in said)
+    assert again.returncode == 1 and "the operator aborted it" in said
     assert rollout(console)["rollout"]["state"] == "aborted"
+
+
+def test_whoever_resumes_a_rollout_that_is_led_leads_it_from_then_on(
+    devices: Devices, deploy: Deploy, console: Console
+) -> None:
+    devices(count=3)
+    first = deploy.start("--soak", "1h")
+    console.wait(DESIRED, lambda d: d["models"]["digits"]["rollout"]["soaking"])
+    leader = rollout(console)["rollout"]["leader"]
+    second = deploy.start("--resume")
+    _, said = first.communicate(timeout=30)
+    assert first.returncode == 69 and "somebody else leads the rollout of digits now" in said
+    assert rollout(console)["rollout"]["leader"] != leader
+    # The desired state of the group has room for others: what is said there of another model is nobody's takeover.
+    document = console.wait(DESIRED).document
+    document["models"]["faces"] = {"version": "2.0.0"}
+    console.publish(DESIRED, json.dumps({**document, "serial": document["serial"] + 1}), retain=True)
+    console.wait(DESIRED, lambda d: "faces" in d["models"])
+    second.send_signal(signal.SIGINT)
+    second.communicate(timeout=30)
+    assert second.returncode == 130
+    assert deploy.run("--rollback").returncode == 0
+    console.wait(DESIRED, lambda d: d["models"]["digits"].get("withdrawn") == ["1.1.0"])
+    assert console.wait(DESIRED).document["models"]["faces"] == {"version": "2.0.0"}
+
+
+def test_a_device_that_joins_midway_is_waited_for_and_one_that_goes_silent_on_trial_stops_it(
+    devices: Devices, deploy: Deploy, console: Console
+) -> None:
+    devices(count=3)
+    leading = deploy.start("--soak", "1h")
+    console.wait(DESIRED, lambda d: d["models"]["digits"]["rollout"]["soaking"])
+    console.forget()
+    late = {"pipeline": "digits", "model": "digits", "serving": True, "active": {"version": "1.0.0"}}
+    console.publish("maas/late/digits/state", json.dumps(late), retain=True)
+    console.publish("maas/late/status", json.dumps({"status": "online", "groups": [GROUP]}), retain=True)
+    console.wait(DESIRED, lambda d: d["models"]["digits"]["rollout"]["soaking"] is None)
+    trying = {**late, "candidate": {"version": "1.1.0"}, "update": {"state": "probation", "version": "1.1.0"}}
+    console.publish("maas/late/digits/state", json.dumps(trying), retain=True)
+    console.publish("maas/late/status", json.dumps({"status": "offline", "groups": [GROUP]}), retain=True)
+    _, said = leading.communicate(timeout=30)
+    assert leading.returncode == 1 and "late: went offline while it tried 1.1.0 (probation)" in said, said
 
 
 def test_a_rollout_that_was_stopped_goes_on_where_it_was(devices: Devices, deploy: Deploy, console: Console) -> None:
@@ -218,9 +261,7 @@ def test_what_cannot_be_done_is_a_sentence(deploy: Deploy, options: tuple[str, .
     assert (done.returncode, reason in done.stderr, "Traceback" in done.stderr) == (code, True, False), done.stderr
 
 
-def test_a_broker_that_is_not_there_or_wants_another_password_is_a_sentence(
-    deploy: Deploy, broker: Mosquitto, tmp_path: Path
-) -> None:
+def test_a_broker_that_is_not_there_is_a_sentence(deploy: Deploy, broker: Mosquitto, tmp_path: Path) -> None:
     nobody = [sys.executable, "-m", "maas_converter", "fleet", "--broker", "mqtt://127.0.0.1:1"]
     done = subprocess.run(nobody, capture_output=True, text=True, timeout=60, check=False)
     assert (done.returncode, "Connection refused" in done.stderr) == (69, True)
@@ -228,6 +269,21 @@ def test_a_broker_that_is_not_there_or_wants_another_password_is_a_sentence(
     assert (done.returncode, "write mqtt://HOST" in done.stderr) == (64, True)
     done = deploy.run("--username", "me", "--password-file", str(tmp_path / "none"))
     assert (done.returncode, "--password-file" in done.stderr) == (66, True)
+
+
+def test_a_broker_that_wants_another_password_says_so(tmp_path: Path) -> None:
+    secret = tmp_path / "password"
+    secret.write_text("wrong\n")
+    # The digest of some other password: whatever is typed, it is not that one.
+    (tmp_path / "users").write_text(f"me:$7$101${'A' * 16}${'A' * 86}==\n")
+    guarded = Mosquitto(tmp_path, options=f"user {getpass.getuser()}\npassword_file {tmp_path}/users")
+    guarded.start()
+    try:
+        done = Deploy(guarded).run("--username", "me", "--password-file", str(secret))
+        assert (done.returncode, "Traceback" in done.stderr) == (69, False)
+        assert "the broker refuses the connection: Not authorized" in done.stderr
+    finally:
+        guarded.stop()
 
 
 def test_the_fleet_is_listed_with_what_a_real_device_says(

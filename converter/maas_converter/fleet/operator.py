@@ -48,7 +48,7 @@ class Operator:
     def __init__(self, broker: Broker, aim: Aim, picture: Picture) -> None:
         self._broker, self._aim, self._picture = broker, aim, picture
         self._document = Document(0)
-        self._published = -1
+        self._name = uuid.uuid4().hex[:12]
         self._were_done: frozenset[str] = frozenset()
         for topic, payload in broker.retained():
             self._hear(topic, payload)
@@ -102,7 +102,8 @@ class Operator:
             raise UsageError(f"the rollout of {self._aim.model} {rollout.version} is {rollout.state}: begin a new one")
         if rollout.state != "running":
             resumed = {"state": "running", "since": time.time(), "soaking": None, "reason": None}
-            self._publish(msgspec.structs.replace(rollout, **resumed))
+            rollout = msgspec.structs.replace(rollout, **resumed)
+        self._publish(rollout)  # one that was running as well: whoever leads it sees that somebody else does now
 
     def required(self) -> Rollout:
         """The rollout; raises `UsageError` if there is none."""
@@ -117,7 +118,7 @@ class Operator:
             for topic, payload in self._broker.messages(_TURN_S):
                 self._hear(topic, payload)
             rollout = self.required()
-            if self._document.serial > self._published >= 0:
+            if rollout.leader != self._name and rollout.state not in ENDED:
                 raise UnavailableError(f"somebody else leads the rollout of {self._aim.model} now: see --status")
             found = self._progress(rollout)
             self._were_done |= frozenset(found.done)
@@ -130,14 +131,14 @@ class Operator:
                 self._publish(following)
 
     def settle(self, show: Show) -> None:
-        """After a rollback: wait until no device that is online runs the version any more."""
+        """After a rollback: wait until no device that is online runs the version any more, or is about to."""
         ends_at = time.monotonic() + self.required().patience_s
         while time.monotonic() < ends_at:
             rollout = self.required()
             running = [
                 each.id
                 for each in self.devices
-                if each.online and any(one.serves == rollout.version for one in each.of_model(self._aim.model))
+                if each.online and any(one.has_to_do_with(rollout.version) for one in each.of_model(self._aim.model))
             ]
             show(rollout, Progress(pending=tuple(sorted(running))))
             if not running:
@@ -165,7 +166,7 @@ class Operator:
     def _publish(self, rollout: Rollout) -> None:
         """One message: what the devices are told, and where the rollout stands."""
         serial = max(time.time_ns() // 1_000_000, self._document.serial + 1)
-        models: dict[str, Wish] = {**self._document.models, self._aim.model: wish_of(rollout)}
+        wish = wish_of(msgspec.structs.replace(rollout, leader=self._name))
+        models: dict[str, Wish] = {**self._document.models, self._aim.model: wish}
         self._document = Document(serial, models)
-        self._published = serial
         self._broker.publish(self._aim.topic, encode_desired(self._document))

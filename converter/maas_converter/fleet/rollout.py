@@ -14,6 +14,8 @@ from maas_converter.fleet.view import Device
 
 State = Literal["running", "stopped", "aborted", "done", "rolled_back"]
 ENDED: tuple[State, ...] = ("stopped", "aborted", "done", "rolled_back")
+_ON_TRIAL = ("testing", "shadow", "probation")
+"""Update states in which the new version is at work already: a device that goes silent there may be its victim."""
 
 
 class Rollout(msgspec.Struct, frozen=True, kw_only=True):
@@ -35,6 +37,8 @@ class Rollout(msgspec.Struct, frozen=True, kw_only=True):
     since: float = 0.0
     soaking: float | None = None
     reason: str | None = None
+    leader: str = ""
+    """Which operator wrote it: another one that leads it has been overtaken."""
 
     @property
     def percent(self) -> float:
@@ -89,7 +93,7 @@ def members(rollout: Rollout, devices: Iterable[Device], model: str) -> list[Dev
 def progress(
     rollout: Rollout, devices: Iterable[Device], model: str, now: float, were_done: frozenset[str] = frozenset()
 ) -> Progress:
-    """How far the present stage is. One of those that ``were_done`` and is gone without a word has failed.
+    """How far the present stage is. One that tries it or ``were_done``, and is gone without a word, has failed.
 
     (One that was stopped in good order has not: somebody did that.)
     """
@@ -100,8 +104,8 @@ def progress(
         reason = _failure(device, rollout, model)
         if reason is not None:
             failed[device.id] = reason
-        elif device.status == "offline" and device.id in were_done:
-            failed[device.id] = f"went offline while it ran {rollout.version}"
+        elif (silent := _silent(device, rollout, model, were_done)) is not None:
+            failed[device.id] = silent
         elif not device.online:
             offline.append(device.id)
         elif _is_done(device, rollout, model):
@@ -145,6 +149,17 @@ def _failure(device: Device, rollout: Rollout, model: str) -> str | None:
             return f"{each.state}: {each.reason}"
         if each.active != rollout.version and (each.reason or "").startswith(f"{rollout.version} is wanted, but"):
             return str(each.reason)
+    return None
+
+
+def _silent(device: Device, rollout: Rollout, model: str, were_done: frozenset[str]) -> str | None:
+    if device.status != "offline":
+        return None
+    if device.id in were_done:
+        return f"went offline while it ran {rollout.version}"
+    for each in device.of_model(model):
+        if each.version == rollout.version and each.state in _ON_TRIAL:
+            return f"went offline while it tried {rollout.version} ({each.state})"
     return None
 
 

@@ -5,6 +5,7 @@ from typing import Any
 import msgspec
 
 ONLINE = "online"
+_ON_THE_WAY = ("pulling", "verifying", "staged", "testing", "shadow", "probation")
 
 
 class Running(msgspec.Struct):
@@ -24,6 +25,10 @@ class Running(msgspec.Struct):
     def serves(self) -> str | None:
         """The version that answers: on probation it is the candidate's."""
         return self.candidate if self.state == "probation" and self.candidate else self.active
+
+    def has_to_do_with(self, version: str) -> bool:
+        """Whether it runs ``version``, or is on the way to it."""
+        return self.serves == version or (self.version == version and self.state in _ON_THE_WAY)
 
 
 class Device(msgspec.Struct):

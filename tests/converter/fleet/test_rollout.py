@@ -66,6 +66,24 @@ def test_a_device_that_takes_too_long_has_failed_and_so_has_one_that_went_silent
     assert (found.failed, found.offline) == ({"d2": "went offline while it ran 1.1.0"}, ("d3",))
 
 
+@pytest.mark.parametrize(
+    ("state", "status", "failed"),
+    [
+        ("pulling", "offline", False),
+        ("testing", "offline", True),
+        ("shadow", "offline", True),
+        ("probation", "offline", True),
+        ("probation", "stopped", False),
+        ("probation", "online", False),
+    ],
+)
+def test_a_device_that_goes_silent_while_it_tries_the_version_has_failed(state: str, status: str, failed: bool) -> None:
+    found = progress(at(stage=1), [device(1, state=state, status=status, version="1.1.0")], "digits", 1100.0)
+    assert found.failed == ({"d1": f"went offline while it tried 1.1.0 ({state})"} if failed else {})
+    other = device(1, state=state, status=status, version="1.0.9")
+    assert progress(at(stage=1), [other], "digits", 1100.0).failed == {}
+
+
 DONE = Progress(done=("a", "b"))
 
 

@@ -5,7 +5,7 @@ import json
 import pytest
 
 from maas_converter.fleet.table import rows
-from maas_converter.fleet.view import Picture
+from maas_converter.fleet.view import Picture, Running
 
 LATENCY = {"count": 5, "p50": 1.5, "p99": 9.0}
 STATE = {
@@ -49,6 +49,13 @@ def test_on_probation_the_candidate_is_what_serves() -> None:
     picture = heard(("maas/d1/gate/state", STATE | {"candidate": {"version": "1.1.0"}, "update": update}))
     (running,) = picture.devices["d1"].of_model("digits")
     assert (running.serves, running.active) == ("1.1.0", "1.0.0")
+
+
+def test_a_version_on_its_way_concerns_a_device_and_one_that_failed_does_not() -> None:
+    running = Running("digits", "digits", "1.0.0", state="testing", version="1.1.0")
+    assert running.has_to_do_with("1.0.0") and running.has_to_do_with("1.1.0") and not running.has_to_do_with("1.2.0")
+    running.state = "failed"
+    assert running.has_to_do_with("1.0.0") and not running.has_to_do_with("1.1.0")
 
 
 def test_an_agent_that_does_not_name_its_models_is_known_by_its_pipelines() -> None:
