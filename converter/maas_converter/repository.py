@@ -27,9 +27,10 @@ from maas_agent.bundle.version import parse_version
 from maas_agent.errors import DataError, UsageError
 from maas_converter import storage
 from maas_converter.publishing.folder import blob_file, locked, target_file, write_new
+from maas_converter.publishing.reading import load
 from maas_converter.publishing.release import ONLINE, Missing, Released, discard, refuse_pending, release
 from maas_converter.publishing.ring import KeyRing
-from maas_converter.publishing.state import SOON, TARGETS, TOP, State, lifetime_days, load, now, said, tidy
+from maas_converter.publishing.state import SOON, TARGETS, TOP, State, lifetime_days, now, said, tidy
 
 Keys = Path | Sequence[Path] | KeyRing
 """A folder of keys, several, or a ring of them."""
@@ -186,7 +187,7 @@ def refresh_repository(folder: Path, keys: Keys) -> Refreshed:
     ring = ring_of(keys)
     with locked(folder):
         state = load(folder)
-        due = [name for name in state.names if name == "timestamp" or _expires_soon(state, name)]
+        due = [name for name in state.names if name == "timestamp" or _is_due(state, name)]
         there = [name for name in due if name in ONLINE or _can_sign(state, name, ring)]
         if any(name not in ONLINE for name in there) and "snapshot" not in there:
             there.insert(-1, "snapshot")  # it states the version of the targets
@@ -300,5 +301,6 @@ def _path(name: str, version: str, file: str = "manifest") -> str:
     return f"{name}/{version}/{file}.json"
 
 
-def _expires_soon(state: State, name: str) -> bool:
-    return bool(state.role(name).expires - now() < timedelta(days=lifetime_days(name)) * SOON)
+def _is_due(state: State, name: str) -> bool:
+    """Whether it expires soon, or is signed by keys that count no more."""
+    return name in state.outdated or bool(state.role(name).expires - now() < timedelta(days=lifetime_days(name)) * SOON)

@@ -23,9 +23,10 @@ from maas_converter.keys import create_keys, sign_manifest
 from maas_converter.publishing import folder as folder_module
 from maas_converter.publishing import passphrase
 from maas_converter.publishing import release as release_module
+from maas_converter.publishing.reading import load
 from maas_converter.publishing.release import complete, discard
 from maas_converter.publishing.ring import KeyRing
-from maas_converter.publishing.state import TOP, load
+from maas_converter.publishing.state import TOP
 from maas_converter.publishing.trust import delegate, rotate, undelegate
 from maas_converter.publishing.verify import verify
 from maas_converter.repository import init_repository, publish, refresh_repository, revoke

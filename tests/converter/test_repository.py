@@ -19,7 +19,7 @@ from maas_converter import repository as publisher
 from maas_converter.keys import ROLES, create_keys
 from maas_converter.publishing import folder as folder_module
 from maas_converter.publishing import release as release_module
-from maas_converter.publishing.state import load
+from maas_converter.publishing.reading import load
 from maas_converter.repository import init_repository, publish, refresh_repository
 from tests.bundles import make_bundle
 

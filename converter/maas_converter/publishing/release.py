@@ -16,8 +16,9 @@ from tuf.api.metadata import Metadata, MetaFile, Root, Snapshot, Targets, Timest
 
 from maas_agent.errors import DataError, NoInputError, UsageError
 from maas_agent.files import write_durably
+from maas_converter.publishing.reading import load, newest_root, read_metadata
 from maas_converter.publishing.ring import KeyRing
-from maas_converter.publishing.state import TARGETS, State, lifetime_days, load, newest_root, now, read
+from maas_converter.publishing.state import TARGETS, State, lifetime_days, now
 
 ONLINE = ("snapshot", "timestamp")
 _ABROAD = "pending"
@@ -86,6 +87,13 @@ def waiting(folder: Path) -> Pending | None:
         raise DataError(f"{path} cannot be read: {error}") from None
 
 
+def pending_targets(folder: Path) -> list[Targets]:
+    """The targets metadata of the change that waits, if there is one: what they lead to has to stay."""
+    pending = waiting(folder)
+    roles = pending.roles if pending is not None else []
+    return [_read_pending(folder, name).signed for name in roles if name != "root"]
+
+
 def complete(folder: Path, ring: KeyRing) -> Released:
     """Add signatures to the change that waits, and release it if it has enough.
 
@@ -139,12 +147,12 @@ def _sign(
     metadata: Metadata[Any], name: str, state: State, before: State | None, ring: KeyRing, *, required: bool = True
 ) -> bool:
     """Add every signature that a key at hand can make and that counts for somebody; whether one was new."""
-    known = set(metadata.signatures)
+    known = dict(metadata.signatures)
     keyids = dict.fromkeys(keyid for trusted in _trusts(name, state, before) for keyid in trusted[0])
     found: list[Signer] = list(ring.required(name, keyids)) if required else list(ring.signers(name, keyids))
     for signer in found:
         metadata.sign(signer, append=True)
-    return set(metadata.signatures) != known
+    return metadata.signatures != known
 
 
 def _trusts(name: str, state: State, before: State | None) -> list[tuple[list[str], int]]:
@@ -157,11 +165,11 @@ def _trusts(name: str, state: State, before: State | None) -> list[tuple[list[st
 
 def _lack(metadata: Metadata[Any], name: str, state: State, before: State | None) -> Missing | None:
     """What is missing. A root has to convince both (TUF 5.3.4); of other roles the new keys count."""
-    trusts = _trusts(name, state, before) if name == "root" else [state.trust(name)]
-    for keyids, threshold in trusts:
-        has = len(set(metadata.signatures) & set(keyids))
-        if has < threshold:
-            return Missing(name, has, threshold)
+    judges = [state, before] if name == "root" and before is not None else [state]
+    for judge in judges:
+        found = judge.signed(name, metadata)
+        if not found:
+            return Missing(name, len(found.signed), found.threshold)
     return None
 
 
@@ -206,12 +214,11 @@ def _write(
 
 def _convinces(signed: dict[str, Metadata[Any]], state: State, before: State, ring: KeyRing) -> bool:
     """Whether whoever still has the old root will believe what is released now: it is signed by the old keys too."""
-    for name in (*(name for name in signed if name != "root" and before.has(name)), *ONLINE):
-        keyids, threshold = before.trust(name)
-        own = set(signed[name].signatures) & set(keyids) if name in signed else ring.signers(name, keyids)
-        if len(own) < threshold:
+    for name, made in signed.items():
+        if name != "root" and before.has(name) and not before.signed(name, made):
             return False
-    return True
+    trusts = ((name, *before.trust(name)) for name in ONLINE)
+    return all(len(ring.signers(name, keyids)) >= threshold for name, keyids, threshold in trusts)
 
 
 def _require_online(state: State, ring: KeyRing) -> None:
@@ -241,9 +248,7 @@ def _keep(folder: Path, pending: Pending, signed: dict[str, Metadata[Any]]) -> N
 
 
 def _read_pending(folder: Path, name: str) -> Metadata[Any]:
-    path = folder / _ABROAD / f"{name}.json"
-    read(path, Root if name == "root" else Targets)
-    return Metadata[Any].from_bytes(path.read_bytes())
+    return read_metadata(folder / _ABROAD / f"{name}.json", Root if name == "root" else Targets)
 
 
 def _before(folder: Path) -> State | None:

@@ -1,12 +1,10 @@
-"""The metadata of a repository as one value: what the timestamp leads to, to be changed and released."""
+"""The metadata of a repository as one value: what the timestamp leads to, to be changed and released. Pure."""
 
 from collections.abc import Iterable
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import Any
 
 import msgspec
-from tuf.api.exceptions import RepositoryError
 from tuf.api.metadata import (  # type: ignore[attr-defined]  # tuf has no __all__
     DelegatedRole,
     Metadata,
@@ -14,9 +12,8 @@ from tuf.api.metadata import (  # type: ignore[attr-defined]  # tuf has no __all
     Snapshot,
     Targets,
     Timestamp,
+    VerificationResult,
 )
-
-from maas_agent.errors import DataError, NoInputError
 
 TARGETS = "targets"
 TOP = ("root", "targets", "snapshot", "timestamp")
@@ -33,12 +30,16 @@ SOON = 1 / 3
 
 
 class State(msgspec.Struct):
-    """``targets`` maps role names to their metadata: ``targets`` itself, and what it delegates to."""
+    """``targets`` maps role names to their metadata: ``targets`` itself, and what it delegates to.
+
+    ``outdated`` are the roles that are signed by keys of an older root: a rotation was interrupted.
+    """
 
     root: Root
     targets: dict[str, Targets]
     snapshot: Snapshot
     timestamp: Timestamp
+    outdated: frozenset[str] = frozenset()
 
     def role(self, name: str) -> Any:
         """The metadata of a role."""
@@ -64,6 +65,11 @@ class State(msgspec.Struct):
         role = delegated if delegated is not None else self.root.roles[name]
         return list(role.keyids), role.threshold
 
+    def signed(self, name: str, metadata: Metadata[Any]) -> VerificationResult:
+        """Which of the keys that count for a role have signed this, true if they are enough."""
+        delegator = self.root if self.delegated(name) is None else self.targets[TARGETS]
+        return delegator.get_verification_result(name, metadata.signed_bytes, metadata.signatures)
+
     def role_of(self, model: str) -> str:
         """Which role says what there is of ``model``: the first that it is delegated to, else the targets role."""
         delegations = self.targets[TARGETS].delegations
@@ -71,41 +77,6 @@ class State(msgspec.Struct):
             if delegated.is_delegated_path(f"{model}/0/manifest.json"):
                 return name
         return TARGETS
-
-
-def load(folder: Path) -> State:
-    """What the timestamp leads to; higher versions that lie there were never released.
-
-    Raises `NoInputError` if there is no repository, `DataError` if it is damaged.
-    """
-    metadata = folder / "metadata"
-    newest = newest_root(metadata)
-    if newest is None or not (metadata / "timestamp.json").exists():
-        raise NoInputError(f"{folder} is no repository: 'maas-converter repo init' makes one")
-    timestamp = read(metadata / "timestamp.json", Timestamp)
-    snapshot = read(metadata / f"{timestamp.snapshot_meta.version}.snapshot.json", Snapshot)
-    top = read(metadata / f"{snapshot.meta['targets.json'].version}.targets.json", Targets)
-    names = list((top.delegations.roles or {}) if top.delegations is not None else {})
-    targets = {name: read(metadata / f"{snapshot.meta[f'{name}.json'].version}.{name}.json", Targets) for name in names}
-    root = read(metadata / f"{newest}.root.json", Root)
-    return State(root, {**targets, TARGETS: top}, snapshot, timestamp)
-
-
-def newest_root(metadata: Path) -> int | None:
-    """The version of the newest root."""
-    versions = [path.name.partition(".")[0] for path in metadata.glob("*.root.json")]
-    return max((int(version) for version in versions if version.isdecimal()), default=None)
-
-
-def read(path: Path, kind: type[Any]) -> Any:
-    """The signed part of a metadata file; raises `DataError` if it is none of that kind."""
-    try:
-        signed = Metadata[Any].from_bytes(path.read_bytes()).signed
-    except (OSError, RepositoryError) as error:
-        raise DataError(f"the repository is damaged, {path} cannot be read: {error}") from None
-    if not isinstance(signed, kind):
-        raise DataError(f"the repository is damaged, {path} holds {signed.type} metadata")
-    return signed
 
 
 def lifetime_days(name: str) -> int:

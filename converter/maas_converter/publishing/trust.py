@@ -8,9 +8,10 @@ from tuf.api.metadata import DelegatedRole, Delegations, Key, Root, Targets  # t
 from maas_agent.bundle.manifest import NAME
 from maas_agent.errors import DataError, UsageError
 from maas_converter.publishing.folder import locked
+from maas_converter.publishing.reading import load
 from maas_converter.publishing.release import ONLINE, Missing, refuse_pending, release
 from maas_converter.publishing.ring import KeyRing
-from maas_converter.publishing.state import TARGETS, TOP, State, load, models_of, move
+from maas_converter.publishing.state import TARGETS, TOP, State, models_of, move
 
 
 class Trusted(msgspec.Struct, frozen=True):
@@ -84,7 +85,7 @@ def rotate(folder: Path, role: str, old: KeyRing, new: KeyRing, threshold: int |
         before, known_threshold = state.trust(role)
         if {key.keyid for key in keys} == set(before):
             raise UsageError(f"these are the keys of {role} already: make new ones with 'maas-converter keys create'")
-        wanted = _threshold(role, threshold or min(known_threshold, len(keys)), len(keys))
+        wanted = _threshold(role, threshold or known_threshold, len(keys))
         both = KeyRing([*new.folders, *old.folders], old.ask)
         changed = _replace(state, role, keys, wanted)
         waits = release(folder, state, (*changed, *ONLINE), both, f"repo rotate {role}").waits

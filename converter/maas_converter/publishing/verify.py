@@ -1,14 +1,14 @@
 """Whether a repository is whole: judged as a device judges it, and every file that it leads to read."""
 
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from datetime import datetime
 from pathlib import Path
 from urllib.parse import urlsplit
 from urllib.request import url2pathname
 
 import msgspec
-from tuf.api.exceptions import DownloadHTTPError, RepositoryError
+from tuf.api.exceptions import DownloadError, DownloadHTTPError, DownloadLengthMismatchError, RepositoryError
 from tuf.api.metadata import TargetFile, Targets  # type: ignore[attr-defined]
 from tuf.ngclient.fetcher import FetcherInterface
 from tuf.ngclient.updater import Updater
@@ -17,8 +17,9 @@ from maas_agent.bundle.delivery import Stored, decode_delivery
 from maas_agent.bundle.manifest import decode_manifest, digest_of
 from maas_agent.errors import BundleError, MaasError
 from maas_converter.publishing.folder import blob_file, locked, target_file
-from maas_converter.publishing.release import waiting
-from maas_converter.publishing.state import State, load, now
+from maas_converter.publishing.reading import read_state
+from maas_converter.publishing.release import pending_targets, waiting
+from maas_converter.publishing.state import State, now
 
 
 class Verified(msgspec.Struct, frozen=True):
@@ -36,11 +37,13 @@ class Verified(msgspec.Struct, frozen=True):
 def verify(folder: Path, *, clean: bool = False) -> Verified:
     """Read everything; with ``clean`` remove what nothing leads to. Raises `NoInputError` if there is no repository."""
     with locked(folder):
-        state = load(folder)
+        state = read_state(folder)
         problems = list(_as_a_device(folder))
-        needed, bundles, found = _followed(folder, state)
+        needed, bundles, found = _followed(folder, state.targets.values())
         problems += found
-        reached = needed | _metadata_of(folder, state)
+        awaited, _, lost = _followed(folder, pending_targets(folder))
+        problems += [f"waits for signatures: {each}" for each in lost if each not in found]
+        reached = needed | awaited | _metadata_of(folder, state)
         garbage = sorted(str(path.relative_to(folder)) for path in _files(folder) if path not in reached)
         if clean and not problems:
             for name in garbage:
@@ -78,24 +81,24 @@ def _as_a_device(folder: Path) -> Iterator[str]:
             url = (folder / "metadata").absolute().as_uri() + "/"
             updater = Updater(scratch, url, fetcher=_Files(), bootstrap=first.read_bytes())
             updater.refresh()
-            for name in load(folder).targets:
+            for name in read_state(folder).targets:
                 updater.get_targetinfo(f"{_model_of(folder, name)}/0/manifest.json")
-        except RepositoryError as error:
+        except (RepositoryError, DownloadLengthMismatchError) as error:
             yield f"a device refuses the metadata: {error}"
-        except DownloadHTTPError as error:
+        except DownloadError as error:
             yield f"a device does not find all metadata: {error}"
 
 
 def _model_of(folder: Path, name: str) -> str:
     """A model that a role is asked for."""
-    delegated = load(folder).delegated(name)
+    delegated = read_state(folder).delegated(name)
     return (delegated.paths or ["-/"])[0].partition("/")[0] if delegated is not None else "-"
 
 
-def _followed(folder: Path, state: State) -> tuple[set[Path], int, list[str]]:
+def _followed(folder: Path, roles: Iterable[Targets]) -> tuple[set[Path], int, list[str]]:
     """Every file that targets lead to, how many bundles there are, and what is wrong with them."""
     needed, problems, bundles = set[Path](), list[str](), 0
-    for targets in state.targets.values():
+    for targets in roles:
         for path, target in targets.targets.items():
             file = target_file(folder, path, target.hashes["sha256"])
             needed.add(file)

@@ -14,6 +14,7 @@ from maas_agent.bundle.manifest import digest_of
 from maas_converter import repository as publisher
 from maas_converter.keys import create_keys
 from maas_converter.publishing import state as publishing
+from maas_converter.publishing.reading import load
 from maas_converter.publishing.release import release
 from maas_converter.publishing.ring import KeyRing
 from maas_converter.repository import init_repository, refresh_repository
@@ -44,7 +45,7 @@ def lie(repository: Path, keys: Path) -> Lie:
 
 
 def _released(repository: Path, keys: Path, change: Callable[[Any], None]) -> None:
-    state = publishing.load(repository)
+    state = load(repository)
     change(state)
     release(repository, state, ("targets", "snapshot", "timestamp"), KeyRing(keys), "a lie")
 
