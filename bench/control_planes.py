@@ -174,7 +174,10 @@ def _slot(version: str) -> Slot:
 
 
 def main() -> None:
-    """``python -m bench.control_planes URL FOLDER COUNT [BAD,BAD…]``: prints ``ready`` when all are connected."""
+    """``python -m bench.control_planes URL FOLDER COUNT [BAD,BAD…]``.
+
+    Prints ``ready`` when all are connected, and at the end how many messages they published.
+    """
     url, folder, count, *more = sys.argv[1:]
     bad = set(more[0].split(",")) if more else set()
     _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
@@ -190,6 +193,7 @@ def main() -> None:
     signal.signal(signal.SIGTERM, lambda *_: loop.call(lambda: _end(loop, planes)))
     _tell_when_ready(loop, planes)
     loop.run()
+    print(sum(plane.published for plane in planes), "messages", flush=True)
 
 
 def names(count: int) -> list[str]:
