@@ -27,8 +27,9 @@ from maas_agent.bundle.version import parse_version
 from maas_agent.errors import DataError, UsageError
 from maas_converter import storage
 from maas_converter.publishing.folder import blob_file, locked, target_file, write_new
+from maas_converter.publishing.pending import discard, refuse_pending
 from maas_converter.publishing.reading import load
-from maas_converter.publishing.release import ONLINE, Missing, Released, discard, refuse_pending, release
+from maas_converter.publishing.release import ONLINE, Missing, Released, release
 from maas_converter.publishing.ring import KeyRing
 from maas_converter.publishing.state import SOON, TARGETS, TOP, State, lifetime_days, now, said, tidy
 

@@ -23,8 +23,9 @@ from maas_converter.keys import create_keys, sign_manifest
 from maas_converter.publishing import folder as folder_module
 from maas_converter.publishing import passphrase
 from maas_converter.publishing import release as release_module
+from maas_converter.publishing.pending import discard
 from maas_converter.publishing.reading import load
-from maas_converter.publishing.release import complete, discard
+from maas_converter.publishing.release import complete
 from maas_converter.publishing.ring import KeyRing
 from maas_converter.publishing.state import TOP
 from maas_converter.publishing.trust import delegate, rotate, undelegate
@@ -199,6 +200,29 @@ def test_a_team_publishes_its_models_with_its_own_key_and_no_others(
         publish(bundle(tmp_path, "1.2.0"), repository, mine)
     delegate(repository, "team-a", ["digits"], KeyRing([keys, team]))  # of a name that devices know
     assert offered(repository, tmp_path / "device") == {"digits 1.1.0"}
+
+
+def test_who_delegates_needs_only_the_public_half_of_the_teams_key(
+    tmp_path: Path, keys: Path, repository: Path
+) -> None:
+    """The team completes it, and the same when it gets new keys."""
+    publish(bundle(tmp_path), repository, keys)
+    online = some(keys, tmp_path / "online", *ONLINE)
+    for name in ("team", "new-team"):
+        team, public = tmp_path / name, tmp_path / f"{name}-public"
+        create_keys(team, roles=("team-a",))
+        public.mkdir()
+        shutil.copy(team / "team-a.pub", public)
+        trusted = (
+            delegate(repository, "team-a", ["digits"], KeyRing([keys, public]))
+            if name == "team"
+            else rotate(repository, "team-a", KeyRing(keys), KeyRing(public))
+        )
+        assert [(lack.role, lack.has) for lack in trusted.waits] == [("team-a", 0)]
+        assert complete(repository, KeyRing([team, online])).waits == ()
+        assert offered(repository, tmp_path / "device") == {"digits 1.0.0"}
+        assert verify(repository).problems == ()
+    assert publish(bundle(tmp_path, "1.1.0"), repository, [tmp_path / "new-team", online]).role == "team-a"
 
 
 def test_a_refresh_signs_delegated_roles_too(

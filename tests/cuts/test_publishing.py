@@ -13,7 +13,7 @@ import pytest
 
 from maas_agent.errors import MaasError
 from maas_converter.keys import create_keys
-from maas_converter.publishing.release import discard
+from maas_converter.publishing.pending import discard
 from maas_converter.publishing.ring import KeyRing
 from maas_converter.publishing.trust import delegate
 from maas_converter.publishing.verify import verify

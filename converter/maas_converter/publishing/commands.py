@@ -109,8 +109,8 @@ def repo_sign(
     """Complete a change that takes the keys of several people."""
     from maas_converter.console import say
     from maas_converter.publishing.folder import locked
+    from maas_converter.publishing.pending import discard as drop
     from maas_converter.publishing.release import complete
-    from maas_converter.publishing.release import discard as drop
     from maas_converter.publishing.ring import KeyRing
 
     if discard == bool(keys):

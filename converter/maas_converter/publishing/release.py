@@ -5,23 +5,23 @@ it is invisible. A new root is seen at once, and comes last: until then the old 
 else of a rotation is signed too.
 """
 
-from collections.abc import Iterable
+from collections.abc import Container, Iterable
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 import msgspec
 from securesystemslib.signer import Signer  # type: ignore[attr-defined]  # it has no __all__
-from tuf.api.metadata import Metadata, MetaFile, Root, Snapshot, Targets, Timestamp  # type: ignore[attr-defined]
+from tuf.api.metadata import Metadata, MetaFile, Snapshot, Timestamp  # type: ignore[attr-defined]
 
 from maas_agent.errors import DataError, NoInputError, UsageError
 from maas_agent.files import write_durably
-from maas_converter.publishing.reading import load, newest_root, read_metadata
+from maas_converter.publishing.pending import Pending, discard, is_out, keep, metadata_of, waiting
+from maas_converter.publishing.reading import load, newest_root
 from maas_converter.publishing.ring import KeyRing
 from maas_converter.publishing.state import TARGETS, State, lifetime_days, now
 
 ONLINE = ("snapshot", "timestamp")
-_ABROAD = "pending"
 
 
 class Missing(msgspec.Struct, frozen=True):
@@ -39,59 +39,25 @@ class Released(msgspec.Struct, frozen=True):
     waits: tuple[Missing, ...] = ()
 
 
-class Pending(msgspec.Struct, frozen=True):
-    """A change that waits for signatures: the roles, and the version of each that it was made from."""
-
-    what: str
-    roles: list[str]
-    made_from: dict[str, int]
-
-
-def release(folder: Path, state: State, changed: Iterable[str], ring: KeyRing, what: str) -> Released:
+def release(
+    folder: Path, state: State, changed: Iterable[str], ring: KeyRing, what: str, of_others: Container[str] = ()
+) -> Released:
     """Sign the next version of the ``changed`` roles and write them; or keep them until others have signed too.
 
-    Raises `NoInputError` or `DataError` if no key for one of them is at hand.
+    Raises `NoInputError` or `DataError` if no key for one of them is at hand, unless it is a role ``of_others``.
     """
     names = [name for name in state.names if name in set(changed)]
     before = _before(folder)
     signed = {name: _next(state.role(name), name) for name in names if name not in ONLINE}
     for name, metadata in signed.items():
-        _sign(metadata, name, state, before, ring)
+        _sign(metadata, name, state, before, ring, required=name not in of_others)
     waits = [lack for name, metadata in signed.items() if (lack := _lack(metadata, name, state, before)) is not None]
     if waits:
-        _keep(folder, Pending(what, list(signed), _versions(before)), signed)
+        keep(folder, Pending(what, list(signed), _versions(before)), signed)
         return Released(tuple(names), tuple(waits))
     online = ONLINE if signed or "snapshot" in names else ("timestamp",)
     _write(folder, state, signed, before, ring, online)
     return Released((*signed, *online))
-
-
-def refuse_pending(folder: Path) -> None:
-    """Raise `UsageError` if a change waits for signatures: another one would make them worthless."""
-    pending = waiting(folder)
-    if pending is not None:
-        raise UsageError(
-            f"'{pending.what}' waits for signatures: 'maas-converter repo sign {folder}' completes it, "
-            "and with --discard drops it"
-        )
-
-
-def waiting(folder: Path) -> Pending | None:
-    """The change that waits for signatures, if there is one; raises `DataError` if it is damaged."""
-    path = folder / _ABROAD / "change.json"
-    try:
-        return msgspec.json.decode(path.read_bytes(), type=Pending)
-    except FileNotFoundError:
-        return None
-    except (OSError, msgspec.DecodeError, UnicodeDecodeError) as error:
-        raise DataError(f"{path} cannot be read: {error}") from None
-
-
-def pending_targets(folder: Path) -> list[Targets]:
-    """The targets metadata of the change that waits, if there is one: what they lead to has to stay."""
-    pending = waiting(folder)
-    roles = pending.roles if pending is not None else []
-    return [_read_pending(folder, name).signed for name in roles if name != "root"]
 
 
 def complete(folder: Path, ring: KeyRing) -> Released:
@@ -103,12 +69,15 @@ def complete(folder: Path, ring: KeyRing) -> Released:
     pending = waiting(folder)
     if pending is None:
         raise UsageError(f"nothing waits for signatures in {folder}")
+    if is_out(folder, pending):
+        discard(folder)
+        return Released(tuple(pending.roles))
     before = _before(folder)
     if _versions(before) != pending.made_from:
         raise DataError(
             f"the repository has changed since '{pending.what}' was made: drop it with --discard, do it again"
         )
-    signed = {name: _read_pending(folder, name) for name in pending.roles}
+    signed = metadata_of(folder, pending)
     state = _after(before, signed)
     added = [name for name, metadata in signed.items() if _sign(metadata, name, state, before, ring, required=False)]
     waits = [lack for name, metadata in signed.items() if (lack := _lack(metadata, name, state, before)) is not None]
@@ -116,22 +85,11 @@ def complete(folder: Path, ring: KeyRing) -> Released:
         names = ", ".join(lack.role for lack in waits)
         raise NoInputError(f"no key here adds a signature that '{pending.what}' waits for: it takes keys of {names}")
     if waits:
-        _keep(folder, pending, signed)
+        keep(folder, pending, signed)
         return Released(tuple(added), tuple(waits))
     _write(folder, state, signed, before, ring, ONLINE)
     discard(folder)
     return Released((*signed, *ONLINE))
-
-
-def discard(folder: Path) -> bool:
-    """Drop the change that waits; whether there was one."""
-    waits = folder / _ABROAD
-    if not waits.is_dir():
-        return False
-    for path in sorted(waits.iterdir(), key=lambda each: each.name == "change.json"):
-        path.unlink()
-    waits.rmdir()
-    return True
 
 
 # ------------------------------------------------------------- signing
@@ -236,19 +194,7 @@ def _write_root(metadata: Path, signed: dict[str, Metadata[Any]]) -> None:
         write_durably(metadata / "root.json", root.to_bytes())
 
 
-# ------------------------------------------------------------- what waits
-
-
-def _keep(folder: Path, pending: Pending, signed: dict[str, Metadata[Any]]) -> None:
-    waits = folder / _ABROAD
-    waits.mkdir(exist_ok=True)
-    for name, metadata in signed.items():
-        write_durably(waits / f"{name}.json", metadata.to_bytes())
-    write_durably(waits / "change.json", msgspec.json.format(msgspec.json.encode(pending), indent=2) + b"\n")
-
-
-def _read_pending(folder: Path, name: str) -> Metadata[Any]:
-    return read_metadata(folder / _ABROAD / f"{name}.json", Root if name == "root" else Targets)
+# ------------------------------------------------------------- before and after
 
 
 def _before(folder: Path) -> State | None:

@@ -17,8 +17,9 @@ from maas_agent.bundle.sealed import new_content_key, recipient_id, seal, unwrap
 from maas_agent.errors import BundleError, DataError, NoInputError, UsageError
 from maas_converter import storage
 from maas_converter.publishing.folder import locked, target_file, write_new
+from maas_converter.publishing.pending import refuse_pending
 from maas_converter.publishing.reading import load
-from maas_converter.publishing.release import ONLINE, Missing, refuse_pending, release
+from maas_converter.publishing.release import ONLINE, Missing, release
 from maas_converter.publishing.ring import KeyRing
 from maas_converter.storage import Kept
 

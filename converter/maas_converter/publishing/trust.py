@@ -8,8 +8,9 @@ from tuf.api.metadata import DelegatedRole, Delegations, Key, Root, Targets  # t
 from maas_agent.bundle.manifest import NAME
 from maas_agent.errors import DataError, UsageError
 from maas_converter.publishing.folder import locked
+from maas_converter.publishing.pending import refuse_pending
 from maas_converter.publishing.reading import load
-from maas_converter.publishing.release import ONLINE, Missing, refuse_pending, release
+from maas_converter.publishing.release import ONLINE, Missing, release
 from maas_converter.publishing.ring import KeyRing
 from maas_converter.publishing.state import TARGETS, TOP, State, models_of, move
 
@@ -26,8 +27,9 @@ class Trusted(msgspec.Struct, frozen=True):
 def delegate(folder: Path, role: str, models: list[str], ring: KeyRing, threshold: int | None = None) -> Trusted:
     """Let the keys of ``role`` say what there is of ``models``; what was published of them moves along.
 
-    For a role that there is already the models are added. Raises `UsageError` for names that are none, `DataError` for
-    a model that another role holds.
+    For a role that there is already the models are added. If only the public half of its keys is here, the change waits
+    for whoever has the other one. Raises `UsageError` for names that are none, `DataError` for a model that another
+    role holds.
     """
     _check_names(role, models)
     with locked(folder):
@@ -47,7 +49,8 @@ def delegate(folder: Path, role: str, models: list[str], ring: KeyRing, threshol
         if role not in state.targets:
             state.targets = {role: _empty(state, role), **state.targets}
         move(models, state.targets[TARGETS], state.targets[role])
-        waits = release(folder, state, (role, TARGETS, *ONLINE), ring, f"repo delegate {role}").waits
+        what = f"repo delegate {role}"
+        waits = release(folder, state, (role, TARGETS, *ONLINE), ring, what, of_others=(role,)).waits
         return Trusted(role, tuple(keyids), wanted, waits)
 
 
@@ -85,10 +88,16 @@ def rotate(folder: Path, role: str, old: KeyRing, new: KeyRing, threshold: int |
         before, known_threshold = state.trust(role)
         if {key.keyid for key in keys} == set(before):
             raise UsageError(f"these are the keys of {role} already: make new ones with 'maas-converter keys create'")
+        if threshold is None and len(keys) < known_threshold:
+            raise UsageError(
+                f"{role} takes {known_threshold} signatures, and there are {len(keys)} new keys: give more (the public "
+                "halves are enough), or lower that by --threshold"
+            )
         wanted = _threshold(role, threshold or known_threshold, len(keys))
         both = KeyRing([*new.folders, *old.folders], old.ask)
         changed = _replace(state, role, keys, wanted)
-        waits = release(folder, state, (*changed, *ONLINE), both, f"repo rotate {role}").waits
+        of_others = () if role in TOP else (role,)
+        waits = release(folder, state, (*changed, *ONLINE), both, f"repo rotate {role}", of_others).waits
         return Trusted(role, tuple(key.keyid for key in keys), wanted, waits)
 
 

@@ -17,8 +17,8 @@ from maas_agent.bundle.delivery import Stored, decode_delivery
 from maas_agent.bundle.manifest import decode_manifest, digest_of
 from maas_agent.errors import BundleError, MaasError
 from maas_converter.publishing.folder import blob_file, locked, target_file
+from maas_converter.publishing.pending import pending_targets, waiting
 from maas_converter.publishing.reading import read_state
-from maas_converter.publishing.release import pending_targets, waiting
 from maas_converter.publishing.state import State, now
 
 
