@@ -48,6 +48,7 @@ class Deploy:
 
     def __init__(self, broker: Mosquitto) -> None:
         self._url = broker.url
+        self._started: list[subprocess.Popen[str]] = []
 
     def command(self, *options: str, version: str = "1.1.0", whom: tuple[str, ...] = ("--group", GROUP)) -> list[str]:
         call = [sys.executable, "-m", "maas_converter", "deploy", f"digits=={version}", *whom, "--broker", self._url]
@@ -57,13 +58,24 @@ class Deploy:
         call = self.command(*options, **more)
         return subprocess.run(call, capture_output=True, text=True, timeout=120, check=False)
 
-    def start(self, *options: str) -> subprocess.Popen[str]:
-        return subprocess.Popen(self.command(*options), stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    def start(self, *options: str, **more: Any) -> subprocess.Popen[str]:
+        call = self.command(*options, **more)
+        process = subprocess.Popen(call, stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+        self._started.append(process)
+        return process
+
+    def end(self) -> None:
+        """Leave nobody behind, however the test went."""
+        for process in self._started:
+            with process:
+                process.kill()
 
 
 @pytest.fixture
-def deploy(broker: Mosquitto) -> Deploy:
-    return Deploy(broker)
+def deploy(broker: Mosquitto) -> Iterator[Deploy]:
+    made = Deploy(broker)
+    yield made
+    made.end()
 
 
 def rollout(console: Console) -> dict[str, Any]:
@@ -230,9 +242,7 @@ def test_one_device_and_a_restart_of_the_broker_in_between(
 ) -> None:
     devices(count=3)
     one = ("--device", "device-0001")
-    leading = subprocess.Popen(
-        deploy.command("--soak", "3s", whom=one), stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True
-    )
+    leading = deploy.start("--soak", "3s", whom=one)
     console.wait("maas/device-0001/desired", lambda d: d["models"]["digits"]["rollout"]["soaking"])
     broker.stop()
     broker.start()
