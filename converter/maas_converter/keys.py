@@ -92,8 +92,7 @@ def _signing(passphrase: bytes | None) -> _New:
     from maas_converter.publishing.ring import public_bytes
 
     signer = _generated()
-    private = signer.private_bytes if passphrase is None else _encrypted(signer.private_bytes, passphrase)
-    return _New(signer.public_key.keyid, private, public_bytes(signer.public_key))
+    return _New(signer.public_key.keyid, _kept(signer.private_bytes, passphrase), public_bytes(signer.public_key))
 
 
 def _content(passphrase: bytes | None) -> _New:
@@ -106,19 +105,15 @@ def _content(passphrase: bytes | None) -> _New:
     plain = key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
     public = key.public_key().public_bytes_raw()
     line = f"maas-device {CONTENT} {base64.b64encode(public).decode()}\n"
-    return _New(digest_of(public), plain if passphrase is None else _encrypted(plain, passphrase), line.encode())
+    return _New(digest_of(public), _kept(plain, passphrase), line.encode())
 
 
-def _encrypted(pem: bytes, passphrase: bytes) -> bytes:
-    from cryptography.hazmat.primitives.serialization import (
-        BestAvailableEncryption,
-        Encoding,
-        PrivateFormat,
-        load_pem_private_key,
-    )
+def _kept(pem: bytes, passphrase: bytes | None) -> bytes:
+    if passphrase is None:
+        return pem
+    from maas_converter.publishing.encrypted import encrypted
 
-    key = load_pem_private_key(pem, None)
-    return key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, BestAvailableEncryption(passphrase))
+    return encrypted(pem, passphrase)
 
 
 def _generated() -> "CryptoSigner":

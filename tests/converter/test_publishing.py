@@ -2,7 +2,9 @@
 
 import json
 import os
+import pty
 import random
+import select
 import shutil
 import signal
 import subprocess
@@ -23,6 +25,7 @@ from maas_converter.keys import create_keys, sign_manifest
 from maas_converter.publishing import folder as folder_module
 from maas_converter.publishing import passphrase
 from maas_converter.publishing import release as release_module
+from maas_converter.publishing.encrypted import ROUNDS
 from maas_converter.publishing.pending import discard
 from maas_converter.publishing.reading import load
 from maas_converter.publishing.release import complete
@@ -113,6 +116,68 @@ def test_a_passphrase_is_only_asked_for_when_its_key_signs(tmp_path: Path, keys:
 
     rotate(repository, "targets", KeyRing(keys, ask), KeyRing(offline))
     assert [Path(path).name for path in asked] == ["targets.pem"]
+
+
+def at_a_terminal(command: list[str], answers: dict[str, list[str]]) -> tuple[int, str]:
+    """Run the converter at a terminal of its own, with somebody who types when asked; exit status and screen.
+
+    ``answers`` has for the end of each prompt what is typed, in turn: one more prompt than that would wait for ever,
+    and is a failure.
+    """
+    child, terminal = pty.fork()
+    if child == 0:
+        os.environ.pop(passphrase.VARIABLE, None)
+        os.execv(sys.executable, [sys.executable, "-m", "maas_converter", *command])
+    screen, seen = b"", 0
+    try:
+        while True:
+            assert select.select([terminal], [], [], 60)[0], f"the converter waits: {screen[-200:]!r}"
+            screen += os.read(terminal, 4096)
+            for prompt, left in answers.items():
+                if left and screen[seen:].endswith(prompt.encode()):
+                    seen = len(screen)
+                    os.write(terminal, left.pop(0).encode() + b"\n")
+    except OSError:  # the terminal's other end is closed
+        return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]), screen.decode()
+    finally:
+        os.close(terminal)
+
+
+def test_a_passphrase_is_typed_twice_when_keys_are_made_and_once_for_all_of_them_later(tmp_path: Path) -> None:
+    keys, repository = tmp_path / "keys", tmp_path / "repository"
+    word = "correct horse"
+    made, screen = at_a_terminal(
+        ["keys", "create", str(keys)], {"passphrase for the new keys: ": [word], "again: ": [word]}
+    )
+    assert made == 0 and word not in screen
+    assert at_a_terminal(["repo", "init", str(repository), "--keys", str(keys)], {".pem: ": [word]})[0] == 0
+    path = str(bundle(tmp_path))
+    publishing = ["publish", path, "--repo", str(repository), "--keys", str(keys)]
+    assert at_a_terminal(publishing, {".pem: ": [word]})[0] == 0
+    assert offered(repository, tmp_path / "device") == {"digits 1.0.0"}
+    status, screen = at_a_terminal([*publishing, "--channel", "beta"], {".pem: ": ["wrong"]})
+    assert status == 65 and "the passphrase is another one" in screen
+    status, screen = at_a_terminal(
+        ["keys", "create", str(tmp_path / "more")], {"passphrase for the new keys: ": [word], "again: ": ["other"]}
+    )
+    assert status == 64 and not (tmp_path / "more").exists()
+
+
+def test_an_encrypted_key_is_a_standard_file_that_costs_a_guesser_time(tmp_path: Path) -> None:
+    """OpenSSL opens it, and says by how many rounds it is kept."""
+    create_keys(tmp_path / "keys", b"correct horse", ("root",))
+    path = str(tmp_path / "keys" / "root.pem")
+    if shutil.which("openssl") is None:
+        pytest.skip("there is no openssl")
+    opened = subprocess.run(
+        ["openssl", "pkey", "-in", path, "-passin", "pass:correct horse", "-text", "-noout"],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert "ED25519 Private-Key" in opened.stdout
+    dump = subprocess.run(["openssl", "asn1parse", "-in", path], capture_output=True, text=True, check=True).stdout
+    assert ":PBKDF2" in dump and f":{ROUNDS:06X}" in dump
 
 
 # ------------------------------------------------------------- several people

@@ -41,6 +41,11 @@ def ask(what: str) -> bytes:
     return _known[what]
 
 
+def typed() -> list[bytes]:
+    """What was typed so far, each once."""
+    return list(dict.fromkeys(_known.values()))
+
+
 def ask_new() -> bytes:
     """A new passphrase, typed twice. Raises `UsageError` if they differ, are empty, or nobody can be asked."""
     path = _named()

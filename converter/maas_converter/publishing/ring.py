@@ -132,13 +132,15 @@ def _read(path: Path, ask: Ask) -> Any:
     except OSError as error:
         raise NoInputError(f"cannot read the {path.stem} key {path}: {error.strerror}") from None
     encrypted = b"ENCRYPTED PRIVATE KEY" in pem
-    word = ask(str(path)) if encrypted else None
-    try:
-        return load_pem_private_key(pem, password=word)
-    except (ValueError, TypeError, UnsupportedAlgorithm):
-        if encrypted:
-            raise DataError(f"{path} does not open: the passphrase is another one, or the file is damaged") from None
-        raise DataError(f"{path} is no key: 'maas-converter keys create' makes PKCS #8 PEM files") from None
+    # Keys that were made together have one passphrase: whoever has typed it once is not asked again.
+    for word in [*passphrase.typed(), None] if encrypted else [None]:
+        try:
+            return load_pem_private_key(pem, password=ask(str(path)) if encrypted and word is None else word)
+        except (ValueError, TypeError, UnsupportedAlgorithm):
+            continue
+    if encrypted:
+        raise DataError(f"{path} does not open: the passphrase is another one, or the file is damaged")
+    raise DataError(f"{path} is no key: 'maas-converter keys create' makes PKCS #8 PEM files")
 
 
 def read_public(path: Path) -> Key:
