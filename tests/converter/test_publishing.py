@@ -215,6 +215,47 @@ def test_what_takes_two_signatures_is_seen_when_both_have_signed(tmp_path: Path,
     assert verify(repository).problems == ()
 
 
+def test_who_signs_sees_what_it_is(
+    tmp_path: Path, people: tuple[Path, Path], capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Read from what is to be signed, whatever it is called."""
+    alice, bob = people
+    repository, both = tmp_path / "repository", [alice, bob]
+    init_repository(repository, both, {"targets": 2, "root": 2})
+
+    def seen(*arguments: str) -> list[str]:
+        capsys.readouterr()
+        assert cli.run(["repo", "sign", str(repository), *arguments, "--json"]) == 0
+        return list(json.loads(capsys.readouterr().out)["changes"])
+
+    digest = publish(bundle(tmp_path), repository, alice).digest[:12]
+    change = repository / "pending" / "change.json"
+    change.write_text(change.read_text().replace("publish digits 1.0.0", "repo refresh"))
+    expected = [
+        f"targets: holds digits 1.0.0 ({digest}…)",
+        "targets: stable of digits leads to 1.0.0, before to nothing",
+    ]
+    assert seen() == expected
+    assert offered(repository, tmp_path / "device") == set()
+    assert seen("--keys", str(bob), "--keys", str(alice)) == expected
+    publish(bundle(tmp_path, "1.1.0"), repository, both)
+    revoke("digits", "1.1.0", repository, alice, "bad")
+    assert seen("--keys", str(bob), "--keys", str(alice)) == [
+        "targets: no longer holds digits 1.1.0",
+        "targets: stable of digits leads to 1.0.0, before to 1.1.0",
+        "targets: revokes digits 1.1.0: bad",
+    ]
+    create_keys(tmp_path / "team", roles=("team", "timestamp"))
+    key = KeyRing(tmp_path / "team").public("team")[0].keyid[:12]
+    delegate(repository, "team", ["cats"], KeyRing([alice, tmp_path / "team"]))
+    assert seen("--keys", str(bob), "--keys", str(alice)) == [f"targets: delegates cats to team, signed by {key}…"]
+    undelegate(repository, "team", KeyRing(alice))
+    assert seen("--keys", str(bob), "--keys", str(alice)) == ["targets: delegates nothing to team any more"]
+    key = KeyRing(tmp_path / "team").public("timestamp")[0].keyid[:12]
+    rotate(repository, "timestamp", KeyRing(alice), KeyRing(tmp_path / "team"))
+    assert seen() == [f"root: timestamp is signed by {key}…"]
+
+
 def test_a_change_that_nobody_wants_is_dropped(tmp_path: Path, people: tuple[Path, Path]) -> None:
     alice, bob = people
     repository = tmp_path / "repository"

@@ -106,23 +106,30 @@ def repo_sign(
     passphrase_file: PassphraseFile = None,
     json: Json = False,
 ) -> None:
-    """Complete a change that takes the keys of several people."""
+    """Without --keys or --discard it only says what waits."""
     from maas_converter.console import say
     from maas_converter.publishing.folder import locked
     from maas_converter.publishing.pending import discard as drop
-    from maas_converter.publishing.release import complete
+    from maas_converter.publishing.release import complete, waiting_changes
     from maas_converter.publishing.ring import KeyRing
 
-    if discard == bool(keys):
-        raise UsageError("give --keys to sign, or --discard")
+    if discard and keys:
+        raise UsageError("--keys signs, --discard drops: one of the two")
     with locked(folder):
         if discard:
             dropped = drop(folder)
             answer(json, {"discarded": dropped})
             say("dropped the change that waited" if dropped else "nothing waited for signatures")
             return
-        released = complete(folder, KeyRing(keys or []))
-    answer(json, released)
+        changes = waiting_changes(folder)
+        if not json:
+            for each in changes:
+                say(each)
+        if not keys:
+            answer(json, {"changes": changes})
+            return
+        released = complete(folder, KeyRing(keys))
+    answer(json, {"changes": changes, "signed": released.signed, "waits": released.waits})
     if not json and not _say_waits(folder, released.waits):
         say(f"signed and released: {', '.join(released.signed)}")
 

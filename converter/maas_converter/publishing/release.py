@@ -16,6 +16,7 @@ from tuf.api.metadata import Metadata, MetaFile, Snapshot, Timestamp  # type: ig
 
 from maas_agent.errors import DataError, NoInputError, UsageError
 from maas_agent.files import write_durably
+from maas_converter.publishing.changes import changes
 from maas_converter.publishing.pending import Pending, discard, is_out, keep, metadata_of, waiting
 from maas_converter.publishing.reading import load, newest_root
 from maas_converter.publishing.ring import KeyRing
@@ -60,15 +61,19 @@ def release(
     return Released((*signed, *online))
 
 
+def waiting_changes(folder: Path) -> list[str]:
+    """What the change that waits says; raises `UsageError` if none waits."""
+    pending = _required(folder)
+    return changes(_before(folder), {name: each.signed for name, each in metadata_of(folder, pending).items()})
+
+
 def complete(folder: Path, ring: KeyRing) -> Released:
     """Add signatures to the change that waits, and release it if it has enough.
 
     Raises `UsageError` if none waits, `DataError` if the repository has moved on since, `NoInputError` if no key at
     hand is of use.
     """
-    pending = waiting(folder)
-    if pending is None:
-        raise UsageError(f"nothing waits for signatures in {folder}")
+    pending = _required(folder)
     if is_out(folder, pending):
         discard(folder)
         return Released(tuple(pending.roles))
@@ -90,6 +95,13 @@ def complete(folder: Path, ring: KeyRing) -> Released:
     _write(folder, state, signed, before, ring, ONLINE)
     discard(folder)
     return Released((*signed, *ONLINE))
+
+
+def _required(folder: Path) -> Pending:
+    pending = waiting(folder)
+    if pending is None:
+        raise UsageError(f"nothing waits for signatures in {folder}")
+    return pending
 
 
 # ------------------------------------------------------------- signing
