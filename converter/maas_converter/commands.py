@@ -30,9 +30,7 @@ _INTERRUPTED = 130  # what typer makes of Ctrl-C; older versions raise Abort
 
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON document on standard output.")]
 BundlePath = Annotated[Path, typer.Argument(metavar="BUNDLE", help="A .maas file.")]
-RepositoryPath = Annotated[Path, typer.Argument(metavar="DIR", help="The repository's folder.")]
 _TASK_HELP = "classification, regression or anomaly. Default: told from the data and the model's output."
-KeysPath = Annotated[Path, typer.Option("--keys", metavar="DIR", help="The folder that 'keys create' made.")]
 
 
 def dispatch(arguments: Sequence[str]) -> int:
@@ -100,6 +98,7 @@ def convert(
     ] = False,
     report: Annotated[Path | None, typer.Option(metavar="DIR", help="Write report.html and report.json there.")] = None,
     keys: Annotated[Path | None, typer.Option(metavar="DIR", help="Sign the bundle with these keys.")] = None,
+    passphrase_file: publishing.PassphraseFile = None,
     json: Json = False,
 ) -> None:
     """Import, quantize, prove, pack."""

@@ -96,11 +96,21 @@ def test_the_same_inputs_give_the_same_file_but_for_latencies(digits, digits_bun
 
 def test_a_conversion_signs_the_bundle_and_never_imports_tensorflow_itself(digits, tmp_path, capsys):
     before = set(sys.modules)
-    keys = tmp_path / "keys"
-    assert cli.run(["keys", "create", str(keys), "--no-passphrase"]) == 0
+    keys, word = tmp_path / "keys", tmp_path / "word"
+    word.write_text("correct horse")
+    assert cli.run(["keys", "create", str(keys), "--passphrase-file", str(word)]) == 0
     out = tmp_path / "logits.maas"
     arguments = ["convert", str(digits.logits), "--name", "logits", "--version", "2.0.0", "-o", str(out)]
-    labels = ["--labels", str(digits.labels), "--keys", str(keys), "--quantize", "float32"]
+    labels = [
+        "--labels",
+        str(digits.labels),
+        "--keys",
+        str(keys),
+        "--passphrase-file",
+        str(word),
+        "--quantize",
+        "float32",
+    ]
     assert cli.run([*arguments, *labels, "--evaluation", str(digits.evaluation)]) == 0
     assert not {"tensorflow", "keras"} & (set(sys.modules) - before)
     with open_bundle(out) as bundle:
