@@ -10,12 +10,14 @@ import signal
 import subprocess
 import sys
 import time
+import zlib
 from pathlib import Path
 
 import pytest
-from tuf.api.metadata import Metadata
+from tuf.api.metadata import Metadata, TargetFile
 
 from maas_agent.bundle.delivery import decode_delivery
+from maas_agent.bundle.manifest import digest_of
 from maas_agent.errors import DataError, MaasError, NoInputError, UsageError
 from maas_agent.files import write_durably
 from maas_agent.update.client import Repository
@@ -28,7 +30,7 @@ from maas_converter.publishing import release as release_module
 from maas_converter.publishing.encrypted import ROUNDS
 from maas_converter.publishing.pending import discard
 from maas_converter.publishing.reading import load
-from maas_converter.publishing.release import complete
+from maas_converter.publishing.release import complete, release
 from maas_converter.publishing.ring import KeyRing
 from maas_converter.publishing.state import TOP
 from maas_converter.publishing.trust import delegate, rotate, undelegate
@@ -522,6 +524,35 @@ def test_what_is_wrong_with_a_repository_is_said(
     timestamp.write_text(json.dumps(document))
     assert "a device refuses the metadata" in verify(repository).problems[0]
     assert cli.run(["repo", "verify", str(tmp_path)]) == 66
+
+
+def test_what_was_signed_and_makes_no_sense_is_said(tmp_path: Path, keys: Path, repository: Path) -> None:
+    """Every digest is right, and no device can use it."""
+    publish(make_bundle(tmp_path / "flat.maas", golden_samples=200), repository, keys)
+    state = load(repository)
+    targets = state.targets["targets"]
+    manifest, delivery = (targets.targets[f"digits/1.0.0/{name}.json"] for name in ("manifest", "delivery"))
+    file = repository / "targets" / "digits" / "1.0.0" / f"{delivery.hashes['sha256']}.delivery.json"
+    (plain, stored), *_ = decode_delivery(file.read_bytes()).blobs.items()
+    other = zlib.compress(b"something else")
+    digest = digest_of(other)
+    (repository / "blobs" / digest).write_bytes(other)
+    lie = file.read_bytes().replace(stored.stored.encode(), digest.encode())
+    lie = lie.replace(f'"size": {stored.size}'.encode(), f'"size": {len(other)}'.encode())
+    file.with_name(f"{digest_of(lie)}.delivery.json").write_bytes(lie)
+    targets.targets[delivery.path] = TargetFile.from_data(delivery.path, lie, ["sha256"])
+    moved = "digits/1.0.1/manifest.json"
+    (repository / "targets" / "digits" / "1.0.1").mkdir()
+    content = (file.parent / f"{manifest.hashes['sha256']}.manifest.json").read_bytes()
+    (repository / "targets" / "digits" / "1.0.1" / f"{digest_of(content)}.manifest.json").write_bytes(content)
+    targets.targets[moved] = TargetFile.from_data(moved, content, ["sha256"])
+    targets.unrecognized_fields["channels"]["digits"]["beta"] = "9.0.0"
+    release(repository, state, ("targets", *ONLINE), KeyRing(keys), "a lie")
+    assert {
+        "beta of digits leads to 9.0.0, which is not published",
+        f"{moved}: the manifest there is that of digits 1.0.0",
+        f"digits 1.0.0: blob {digest[:12]}… does not expand to {plain[:12]}…, which the manifest names",
+    } <= set(verify(repository).problems)
 
 
 def test_what_a_crash_left_is_garbage_and_can_be_removed(

@@ -1,6 +1,7 @@
 """Whether a repository is whole: judged as a device judges it, and every file that it leads to read."""
 
 import tempfile
+import zlib
 from collections.abc import Iterable, Iterator
 from datetime import datetime
 from pathlib import Path
@@ -99,6 +100,7 @@ def _followed(folder: Path, roles: Iterable[Targets]) -> tuple[set[Path], int, l
     """Every file that targets lead to, how many bundles there are, and what is wrong with them."""
     needed, problems, bundles = set[Path](), list[str](), 0
     for targets in roles:
+        problems += _astray(targets)
         for path, target in targets.targets.items():
             file = target_file(folder, path, target.hashes["sha256"])
             needed.add(file)
@@ -122,11 +124,16 @@ def _blobs(folder: Path, targets: Targets, path: str, file: Path) -> tuple[set[P
     manifest = decode_manifest(file.read_bytes())
     stored = _delivery(folder, targets, path)
     needed, problems = set[Path](), list[str]()
+    if path != f"{manifest.name}/{manifest.version}/manifest.json":
+        problems.append(f"{path}: the manifest there is that of {manifest.name} {manifest.version}")
     for digest, size in manifest.blobs().items():
         kept = stored.get(digest)
         name, length = (kept.stored, kept.size) if kept is not None else (digest, size)
-        needed.add(blob_file(folder, name))
-        wrong = _differs(blob_file(folder, name), name, length)
+        blob = blob_file(folder, name)
+        needed.add(blob)
+        wrong = _differs(blob, name, length)
+        if wrong is None and kept is not None and kept.form == "zlib" and not _expands(blob, digest, size):
+            wrong = f"does not expand to {digest[:12]}…, which the manifest names"
         if wrong:
             problems.append(f"{manifest.name} {manifest.version}: blob {name[:12]}… {wrong}")
     return needed, problems
@@ -151,6 +158,22 @@ def _differs(path: Path, digest: str, size: int) -> str | None:
     if len(data) != size:
         return f"has {len(data)} bytes, signed are {size}"
     return None if digest_of(data) == digest else "is damaged: its SHA-256 is not the one that was signed"
+
+
+def _expands(path: Path, digest: str, size: int) -> bool:
+    try:
+        # One byte more than the manifest states is enough to see that it is more.
+        return digest_of(zlib.decompressobj().decompress(path.read_bytes(), size + 1)) == digest
+    except (OSError, zlib.error):
+        return False
+
+
+def _astray(targets: Targets) -> Iterator[str]:
+    """Channels that lead to what is not published: a device finds nothing there."""
+    for model, channels in targets.unrecognized_fields.get("channels", {}).items():
+        for channel, version in channels.items():
+            if f"{model}/{version}/manifest.json" not in targets.targets:
+                yield f"{channel} of {model} leads to {version}, which is not published"
 
 
 def _metadata_of(folder: Path, state: State) -> set[Path]:
