@@ -39,9 +39,12 @@ def device(make_device: MakeDevice, repository: Repository) -> Device:
     return made
 
 
-def enrolled(device: Device, *options: str) -> subprocess.CompletedProcess[str]:
+def enrolled(
+    device: Device, *options: str, environment: dict[str, str] | None = None
+) -> subprocess.CompletedProcess[str]:
     call = [sys.executable, "-m", "maas_agent", "enroll", "--config", str(device.config), *options]
-    return subprocess.run(call, capture_output=True, text=True, timeout=60, check=False, env=os.environ)
+    env = os.environ | (environment or {})
+    return subprocess.run(call, capture_output=True, text=True, timeout=60, check=False, env=env)
 
 
 def publish(repository: Repository, tmp_path: Path, version: str, line: str, seed: int = 1) -> Path:
@@ -184,21 +187,24 @@ def test_a_sealed_blob_that_was_changed_on_the_card_is_not_loaded(
     assert not console.wait("maas/dev/digits/state").document["serving"]
 
 
-def test_the_key_may_come_from_systemd_and_a_group_may_share_one(
-    device: Device, repository: Repository, console: Console, tmp_path: Path
+def test_a_group_may_share_a_key_and_systemd_may_hand_it_over(
+    device: Device, make_device: MakeDevice, repository: Repository, console: Console, tmp_path: Path
 ) -> None:
+    """One line is for both devices; the second one is handed the first one's key."""
+    other = make_device(PIPELINE, "other", extra=repository.settings)
+    line = enrolled(device).stdout
+    publish(repository, tmp_path, "1.0.0", line)
     credentials = tmp_path / "credentials"
-    keys.create_keys(credentials, roles=("content",))
-    (credentials / "content.pem").rename(credentials / "device.key")
-    environment = {"CREDENTIALS_DIRECTORY": str(credentials)}
-    call = [sys.executable, "-m", "maas_agent", "enroll", "--config", str(device.config)]
-    done = subprocess.run(call, capture_output=True, text=True, timeout=60, check=True, env=os.environ | environment)
-    assert done.stdout.split()[2] == (credentials / "content.pub").read_text().split()[2]
-    assert not (device.store / "device.key").exists()
-    publish(repository, tmp_path, "1.0.0", done.stdout)
-    device.start(environment)
-    console.wait("maas/dev/digits/state", lambda state: state["serving"])
-    assert console.ask("dev", "digits", SAMPLE, "x")["version"] == "1.0.0"
+    credentials.mkdir()
+    (credentials / "device.key").write_bytes((device.store / "device.key").read_bytes())
+    handed = {"CREDENTIALS_DIRECTORY": str(credentials)}
+    assert enrolled(other, environment=handed).stdout.split()[2] == line.split()[2]
+    device.start()
+    other.start(handed)
+    for name in ("dev", "other"):
+        console.wait(f"maas/{name}/digits/state", lambda state: state["serving"])
+        assert console.ask(name, "digits", SAMPLE, "x")["version"] == "1.0.0"
+    assert not (other.store / "device.key").exists()
 
 
 @pytest.mark.parametrize(
