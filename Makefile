@@ -52,7 +52,7 @@ swaps: $(STAMP) broker ## a thousand swaps under load (10 minutes)
 attacks: $(STAMP) broker ## every attack in every way (7 minutes); make test plays one way of each
 	MAAS_ATTACKS=all $(BIN)/python -m pytest tests/attacks
 
-cuts: $(STAMP) broker ## kill -9, a power cut and a full disk at every change an update makes (40 minutes); make test tries some
+cuts: $(STAMP) broker ## kill -9, a power cut and a full disk at every change an update makes (an hour or more); make test tries some
 	MAAS_CUTS=all $(BIN)/python -m pytest tests/cuts
 
 fleet: $(STAMP) broker ## a staged rollout over a thousand simulated devices (a minute)
