@@ -11,6 +11,7 @@ class Scenario(msgspec.Struct, frozen=True, kw_only=True):
     """``bundle`` is how the newest version is made, ``update`` the pipeline's settings; ``states`` those gone through.
 
     ``versions`` may serve after a cut; the update ends on ``ends_on``. With ``inputs`` it needs some to get anywhere.
+    At least ``removed`` blobs go as garbage.
     """
 
     before: tuple[str, ...] = ("1.0.0",)
@@ -20,6 +21,7 @@ class Scenario(msgspec.Struct, frozen=True, kw_only=True):
     inputs: bool = False
     versions: frozenset[str] = frozenset({"1.0.0", "1.1.0"})
     ends_on: str = "1.1.0"
+    removed: int = 0
     states: frozenset[str]
 
     @property
@@ -59,12 +61,13 @@ SCENARIOS = {
         states=_PULLER | {"active", "probation", "rolled_back"},
     ),
     "garbage": Scenario(
-        before=("1.0.0", "1.1.0"),
-        newest="1.2.0",
-        bundle={"seed": 3},
-        versions=frozenset({"1.1.0", "1.2.0"}),
-        ends_on="1.2.0",
+        before=("1.0.0", "1.1.0", "1.2.0"),
+        newest="1.3.0",
+        bundle={"seed": 4},
+        versions=frozenset({"1.2.0", "1.3.0"}),
+        ends_on="1.3.0",
+        removed=3,
         states=_PULLER | {"active", "probation"},
     ),
 }
-"""On probation the answers of "rolled back" drift; "garbage" has a previous bundle, whose files are removed."""
+"""On probation the answers of "rolled back" drift; "garbage" has files of a version that nothing needs any more."""

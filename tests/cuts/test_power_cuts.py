@@ -30,6 +30,8 @@ def test_a_power_cut_at_any_change_leaves_what_serves(
     changes = rig.record()
     disk, disks, states, safe = Disk(rig.device.store, rig.saved, rig.prepared), 0, Counter[str](), list[str]()
     recorded = dict(contents(rig.device.store))
+    gone = [Path(c.path).name for c in changes if c.what == "unlink" and Path(c.path).parent.name == "blobs"]
+    assert len([name for name in gone if not name.startswith(".")]) >= rig.scenario.removed
     sample = _sample(len(changes))
     for change in changes:
         disk.make(change)
