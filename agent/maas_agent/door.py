@@ -25,7 +25,7 @@ def ask(store: Path, request: dict[str, Any], wait_s: float) -> dict[str, Any]:
         raise UnavailableError(f"no permission to ask the agent at {path}: try sudo") from None
     except (FileNotFoundError, ConnectionRefusedError):
         raise UnavailableError(f"no agent runs here ({path}): start it with 'systemctl start maas-agent'") from None
-    except (ConnectionError, BrokenPipeError):
+    except ConnectionError:
         raise UnavailableError(f"the agent at {path} ended while it answered, or is asked too often") from None
     except OSError as error:
         raise UnavailableError(f"the agent at {path} does not answer: {error}") from None

@@ -1,7 +1,11 @@
 """What a program reads: with ``--json`` one document, the only thing that ever goes to standard output."""
 
 import sys
-from typing import Any
+from typing import Annotated, Any
+
+import typer
+
+Json = Annotated[bool, typer.Option("--json", help="Print one JSON document on standard output.")]
 
 
 def answer(json: bool, document: Any) -> None:

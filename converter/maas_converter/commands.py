@@ -7,7 +7,7 @@ from typing import Annotated, Any
 import typer
 
 from maas_agent.errors import UsageError
-from maas_converter.answer import answer
+from maas_converter.answer import Json, answer
 from maas_converter.cli import COMMANDS
 from maas_converter.fleet.commands import deploy, fleet
 from maas_converter.publishing import commands as publishing
@@ -28,7 +28,6 @@ _CommandLineError: Any = typer.BadParameter.__mro__[2]
 
 _INTERRUPTED = 130  # what typer makes of Ctrl-C; older versions raise Abort
 
-Json = Annotated[bool, typer.Option("--json", help="Print one JSON document on standard output.")]
 BundlePath = Annotated[Path, typer.Argument(metavar="BUNDLE", help="A .maas file.")]
 _TASK_HELP = "classification, regression or anomaly. Default: told from the data and the model's output."
 

@@ -105,7 +105,7 @@ def read_key(path: Path) -> "X25519PrivateKey":
 def require() -> None:
     """Raise `UnavailableError` with the line to type if ``cryptography`` is missing, or too old for HPKE."""
     try:
-        from cryptography.hazmat.primitives import hpke  # noqa: F401
+        from cryptography.hazmat.primitives import hpke  # noqa: F401 - asked for here, to answer in a sentence
     except ImportError:
         raise UnavailableError("sealed bundles need a library: pip install 'maas-edge[sealed]'") from None
 

@@ -6,6 +6,7 @@ whatever happens to the candidate, or to the device, that one is back.
 
 import time
 from collections.abc import Callable
+from functools import partial
 from typing import Any, Protocol
 
 from maas_agent.config import Pipeline as Settings
@@ -55,6 +56,15 @@ class Probation:
         self.ends_at = time.monotonic() + seconds
         self.until = time.time() + seconds
 
+    def document(self, conduct: Conduct) -> dict[str, Any]:
+        """How it goes, for the state topic."""
+        return {
+            "until": rfc3339(self.until),
+            "answers": conduct.answers,
+            "errors": conduct.errors,
+            "crashes": self.crashes,
+        }
+
 
 class Takeover:
     """For one pipeline. The ledger says how far it is, `Serving` does the switch."""
@@ -88,17 +98,9 @@ class Takeover:
 
     def document(self) -> dict[str, Any]:
         """The figures for the state topic: of the shadow also after it has ended, of the probation while it lasts."""
-        probation, conduct = self._probation, self._tally.conduct() if self._probation else None
         return {
             "shadow": self._shadow.document() if self._shadow else self._figures,
-            "probation": {
-                "until": rfc3339(probation.until),
-                "answers": conduct.answers,
-                "errors": conduct.errors,
-                "crashes": probation.crashes,
-            }
-            if probation and conduct
-            else None,
+            "probation": self._probation.document(self._tally.conduct()) if self._probation else None,
         }
 
     # ------------------------------------------------------------- what the pipeline tells
@@ -270,7 +272,7 @@ class Takeover:
         self._tally = Tally()
         self._host.now_runs(candidate)
         self._log.info("bundle on probation", pipeline=self._name, version=candidate.version, s=self._terms.probation_s)
-        self._loop.after(_LOOK_S, lambda probation=self._probation: self._look(probation))  # type: ignore[misc]
+        self._loop.after(_LOOK_S, partial(self._look, self._probation))
 
     def _look(self, probation: Probation) -> None:
         if probation is not self._probation:
@@ -281,7 +283,7 @@ class Takeover:
             return
         if time.monotonic() >= probation.ends_at:
             self._pass(probation)
-        self._loop.after(_LOOK_S, lambda: self._look(probation))
+        self._loop.after(_LOOK_S, partial(self._look, probation))
 
     def _pass(self, probation: Probation) -> None:
         try:
@@ -311,7 +313,7 @@ class Takeover:
         elif self._probation is not None:
             self._fall_back(reason)
             done(None)
-        elif self.in_progress or self._going_back or self._stopped:
+        elif self.in_progress or self._stopped:
             done("another bundle is taking over right now: try again")
         else:
             self._go_back(reason, done)

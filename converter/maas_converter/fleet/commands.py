@@ -1,12 +1,12 @@
 """``deploy`` and ``fleet`` on the command line: arguments in, what came of it out."""
 
-import sys
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
 from maas_agent.errors import UsageError
+from maas_converter.answer import Json, answer
 
 STOPPED = 1
 """Exit status of a rollout that did not get through."""
@@ -19,7 +19,6 @@ Ca = Annotated[Path | None, typer.Option(metavar="FILE", help="Whom to trust wit
 Certificate = Annotated[Path | None, typer.Option(metavar="FILE", help="Your own certificate.")]
 Key = Annotated[Path | None, typer.Option(metavar="FILE", help="Its key.")]
 Group = Annotated[str | None, typer.Option(metavar="GROUP", help="The devices of a group.")]
-Json = Annotated[bool, typer.Option("--json", help="Print one JSON document on standard output.")]
 
 
 def deploy(
@@ -104,9 +103,10 @@ def fleet(
 
     access = Access(url=broker, username=username, password_file=password_file, ca=ca, certificate=certificate, key=key)
     devices = table.look(access, topic_root, group, parse_duration(wait, "--wait"))
+    answer(json, devices)
     if json:
-        _print(table.document(devices))
-    elif devices:
+        return
+    if devices:
         say("\n".join(table.lines(devices)))
     else:
         say(f"no device{f' of group {group}' if group else ''} is known to {broker}")
@@ -120,8 +120,8 @@ def _show(deployed: Any, *, json: bool) -> None:
     from maas_converter.console import say
     from maas_converter.fleet.deploy import describe
 
+    answer(json, deployed)
     if json:
-        _print(deployed)
         return
     say(f"{deployed.model} {deployed.rollout.version}: {describe(deployed.rollout, deployed.progress)}")
     if deployed.rollout.state != "rolled_back":  # there every one of them was taken back
@@ -129,10 +129,3 @@ def _show(deployed: Any, *, json: bool) -> None:
             say(f"  {device}: {reason}")
     if deployed.progress.offline:
         say(f"  offline, get it when they are back: {', '.join(deployed.progress.offline)}")
-
-
-def _print(document: Any) -> None:
-    import msgspec
-
-    sys.stdout.write(msgspec.json.format(msgspec.json.encode(document), indent=2).decode() + "\n")
-    sys.stdout.flush()

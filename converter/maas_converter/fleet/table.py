@@ -2,8 +2,6 @@
 
 import time
 
-import msgspec
-
 from maas_converter.fleet.broker import Access, Broker
 from maas_converter.fleet.view import Device, Picture, Running
 
@@ -42,11 +40,6 @@ def lines(devices: list[Device]) -> list[str]:
     cells = [HEAD, *rows(devices)]
     widths = [max(len(row[column]) for row in cells) for column in range(len(HEAD))]
     return ["  ".join(f"{cell:<{width}}" for cell, width in zip(row, widths, strict=True)).rstrip() for row in cells]
-
-
-def document(devices: list[Device]) -> list[dict[str, object]]:
-    """What ``--json`` prints."""
-    return [msgspec.to_builtins(device) for device in devices]
 
 
 def _cells(device: Device, running: Running) -> tuple[str, str, str, str]:

@@ -5,7 +5,7 @@ from typing import Any
 
 from tuf.api.metadata import Role, Root, Targets  # type: ignore[attr-defined]  # it has no __all__
 
-from maas_converter.publishing.state import State
+from maas_converter.publishing.state import State, delegations_of
 
 
 def changes(before: State | None, signed: Mapping[str, Any]) -> list[str]:
@@ -74,7 +74,7 @@ def _of_revoked(model: str, before: dict[str, str], after: dict[str, str]) -> It
 
 
 def _of_delegations(before: Targets, after: Targets) -> Iterator[str]:
-    known, now = ((each.delegations.roles or {}) if each.delegations is not None else {} for each in (before, after))
+    known, now = delegations_of(before), delegations_of(after)
     for role in sorted({*known, *now}):
         old, new = known.get(role), now.get(role)
         if new is None:

@@ -7,12 +7,11 @@ from typing import Annotated, Any
 import typer
 
 from maas_agent.errors import UsageError
-from maas_converter.answer import answer
+from maas_converter.answer import Json, answer
 from maas_converter.publishing import passphrase
 
 _BAD_DATA = 65
 
-Json = Annotated[bool, typer.Option("--json", help="Print one JSON document on standard output.")]
 RepositoryPath = Annotated[Path, typer.Argument(metavar="DIR", help="The repository's folder.")]
 Repo = Annotated[Path, typer.Option("--repo", metavar="DIR", help="The repository's folder.")]
 Keys = Annotated[

@@ -11,7 +11,7 @@ from tuf.api.exceptions import RepositoryError
 from tuf.api.metadata import Metadata, Root, Snapshot, Targets, Timestamp  # type: ignore[attr-defined]
 
 from maas_agent.errors import DataError, NoInputError
-from maas_converter.publishing.state import TARGETS, State
+from maas_converter.publishing.state import TARGETS, State, delegations_of
 
 
 def load(folder: Path) -> State:
@@ -77,9 +77,8 @@ def _read_all(folder: Path) -> tuple[State, dict[str, Metadata[Any]]]:
     timestamp = read_metadata(metadata / "timestamp.json", Timestamp)
     snapshot = read_metadata(metadata / f"{timestamp.signed.snapshot_meta.version}.snapshot.json", Snapshot)
     top = _role_file(metadata, snapshot.signed, TARGETS)
-    delegations = top.signed.delegations
-    names = list((delegations.roles or {}) if delegations is not None else {})
-    targets = {name: _role_file(metadata, snapshot.signed, name) for name in names} | {TARGETS: top}
+    delegated = {name: _role_file(metadata, snapshot.signed, name) for name in delegations_of(top.signed)}
+    targets = delegated | {TARGETS: top}
     root = read(metadata / f"{newest}.root.json", Root)
     state = State(root, {name: each.signed for name, each in targets.items()}, snapshot.signed, timestamp.signed)
     return state, {**targets, "snapshot": snapshot, "timestamp": timestamp}

@@ -20,7 +20,7 @@ from maas_converter.publishing.changes import changes
 from maas_converter.publishing.pending import Pending, discard, is_out, keep, metadata_of, waiting
 from maas_converter.publishing.reading import load, newest_root
 from maas_converter.publishing.ring import KeyRing
-from maas_converter.publishing.state import TARGETS, State, lifetime_days, now
+from maas_converter.publishing.state import TARGETS, State, delegations_of, lifetime_days, now
 
 ONLINE = ("snapshot", "timestamp")
 
@@ -226,8 +226,7 @@ def _after(before: State | None, signed: dict[str, Metadata[Any]]) -> State:
         return State(signed["root"].signed, targets, snapshot, timestamp)
     root = signed["root"].signed if "root" in signed else before.root
     targets = before.targets | {name: made.signed for name, made in signed.items() if name != "root"}
-    top = targets[TARGETS]
-    kept = set((top.delegations.roles or {}) if top.delegations is not None else {}) | {TARGETS}
+    kept = {*delegations_of(targets[TARGETS]), TARGETS}
     return State(
         root, {name: each for name, each in targets.items() if name in kept}, before.snapshot, before.timestamp
     )

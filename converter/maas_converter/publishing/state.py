@@ -1,6 +1,6 @@
 """The metadata of a repository as one value: what the timestamp leads to, to be changed and released. Pure."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
 from typing import Any
 
@@ -56,8 +56,7 @@ class State(msgspec.Struct):
 
     def delegated(self, name: str) -> DelegatedRole | None:
         """How a role is delegated; ``None`` for one that is not."""
-        delegations = self.targets[TARGETS].delegations
-        return (delegations.roles or {}).get(name) if delegations is not None else None
+        return delegations_of(self.targets[TARGETS]).get(name)
 
     def trust(self, name: str) -> tuple[list[str], int]:
         """The ids of the keys that count for a role, and how many of them have to sign."""
@@ -72,11 +71,15 @@ class State(msgspec.Struct):
 
     def role_of(self, model: str) -> str:
         """Which role says what there is of ``model``: the first that it is delegated to, else the targets role."""
-        delegations = self.targets[TARGETS].delegations
-        for name, delegated in ((delegations.roles or {}) if delegations is not None else {}).items():
+        for name, delegated in delegations_of(self.targets[TARGETS]).items():
             if delegated.is_delegated_path(f"{model}/0/manifest.json"):
                 return name
         return TARGETS
+
+
+def delegations_of(targets: Targets) -> Mapping[str, DelegatedRole]:
+    """To whom a role delegates, by name."""
+    return (targets.delegations.roles or {}) if targets.delegations is not None else {}
 
 
 def lifetime_days(name: str) -> int:

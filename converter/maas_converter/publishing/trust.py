@@ -64,8 +64,7 @@ def undelegate(folder: Path, role: str, ring: KeyRing) -> Trusted:
             raise DataError(f"nothing is delegated to {role}")
         move(models_of(state.targets[role]), state.targets.pop(role), top)
         del top.delegations.roles[role]
-        used = {keyid for each in top.delegations.roles.values() for keyid in each.keyids}
-        top.delegations.keys = {keyid: key for keyid, key in top.delegations.keys.items() if keyid in used}
+        _drop_unused_keys(top.delegations)
         if not top.delegations.roles:
             top.delegations = None
         waits = release(folder, state, (TARGETS, *ONLINE), ring, f"repo delegate --remove {role}").waits
@@ -129,7 +128,11 @@ def _set_delegation(top: Targets, role: DelegatedRole, keys: list[Key]) -> None:
     assert delegations.roles is not None  # noqa: S101 - made above
     delegations.roles[role.name] = role
     delegations.keys.update({key.keyid: key for key in keys})
-    used = {keyid for each in delegations.roles.values() for keyid in each.keyids}
+    _drop_unused_keys(delegations)
+
+
+def _drop_unused_keys(delegations: Delegations) -> None:
+    used = {keyid for each in (delegations.roles or {}).values() for keyid in each.keyids}
     delegations.keys = {keyid: key for keyid, key in delegations.keys.items() if keyid in used}
 
 

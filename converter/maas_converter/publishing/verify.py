@@ -39,7 +39,7 @@ def verify(folder: Path, *, clean: bool = False) -> Verified:
     """Read everything; with ``clean`` remove what nothing leads to. Raises `NoInputError` if there is no repository."""
     with locked(folder):
         state = read_state(folder)
-        problems = list(_as_a_device(folder))
+        problems = list(_as_a_device(folder, state))
         needed, bundles, found = _followed(folder, state.targets.values())
         problems += found
         awaited, _, lost = _followed(folder, pending_targets(folder))
@@ -71,7 +71,7 @@ class _Files(FetcherInterface):
         yield path.read_bytes()
 
 
-def _as_a_device(folder: Path) -> Iterator[str]:
+def _as_a_device(folder: Path, state: State) -> Iterator[str]:
     """Refresh from the first root on, and load every role: signatures, thresholds, versions, expiry."""
     first = folder / "metadata" / "1.root.json"
     if not first.exists():
@@ -82,17 +82,17 @@ def _as_a_device(folder: Path) -> Iterator[str]:
             url = (folder / "metadata").absolute().as_uri() + "/"
             updater = Updater(scratch, url, fetcher=_Files(), bootstrap=first.read_bytes())
             updater.refresh()
-            for name in read_state(folder).targets:
-                updater.get_targetinfo(f"{_model_of(folder, name)}/0/manifest.json")
+            for name in state.targets:
+                updater.get_targetinfo(f"{_model_of(state, name)}/0/manifest.json")
         except (RepositoryError, DownloadLengthMismatchError) as error:
             yield f"a device refuses the metadata: {error}"
         except DownloadError as error:
             yield f"a device does not find all metadata: {error}"
 
 
-def _model_of(folder: Path, name: str) -> str:
+def _model_of(state: State, name: str) -> str:
     """A model that a role is asked for."""
-    delegated = read_state(folder).delegated(name)
+    delegated = state.delegated(name)
     return (delegated.paths or ["-/"])[0].partition("/")[0] if delegated is not None else "-"
 
 
