@@ -40,6 +40,13 @@ def _beside(path: Path, data: bytes, mode: int) -> Iterator[Path]:
         raise
 
 
+def make_folder(folder: Path) -> None:
+    """Make ``folder`` if it is not there, so that its name survives a power cut; raises ``OSError``."""
+    if not folder.is_dir():
+        folder.mkdir(parents=True)
+        sync_folder(folder.parent)
+
+
 def sync_folder(folder: Path) -> None:
     """Make a rename inside ``folder`` survive a power cut."""
     descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)

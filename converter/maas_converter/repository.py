@@ -15,10 +15,9 @@ metadata of the role that holds the model.
 from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
 from pathlib import Path
-from typing import Protocol
 
 import msgspec
-from tuf.api.metadata import Root, Snapshot, TargetFile, Targets, Timestamp  # type: ignore[attr-defined]
+from tuf.api.metadata import Root, Snapshot, Targets, Timestamp  # type: ignore[attr-defined]
 
 from maas_agent.bundle.archive import Bundle, open_bundle
 from maas_agent.bundle.delivery import Stored, decode_delivery, encode_delivery
@@ -26,7 +25,15 @@ from maas_agent.bundle.manifest import NAME, digest_of
 from maas_agent.bundle.version import parse_version
 from maas_agent.errors import DataError, UsageError
 from maas_converter import storage
-from maas_converter.publishing.folder import blob_file, locked, target_file, write_new
+from maas_converter.publishing.folder import (
+    blob_file,
+    locked,
+    put_target,
+    stored_at,
+    target_file,
+    target_path,
+    write_new,
+)
 from maas_converter.publishing.pending import discard, refuse_pending
 from maas_converter.publishing.reading import load
 from maas_converter.publishing.release import ONLINE, Missing, Released, release
@@ -35,6 +42,8 @@ from maas_converter.publishing.state import SOON, TARGETS, TOP, State, lifetime_
 
 Keys = Path | Sequence[Path] | KeyRing
 """A folder of keys, several, or a ring of them."""
+
+_FOR_ALL = storage.Plain()
 
 
 class Published(msgspec.Struct, frozen=True):
@@ -93,32 +102,8 @@ def init_repository(folder: Path, keys: Keys, thresholds: Mapping[str, int] | No
         return release(folder, state, TOP, ring, "repo init")
 
 
-class Plain:
-    """Blobs as they are, or compressed; for everybody."""
-
-    def keep(self, digest: str, data: bytes) -> storage.Kept:
-        """The smaller one, if it is smaller by enough."""
-        return storage.keep(digest, data)
-
-    def recipients(self, _name: str, _version: str) -> dict[str, str]:
-        """Nobody in particular."""
-        return {}
-
-
-class Storing(Protocol):
-    """How the blobs of a version are kept, and who may open them."""
-
-    def keep(self, digest: str, data: bytes, /) -> storage.Kept:
-        """Plain digest and content of a blob to what is stored of it."""
-        ...
-
-    def recipients(self, name: str, version: str, /) -> dict[str, str]:
-        """The content key for each recipient, by id; empty if nothing is sealed."""
-        ...
-
-
 def publish(
-    bundle_path: Path, folder: Path, keys: Keys, channel: str = "stable", storing: Storing | None = None
+    bundle_path: Path, folder: Path, keys: Keys, channel: str = "stable", storing: storage.Storing = _FOR_ALL
 ) -> Published:
     """Add a bundle to the repository and point ``channel`` at it; ``storing`` says how, if not for everybody.
 
@@ -136,15 +121,14 @@ def publish(
             _refuse_another(bundle, state.targets[role])
             refuse_pending(folder)
             ring.required(role, state.trust(role)[0])  # before anything is written
-            is_new = _path(name, version) not in state.targets[role].targets
+            is_new = target_path(name, version) not in state.targets[role].targets
             if is_new:
-                storing = storing or Plain()
                 added, kept = _add_blobs(folder, bundle, storing)
-                _add_target(folder, state.targets[role], _path(name, version), bundle.manifest_bytes)
+                put_target(folder, state.targets[role], target_path(name, version), bundle.manifest_bytes)
                 delivery = storage.delivery_of(kept, storing.recipients(name, version))
                 if delivery is not None:
-                    path = _path(name, version, "delivery")
-                    _add_target(folder, state.targets[role], path, encode_delivery(delivery))
+                    path = target_path(name, version, "delivery")
+                    put_target(folder, state.targets[role], path, encode_delivery(delivery))
             else:
                 added = _restore(folder, bundle, state.targets[role])
             waits: tuple[Missing, ...] = ()
@@ -168,11 +152,11 @@ def revoke(
         targets = state.targets[role]
         if version in said(targets, "revoked", name):
             raise DataError(f"{name} {version} is revoked already: {said(targets, 'revoked', name)[version]}")
-        if _path(name, version) not in targets.targets:
+        if target_path(name, version) not in targets.targets:
             raise DataError(f"there is no {name} {version} to revoke; there are {_listed(_versions(targets, name))}")
         refuse_pending(folder)
         for file in ("manifest", "delivery"):
-            targets.targets.pop(_path(name, version, file), None)
+            targets.targets.pop(target_path(name, version, file), None)
         left = _versions(targets, name)
         if channel_to is not None and channel_to not in left:
             raise DataError(f"--channel-to {channel_to}: there is no such version; there are {_listed(left)}")
@@ -208,7 +192,7 @@ def ring_of(keys: Keys) -> KeyRing:
     return keys if isinstance(keys, KeyRing) else KeyRing(keys)
 
 
-def _add_blobs(folder: Path, bundle: Bundle, storing: Storing) -> tuple[list[int], dict[str, storage.Kept]]:
+def _add_blobs(folder: Path, bundle: Bundle, storing: storage.Storing) -> tuple[list[int], dict[str, storage.Kept]]:
     """Store what is not there; the sizes of what was added, and how each blob is kept."""
     kept = {digest: storing.keep(digest, bundle.blob(digest)) for digest in bundle.manifest.blobs()}
     added = [len(each.data) for each in kept.values() if write_new(blob_file(folder, each.digest), each.data)]
@@ -217,10 +201,10 @@ def _add_blobs(folder: Path, bundle: Bundle, storing: Storing) -> tuple[list[int
 
 def _restore(folder: Path, bundle: Bundle, targets: Targets) -> list[int]:
     """Bring back what a published bundle has lost, if it can be made again (what is sealed cannot); the sizes."""
-    known = targets.targets.get(_path(bundle.manifest.name, bundle.manifest.version, "delivery"))
+    known = targets.targets.get(target_path(bundle.manifest.name, bundle.manifest.version, "delivery"))
     blobs = dict[str, Stored]()
     if known is not None:
-        path = target_file(folder, known.path, known.hashes["sha256"])
+        path = stored_at(folder, known)
         blobs = decode_delivery(path.read_bytes()).blobs if path.exists() else blobs
     added = list[int]()
     for digest in bundle.manifest.blobs():
@@ -231,14 +215,9 @@ def _restore(folder: Path, bundle: Bundle, targets: Targets) -> list[int]:
         name = digest if stored is None else stored.stored
         if digest_of(data) == name and write_new(blob_file(folder, name), data):
             added.append(len(data))
-    own = _path(bundle.manifest.name, bundle.manifest.version)
+    own = target_path(bundle.manifest.name, bundle.manifest.version)
     write_new(target_file(folder, own, bundle.digest), bundle.manifest_bytes)
     return added
-
-
-def _add_target(folder: Path, targets: Targets, path: str, data: bytes) -> None:
-    write_new(target_file(folder, path, digest_of(data)), data)
-    targets.targets[path] = TargetFile.from_data(path, data, ["sha256"])
 
 
 def _point(targets: Targets, name: str, channel: str, version: str) -> bool:
@@ -272,7 +251,7 @@ def _refuse_another(bundle: Bundle, targets: Targets) -> None:
     revoked = targets.unrecognized_fields.get("revoked", {}).get(name, {})
     if version in revoked:
         raise DataError(f"{name} {version} was revoked ({revoked[version]}): give this bundle a new version")
-    known = targets.targets.get(_path(name, version))
+    known = targets.targets.get(target_path(name, version))
     if known is not None and known.hashes["sha256"] != bundle.digest:
         raise DataError(f"{name} {version} is published already, with other content: give this bundle a new version")
 
@@ -296,10 +275,6 @@ def _newest_below(version: str, left: list[str]) -> str | None:
 
 def _listed(versions: list[str]) -> str:
     return ", ".join(versions[-10:]) or "none"
-
-
-def _path(name: str, version: str, file: str = "manifest") -> str:
-    return f"{name}/{version}/{file}.json"
 
 
 def _is_due(state: State, name: str) -> bool:

@@ -1,7 +1,7 @@
 """How blobs become what is stored: as they are, or compressed where that pays."""
 
 import zlib
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 from maas_agent.bundle.delivery import Delivery, Form, Stored
 from maas_agent.bundle.manifest import digest_of
@@ -21,10 +21,29 @@ class Kept(NamedTuple):
     form: Form | None
 
 
-def keep(digest: str, data: bytes) -> Kept:
-    """The smaller one of plain and compressed, if it is smaller by enough."""
-    packed = compressed(data)
-    return Kept(digest_of(packed), packed, "zlib") if packed is not None else Kept(digest, data, None)
+class Storing(Protocol):
+    """How the blobs of a version are kept, and who may open them."""
+
+    def keep(self, digest: str, data: bytes, /) -> Kept:
+        """Plain digest and content of a blob to what is stored of it."""
+        ...
+
+    def recipients(self, name: str, version: str, /) -> dict[str, str]:
+        """The content key for each recipient, by id; empty if nothing is sealed."""
+        ...
+
+
+class Plain:
+    """For everybody: blobs as they are, or compressed."""
+
+    def keep(self, digest: str, data: bytes) -> Kept:
+        """The smaller one, if it is smaller by enough."""
+        packed = compressed(data)
+        return Kept(digest_of(packed), packed, "zlib") if packed is not None else Kept(digest, data, None)
+
+    def recipients(self, _name: str, _version: str) -> dict[str, str]:
+        """Nobody in particular."""
+        return {}
 
 
 def compressed(data: bytes) -> bytes | None:
@@ -33,11 +52,11 @@ def compressed(data: bytes) -> bytes | None:
     return packed if len(packed) <= PAYS * len(data) else None
 
 
-def delivery_of(kept: dict[str, Kept], recipients: dict[str, str] | None = None) -> Delivery | None:
+def delivery_of(kept: dict[str, Kept], recipients: dict[str, str]) -> Delivery | None:
     """What tells a device how these blobs, by plain digest, are stored; ``None`` if all of them are as they are."""
     blobs = {
         digest: Stored(stored=each.digest, size=len(each.data), form=each.form)
         for digest, each in kept.items()
         if each.form is not None
     }
-    return Delivery(blobs=blobs, recipients=recipients or {}) if blobs else None
+    return Delivery(blobs=blobs, recipients=recipients) if blobs else None

@@ -7,6 +7,8 @@ of every blob: expanding stops there.
 
 import base64
 import binascii
+import zlib
+from collections.abc import Iterable, Iterator
 from typing import Annotated, Literal
 
 import msgspec
@@ -18,6 +20,7 @@ SCHEMA = 1
 """The delivery schema this code writes, and the only one it reads."""
 
 MAX_DELIVERY_BYTES = 1 << 20
+_CHUNK = 1 << 16
 
 Form = Literal["zlib", "sealed", "sealed-zlib"]
 """``sealed-zlib``: compressed first, then sealed."""
@@ -64,6 +67,21 @@ class Delivery(_Part, frozen=True, kw_only=True):
 
 class _Schema(msgspec.Struct):
     schema: int
+
+
+def expanded(chunks: Iterable[bytes]) -> Iterator[bytes]:
+    """The expanded bytes of a zlib stream, 64 KiB at a time at the most, however far; raises ``zlib.error``."""
+    expander = zlib.decompressobj()
+    for chunk in chunks:
+        rest = chunk
+        while rest:
+            yield expander.decompress(rest, _CHUNK)
+            rest = expander.unconsumed_tail
+        if expander.unused_data:
+            raise zlib.error("something follows the compressed data")
+    yield expander.flush()
+    if not expander.eof:
+        raise zlib.error("the compressed data ends too early")
 
 
 def encode_delivery(delivery: Delivery) -> bytes:

@@ -88,17 +88,28 @@ def read_key(path: Path) -> "X25519PrivateKey":
     Raises `BundleError` if it is none, `UnavailableError` if it cannot be read.
     """
     require()
+    try:
+        return decode_key(path.read_bytes())
+    except OSError as error:
+        raise UnavailableError(f"cannot read the device's key {path}: {error.strerror}") from None
+    except WrongKind:
+        raise BundleError(f"{path} is no X25519 key: 'maas-agent enroll' makes one") from None
+    except (ValueError, TypeError) as error:
+        raise BundleError(f"{path} is no key: {error}") from None
+
+
+class WrongKind(TypeError):  # noqa: N818 - it reads as what it is
+    """A key, and none that content keys are wrapped for."""
+
+
+def decode_key(pem: bytes) -> "X25519PrivateKey":
+    """A device's key; raises `WrongKind`, ``ValueError`` or ``TypeError`` if it is none, ``ImportError``."""
     from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
     from cryptography.hazmat.primitives.serialization import load_pem_private_key
 
-    try:
-        key: Any = load_pem_private_key(path.read_bytes(), password=None)
-    except OSError as error:
-        raise UnavailableError(f"cannot read the device's key {path}: {error.strerror}") from None
-    except (ValueError, TypeError) as error:
-        raise BundleError(f"{path} is no key: {error}") from None
+    key: Any = load_pem_private_key(pem, password=None)
     if not isinstance(key, X25519PrivateKey):
-        raise BundleError(f"{path} is no X25519 key: 'maas-agent enroll' makes one")
+        raise WrongKind("it is not of the kind X25519")
     return key
 
 

@@ -12,14 +12,12 @@ import zlib
 from collections.abc import Iterator
 from pathlib import Path
 
-from maas_agent.bundle.delivery import Delivery, Stored, decode_delivery
+from maas_agent.bundle.delivery import Delivery, Stored, decode_delivery, expanded
 from maas_agent.bundle.manifest import MAX_MANIFEST_BYTES, Manifest, decode_manifest
 from maas_agent.errors import BundleError
 
 DEVICE_KEY = "MAAS_DEVICE_KEY"
 """Environment variable with the path of the device's key: the hub sets it for every process that it starts."""
-
-_CHUNK = 1 << 16
 
 
 def blob_path(store: Path, digest: str) -> Path:
@@ -39,7 +37,7 @@ class Staged:
         _verify(store, digest, MAX_MANIFEST_BYTES)
         self.manifest: Manifest = decode_manifest(blob_path(store, digest).read_bytes())
         self._memory: dict[str, int] = {}
-        delivery = _delivery(store, digest)
+        delivery = staged_delivery(store, digest)
         sealed = {plain: stored for plain, stored in (delivery.blobs if delivery else {}).items() if stored.is_sealed}
         key = _content_key(delivery, self.manifest) if delivery is not None and sealed else b""
         for plain, size in self.manifest.blobs().items():
@@ -89,24 +87,21 @@ def _plain(path: Path, digest: str, stored: Stored, key: bytes) -> Iterator[byte
 
     with path.open("rb") as file:
         chunks = opened(file, key, digest)
-        if stored.form == "sealed":
-            yield from chunks
-            return
-        expander = zlib.decompressobj()
         try:
-            for chunk in chunks:
-                rest = chunk
-                while rest:
-                    yield expander.decompress(rest, _CHUNK)
-                    rest = expander.unconsumed_tail
-            yield expander.flush()
+            yield from chunks if stored.form == "sealed" else expanded(chunks)
         except zlib.error:
             raise BundleError(f"sealed blob {digest[:12]}… does not expand") from None
 
 
-def _delivery(store: Path, digest: str) -> Delivery | None:
+def delivery_path(store: Path, digest: str) -> Path:
+    """Where the store keeps how the blobs of the bundle with the manifest ``digest`` are stored."""
+    return store / "deliveries" / f"{digest}.json"
+
+
+def staged_delivery(store: Path, digest: str) -> Delivery | None:
+    """How the blobs of a bundle are stored; ``None`` if plainly. Raises `BundleError` if that is damaged."""
     try:
-        return decode_delivery((store / "deliveries" / f"{digest}.json").read_bytes())
+        return decode_delivery(delivery_path(store, digest).read_bytes())
     except FileNotFoundError:
         return None
     except OSError as error:

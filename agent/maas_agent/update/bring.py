@@ -5,10 +5,11 @@ Sealed blobs stay as they are stored; compressed ones are expanded, no further t
 
 import zlib
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from maas_agent.bundle.delivery import Delivery, Stored, decode_delivery
+from maas_agent.bundle.delivery import Delivery, Stored, decode_delivery, expanded
 from maas_agent.bundle.manifest import Manifest, decode_manifest
 from maas_agent.errors import BundleError, PullError, VerifyError
 from maas_agent.update.choose import Offer
@@ -143,18 +144,9 @@ def read_manifest(store: Store, offer: Offer) -> Manifest:
 
 
 def inflated(packed: Path) -> Iterator[bytes]:
-    """The expanded bytes of a zlib file, some 64 KiB at a time, however far they expand; raises ``zlib.error``."""
-    expander = zlib.decompressobj()
+    """The expanded bytes of a zlib file; raises ``zlib.error``."""
     with packed.open("rb") as file:
-        while chunk := file.read(_CHUNK):
-            while chunk:
-                yield expander.decompress(chunk, _CHUNK)
-                chunk = expander.unconsumed_tail
-            if expander.unused_data:
-                raise zlib.error("something follows the compressed data")
-    yield expander.flush()
-    if not expander.eof:
-        raise zlib.error("the compressed data ends too early")
+        yield from expanded(iter(partial(file.read, _CHUNK), b""))
 
 
 def _drop(*parts: Part) -> None:

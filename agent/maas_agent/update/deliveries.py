@@ -7,10 +7,11 @@ it came, under its stored digest, and nothing plain of it is ever written.
 
 from pathlib import Path
 
-from maas_agent.bundle.delivery import Delivery, decode_delivery
+from maas_agent.bundle.delivery import Delivery
 from maas_agent.bundle.manifest import digest_of
-from maas_agent.errors import BundleError, PullError
-from maas_agent.files import sync_folder, write_durably
+from maas_agent.bundle.staged import delivery_path, staged_delivery
+from maas_agent.errors import PullError
+from maas_agent.files import make_folder, sync_folder, write_durably
 from maas_agent.update.parts import what_the_disk_said
 
 
@@ -18,52 +19,37 @@ class Deliveries:
     """The folder ``<store>/deliveries``; manifests are named by their digests."""
 
     def __init__(self, store: Path) -> None:
-        self._folder = store / "deliveries"
+        self._store = store
 
     def of(self, manifest: str) -> Delivery | None:
         """The document of a bundle; ``None`` if its blobs are stored plainly. Raises `BundleError` if it is damaged."""
-        try:
-            return decode_delivery(self._path(manifest).read_bytes())
-        except FileNotFoundError:
-            return None
-        except OSError as error:
-            raise BundleError(f"cannot read {self._path(manifest)}: {error.strerror}") from None
+        return staged_delivery(self._store, manifest)
 
     def digest(self, manifest: str) -> str | None:
         """The SHA-256 of the document that is here."""
         try:
-            return digest_of(self._path(manifest).read_bytes())
+            return digest_of(delivery_path(self._store, manifest).read_bytes())
         except OSError:
             return None
 
     def keep(self, manifest: str, document: bytes | None) -> None:
         """Keep a document that was verified, in the place of another one; ``None``: none. Raises `PullError`."""
-        path = self._path(manifest)
+        path = delivery_path(self._store, manifest)
         try:
             if document is None:
                 if path.exists():
                     path.unlink()
-                    sync_folder(self._folder)
+                    sync_folder(path.parent)
             elif self.digest(manifest) != digest_of(document):
-                self._prepare()
+                make_folder(path.parent)
                 write_durably(path, document)
         except OSError as error:
-            raise PullError(what_the_disk_said(error, self._folder, len(document or b""))) from None
+            raise PullError(what_the_disk_said(error, path.parent, len(document or b""))) from None
 
     def drop_others(self, manifests: set[str]) -> int:
         """Remove the documents of all bundles but these; return the bytes freed."""
-        if not self._folder.is_dir():
-            return 0
-        names = {f"{manifest}.json" for manifest in manifests}
-        return sum(removed(path) for path in list(self._folder.iterdir()) if path.name not in names)
-
-    def _path(self, manifest: str) -> Path:
-        return self._folder / f"{manifest}.json"
-
-    def _prepare(self) -> None:
-        if not self._folder.is_dir():
-            self._folder.mkdir(parents=True)
-            sync_folder(self._folder.parent)
+        kept = {delivery_path(self._store, manifest) for manifest in manifests}
+        return sum(removed(path) for path in (self._store / "deliveries").glob("*") if path not in kept)
 
 
 def kept(blobs: dict[str, int], delivery: Delivery | None) -> dict[str, int]:

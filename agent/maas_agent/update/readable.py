@@ -6,7 +6,7 @@ Only who is a recipient is looked at; opening the content key, and the blobs wit
 from pathlib import Path
 
 from maas_agent.bundle.delivery import Delivery
-from maas_agent.bundle.manifest import digest_of
+from maas_agent.bundle.sealed import decode_key, recipient_id
 
 _INSTALL = "pip install 'maas-edge[sealed]'"
 _ENROLL = "maas-agent enroll"
@@ -24,7 +24,7 @@ def why_unreadable(delivery: Delivery, key: str | None) -> str | None:
             f"is sealed, and this device has no key to open it: type '{_ENROLL}', and give its publisher what it says"
         )
     try:
-        mine = _recipient(Path(key).read_bytes())
+        mine = recipient_id(decode_key(Path(key).read_bytes()).public_key().public_bytes_raw())
     except ImportError:
         return f"is sealed, and this device cannot open what is: type {_INSTALL}"
     except OSError as error:
@@ -37,14 +37,3 @@ def why_unreadable(delivery: Delivery, key: str | None) -> str | None:
         f"is sealed for {len(delivery.recipients)} recipients, and this device, {mine[:12]}…, is none of them: "
         f"its publisher must add what '{_ENROLL}' says here"
     )
-
-
-def _recipient(pem: bytes) -> str:
-    """The id of the recipient that this private key belongs to."""
-    from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
-    from cryptography.hazmat.primitives.serialization import load_pem_private_key
-
-    key = load_pem_private_key(pem, password=None)
-    if not isinstance(key, X25519PrivateKey):
-        raise TypeError("it is not of the kind X25519")
-    return digest_of(key.public_key().public_bytes_raw())

@@ -16,7 +16,7 @@ import msgspec
 
 from maas_agent.bundle.version import parse_version
 from maas_agent.errors import DataError
-from maas_agent.files import write_durably
+from maas_agent.files import make_folder, write_durably
 from maas_agent.trials.record import Trials
 from maas_agent.update.protocol import Outcome, Progress, State
 
@@ -229,7 +229,7 @@ def load(store: Path, pipeline: str, warn: Callable[[str], None]) -> PipelineSta
 def save(store: Path, pipeline: str, state: PipelineState) -> None:
     """Persist ``state``; raises ``OSError`` (disk full) with the old state untouched."""
     path = path_of(store, pipeline)
-    path.parent.mkdir(parents=True, exist_ok=True)
+    make_folder(path.parent)
     write_durably(path, msgspec.json.format(msgspec.json.encode(state), indent=2) + b"\n")
 
 

@@ -16,7 +16,7 @@ import msgspec
 
 from maas_agent.bundle.manifest import decode_manifest, digest_of
 from maas_agent.errors import BundleError, PullError
-from maas_agent.files import sync_folder, write_durably
+from maas_agent.files import make_folder, sync_folder, write_durably
 from maas_agent.update.deliveries import Deliveries, kept, removed
 from maas_agent.update.parts import SUFFIX, Part, Request, what_the_disk_said
 
@@ -67,9 +67,7 @@ class Store:
     def part(self, digest: str, size: int) -> Part:
         """What is here of a file of ``size`` bytes; raises `PullError` if there can be no folder for it."""
         try:
-            if not self._blobs.is_dir():
-                self._blobs.mkdir(parents=True)
-                sync_folder(self._blobs.parent)
+            make_folder(self._blobs)
         except OSError as error:
             raise PullError(what_the_disk_said(error, self._blobs, size)) from None
         return Part(self._blobs, digest, size)

@@ -18,7 +18,7 @@ from tuf.ngclient.fetcher import FetcherInterface
 from tuf.ngclient.updater import Updater
 
 from maas_agent.bundle.manifest import NAME
-from maas_agent.files import sync_folder, write_durably
+from maas_agent.files import make_folder, sync_folder, write_durably
 
 _CONFIG = UpdaterConfig(targets_max_length=16 << 20)
 """Bytes of each role: root 0.5 MB, timestamp 16 KB, snapshot 2 MB (``ngclient``'s own); 32 delegated roles at most."""
@@ -150,9 +150,7 @@ def _may_hold(patterns: list[str] | None, model: str) -> bool:
 
 def _prepare(folder: Path) -> None:
     history = folder / "root_history"
-    if not history.is_dir():
-        history.mkdir(parents=True)
-        sync_folder(folder)
-        sync_folder(folder.parent)
+    make_folder(folder)
+    make_folder(history)
     for left in [*folder.glob(".*.new"), *history.glob(".*.new"), *folder.glob("tmp*")]:
         left.unlink(missing_ok=True)  # by a process that was killed

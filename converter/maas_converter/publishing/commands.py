@@ -245,9 +245,10 @@ def publish(
     from maas_converter.publishing.ring import KeyRing
     from maas_converter.publishing.sealing import Sealing, read_recipients
     from maas_converter.repository import publish as run
+    from maas_converter.storage import Plain
 
     ring = KeyRing(keys)
-    storing = Sealing(read_recipients(encrypt_to), ring) if encrypt_to else None
+    storing = Sealing(read_recipients(encrypt_to), ring) if encrypt_to else Plain()
     published = run(bundle, repo, ring, channel, storing)
     answer(json, published)
     if not json and not _say_waits(repo, published.waits):

@@ -6,6 +6,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from tuf.api.metadata import TargetFile, Targets  # type: ignore[attr-defined]  # it has no __all__
+
 from maas_agent.bundle.manifest import digest_of
 from maas_agent.errors import DataError, NoInputError
 from maas_agent.files import write_durably
@@ -40,6 +42,22 @@ def write_new(path: Path, data: bytes) -> bool:
 def blob_file(folder: Path, digest: str) -> Path:
     """Where a blob lies, by the digest of what is stored."""
     return folder / "blobs" / digest
+
+
+def target_path(name: str, version: str, file: str = "manifest") -> str:
+    """The target path of a bundle's ``manifest`` or ``delivery``."""
+    return f"{name}/{version}/{file}.json"
+
+
+def put_target(folder: Path, targets: Targets, path: str, data: bytes) -> None:
+    """Store a target, and name it in a role's metadata."""
+    write_new(target_file(folder, path, digest_of(data)), data)
+    targets.targets[path] = TargetFile.from_data(path, data, ["sha256"])
+
+
+def stored_at(folder: Path, target: TargetFile) -> Path:
+    """Where a target that is named in metadata lies."""
+    return target_file(folder, target.path, target.hashes["sha256"])
 
 
 def target_file(folder: Path, path: str, digest: str) -> Path:

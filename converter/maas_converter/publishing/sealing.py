@@ -16,7 +16,7 @@ from maas_agent.bundle.manifest import digest_of
 from maas_agent.bundle.sealed import new_content_key, recipient_id, seal, unwrap, wrap
 from maas_agent.errors import BundleError, DataError, NoInputError, UsageError
 from maas_converter import storage
-from maas_converter.publishing.folder import locked, target_file, write_new
+from maas_converter.publishing.folder import locked, put_target, stored_at, target_path
 from maas_converter.publishing.pending import refuse_pending
 from maas_converter.publishing.reading import load
 from maas_converter.publishing.release import ONLINE, Missing, release
@@ -97,9 +97,8 @@ def recipients_of(
     with locked(folder):
         state = load(folder)
         role = state.role_of(name)
-        targets = state.targets[role].targets
-        path = f"{name}/{version}/delivery.json"
-        delivery = _sealed_delivery(folder, targets.get(path), name, version)
+        targets, path = state.targets[role], target_path(name, version, "delivery")
+        delivery = _sealed_delivery(folder, targets.targets.get(path), name, version)
         if not add and not remove:
             return Recipients(name, version, tuple(sorted(delivery.recipients)))
         refuse_pending(folder)
@@ -110,9 +109,7 @@ def recipients_of(
             if wrapped is None:
                 raise DataError(f"{name} {version} was sealed by another publisher: content.pem is another key")
             kept |= _wrapped(unwrap(wrapped, owner, name, version), add, name, version)
-        data = encode_delivery(msgspec.structs.replace(delivery, recipients=kept))
-        write_new(target_file(folder, path, digest_of(data)), data)
-        targets[path] = TargetFile.from_data(path, data, ["sha256"])
+        put_target(folder, targets, path, encode_delivery(msgspec.structs.replace(delivery, recipients=kept)))
         waits = release(folder, state, (role, *ONLINE), ring, f"repo recipients {name} {version}").waits
         return Recipients(name, version, tuple(sorted(kept)), waits)
 
@@ -145,7 +142,7 @@ def _sealed_delivery(folder: Path, target: TargetFile | None, name: str, version
     if target is None:
         raise DataError(f"{name} {version} is not sealed, or not published: 'publish --encrypt-to' seals a new version")
     try:
-        delivery = decode_delivery(target_file(folder, target.path, target.hashes["sha256"]).read_bytes())
+        delivery = decode_delivery(stored_at(folder, target).read_bytes())
     except (OSError, BundleError) as error:
         raise DataError(f"the repository is damaged, the delivery of {name} {version}: {error}") from None
     if not delivery.is_sealed:

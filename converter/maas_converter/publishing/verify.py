@@ -17,7 +17,7 @@ from tuf.ngclient.updater import Updater
 from maas_agent.bundle.delivery import Stored, decode_delivery
 from maas_agent.bundle.manifest import decode_manifest, digest_of
 from maas_agent.errors import BundleError, MaasError
-from maas_converter.publishing.folder import blob_file, locked, target_file
+from maas_converter.publishing.folder import blob_file, locked, stored_at, target_path
 from maas_converter.publishing.pending import pending_targets, waiting
 from maas_converter.publishing.reading import read_state
 from maas_converter.publishing.state import State, now
@@ -102,7 +102,7 @@ def _followed(folder: Path, roles: Iterable[Targets]) -> tuple[set[Path], int, l
     for targets in roles:
         problems += _astray(targets)
         for path, target in targets.targets.items():
-            file = target_file(folder, path, target.hashes["sha256"])
+            file = stored_at(folder, target)
             needed.add(file)
             wrong = _differs(file, target.hashes["sha256"], target.length)
             if wrong:
@@ -124,7 +124,7 @@ def _blobs(folder: Path, targets: Targets, path: str, file: Path) -> tuple[set[P
     manifest = decode_manifest(file.read_bytes())
     stored = _delivery(folder, targets, path)
     needed, problems = set[Path](), list[str]()
-    if path != f"{manifest.name}/{manifest.version}/manifest.json":
+    if path != target_path(manifest.name, manifest.version):
         problems.append(f"{path}: the manifest there is that of {manifest.name} {manifest.version}")
     for digest, size in manifest.blobs().items():
         kept = stored.get(digest)
@@ -144,7 +144,7 @@ def _delivery(folder: Path, targets: Targets, path: str) -> dict[str, Stored]:
     if target is None:
         return {}
     try:
-        data = target_file(folder, target.path, target.hashes["sha256"]).read_bytes()
+        data = stored_at(folder, target).read_bytes()
     except OSError as error:
         raise BundleError(f"its delivery cannot be read: {error.strerror}") from None
     return dict(decode_delivery(data).blobs)
@@ -172,7 +172,7 @@ def _astray(targets: Targets) -> Iterator[str]:
     """Channels that lead to what is not published: a device finds nothing there."""
     for model, channels in targets.unrecognized_fields.get("channels", {}).items():
         for channel, version in channels.items():
-            if f"{model}/{version}/manifest.json" not in targets.targets:
+            if target_path(model, version) not in targets.targets:
                 yield f"{channel} of {model} leads to {version}, which is not published"
 
 
