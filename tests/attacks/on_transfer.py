@@ -5,7 +5,7 @@ import json
 from collections.abc import Iterator
 
 from tests.agent.update.publisher import Publisher
-from tests.agent.update.site import Answer, Handler, answering, body, cut_short
+from tests.agent.update.site import Answer, Handler, answering, body, cut_short, dripping, silent
 from tests.attacks.registry import attack
 from tests.attacks.scene import Scene
 
@@ -64,28 +64,12 @@ def endless_headers(scene: Scene) -> Acts:
     yield "cannot fetch metadata from …: "
 
 
-def _dripping(before: bytes, drop: bytes = b"z") -> Answer:
-    """Send ``before``, and then a drop every 50 ms: no read ever times out."""
-
-    def answer(handler: Handler) -> None:
-        handler.wfile.write(before)
-        while not handler.server.closing.wait(0.05):
-            handler.wfile.write(drop)
-            handler.wfile.flush()
-
-    return answer
-
-
-def _silent(handler: Handler) -> None:
-    handler.server.closing.wait(30)
-
-
 _SLOW: dict[str, Answer] = {
-    "status line": _dripping(b"HTTP/1.1 200 "),
-    "headers": _dripping(b"HTTP/1.1 200 OK\r\nX-Slow: "),
-    "interim answers": _dripping(b"", b"HTTP/1.1 100 Continue\r\n\r\n"),
-    "body": _dripping(b"HTTP/1.1 200 OK\r\nContent-Length: 5000\r\n\r\n"),
-    "no answer": _silent,
+    "status line": dripping(b"HTTP/1.1 200 "),
+    "headers": dripping(b"HTTP/1.1 200 OK\r\nX-Slow: "),
+    "interim answers": dripping(b"", b"HTTP/1.1 100 Continue\r\n\r\n"),
+    "body": dripping(b"HTTP/1.1 200 OK\r\nContent-Length: 5000\r\n\r\n"),
+    "no answer": silent,
 }
 
 

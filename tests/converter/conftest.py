@@ -9,6 +9,9 @@ from typing import NamedTuple
 
 import pytest
 
+from maas_converter.keys import create_keys
+from maas_converter.repository import init_repository
+
 _TRAIN = """
 import sys
 from pathlib import Path
@@ -129,3 +132,17 @@ def digits_conversion(digits: Digits, maas_converter: Converter) -> DigitsBundle
 def digits_bundle(digits_conversion: DigitsBundle) -> Path:
     """The path of the unsigned int8 digits bundle, version 1.0.0."""
     return digits_conversion.path
+
+
+@pytest.fixture
+def keys(tmp_path: Path) -> Path:
+    """A folder with all the keys of a publisher."""
+    create_keys(tmp_path / "keys")
+    return tmp_path / "keys"
+
+
+@pytest.fixture
+def repository(tmp_path: Path, keys: Path) -> Path:
+    """A new repository, signed with ``keys``."""
+    init_repository(tmp_path / "repository", keys)
+    return tmp_path / "repository"

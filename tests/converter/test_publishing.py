@@ -37,41 +37,7 @@ from maas_converter.publishing.trust import delegate, rotate, undelegate
 from maas_converter.publishing.verify import verify
 from maas_converter.repository import init_repository, publish, refresh_repository, revoke
 from tests.bundles import make_bundle
-
-ONLINE = ("snapshot", "timestamp")
-
-
-@pytest.fixture
-def keys(tmp_path: Path) -> Path:
-    create_keys(tmp_path / "keys")
-    return tmp_path / "keys"
-
-
-@pytest.fixture
-def repository(tmp_path: Path, keys: Path) -> Path:
-    init_repository(tmp_path / "repository", keys)
-    return tmp_path / "repository"
-
-
-def bundle(tmp_path: Path, version: str = "1.0.0", name: str = "digits") -> Path:
-    seed = sum(version.encode())
-    return make_bundle(tmp_path / f"{name}-{version}.maas", name, version, seed)
-
-
-def offered(repository: Path, store: Path) -> set[str]:
-    """What a device with this store sees, having been given the first root of all."""
-    access = RepositoryAccess(url=f"file://{repository}", root=str(repository / "metadata" / "1.root.json"))
-    return {f"{offer.name} {offer.version}" for offer in Repository(access, store).refresh().offers}
-
-
-def some(keys: Path, folder: Path, *roles: str) -> Path:
-    """A folder that holds only the keys of these roles."""
-    folder.mkdir()
-    for role in roles:
-        for path in keys.glob(f"{role}*"):
-            shutil.copy(path, folder)
-    return folder
-
+from tests.converter.publisher import ONLINE, bundle, offered, some
 
 # ------------------------------------------------------------- keys at rest
 

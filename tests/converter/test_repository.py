@@ -32,12 +32,6 @@ def keys(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def repository(tmp_path: Path, keys: Path) -> Path:
-    init_repository(tmp_path / "repository", keys)
-    return tmp_path / "repository"
-
-
-@pytest.fixture
 def bundle(tmp_path: Path) -> Path:
     return make_bundle(tmp_path / "digits.maas")
 

@@ -22,18 +22,6 @@ from tests.converter.publisher import ONLINE, bundle, offered, some
 
 
 @pytest.fixture
-def keys(tmp_path: Path) -> Path:
-    create_keys(tmp_path / "keys")
-    return tmp_path / "keys"
-
-
-@pytest.fixture
-def repository(tmp_path: Path, keys: Path) -> Path:
-    init_repository(tmp_path / "repository", keys)
-    return tmp_path / "repository"
-
-
-@pytest.fixture
 def bob(tmp_path: Path, keys: Path) -> Path:
     """A second person with keys of targets and root, whose public halves the first has."""
     folder = tmp_path / "bob"

@@ -10,7 +10,7 @@ import pytest
 
 from tests.cuts.rig import Rig, compiled
 from tests.cuts.scenarios import SCENARIOS, Scenario
-from tests.system.brokers import MOSQUITTO, Mosquitto
+from tests.system.brokers import Mosquitto, running
 from tests.system.console import Console
 from tests.system.device import Device
 from tests.system.repositories import Repository
@@ -18,13 +18,8 @@ from tests.system.repositories import Repository
 
 @pytest.fixture
 def broker(tmp_path: Path) -> Iterator[Mosquitto]:
-    if MOSQUITTO is None:
-        assert os.environ.get("CI") != "true", "CI needs Mosquitto for the cuts: apt install mosquitto"
-        pytest.skip("Mosquitto is not installed: sudo apt install mosquitto")
-    mosquitto = Mosquitto(tmp_path)
-    mosquitto.start()
-    yield mosquitto
-    mosquitto.stop()
+    with running(tmp_path) as mosquitto:
+        yield mosquitto
 
 
 @pytest.fixture

@@ -1,10 +1,15 @@
 """Real brokers as fixtures: started on a free port of the loopback, ended with the test."""
 
+import os
 import shutil
 import socket
 import subprocess
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+
+import pytest
 
 MOSQUITTO = shutil.which("mosquitto", path="/usr/sbin:/usr/bin:/usr/local/sbin:/usr/local/bin")
 
@@ -54,3 +59,17 @@ class Mosquitto:
             self._process.kill()
             self._process.wait()
             self._process = None
+
+
+@contextmanager
+def running(folder: Path) -> Iterator[Mosquitto]:
+    """A started one; where it is not installed the test is skipped, and fails in CI."""
+    if MOSQUITTO is None:
+        assert os.environ.get("CI") != "true", "CI needs Mosquitto: apt install mosquitto"
+        pytest.skip("Mosquitto is not installed: sudo apt install mosquitto")
+    mosquitto = Mosquitto(folder)
+    mosquitto.start()
+    try:
+        yield mosquitto
+    finally:
+        mosquitto.stop()

@@ -10,6 +10,7 @@ from tests.bundles import make_bundle
 from tests.system.brokers import MOSQUITTO, Mosquitto
 from tests.system.console import Console
 from tests.system.device import Device
+from tests.system.repositories import Repository
 
 LOCAL = '[[pipeline]]\nname = "digits"\nbundle = "{bundle}"\nallow_unsigned = true\n'
 MakeDevice = Callable[..., Device]
@@ -61,6 +62,13 @@ def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Device, C
 @pytest.fixture
 def bundle(tmp_path: Path) -> Path:
     return make_bundle(tmp_path / "digits-1.0.0.maas", "digits", "1.0.0", seed=1)
+
+
+@pytest.fixture
+def repository(tmp_path: Path) -> Iterator[Repository]:
+    served = Repository(tmp_path)
+    yield served
+    served.close()
 
 
 @pytest.fixture

@@ -2,11 +2,7 @@
 
 import os
 import threading
-from collections.abc import Iterator
-from pathlib import Path
 from random import Random
-
-import pytest
 
 from tests.agent.trials import test_bad_models as bad
 from tests.bundles import samples
@@ -39,13 +35,6 @@ if int(os.environ.get("MAAS_MUTANTS", "0")) >= 2000:
     WORST["endless loop"] = endless_tflite()  # a self-test waits two minutes for it
 REASONS = ("cannot be loaded", "the manifest says", "of memory", "deviate by", "crashes this device", "did not end")
 SELF_TEST_S = 150.0
-
-
-@pytest.fixture
-def repository(tmp_path: Path) -> Iterator[Repository]:
-    served = Repository(tmp_path)
-    yield served
-    served.close()
 
 
 class Samples:

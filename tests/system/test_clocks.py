@@ -1,6 +1,5 @@
 """Agents whose wall clock is wrong, and jumps while they run: timers do not care, and what serves goes on."""
 
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -15,13 +14,6 @@ from tests.system.repositories import Repository
 PIPELINE = '[[pipeline]]\nname = "digits"\nmodel = "digits"\nupdate = { probation_s = 0.3, max_drift = 1.0 }\n'
 SAMPLE = samples(1)[0].tobytes()
 YEAR_S = 365 * 86_400.0
-
-
-@pytest.fixture
-def repository(tmp_path: Path) -> Iterator[Repository]:
-    served = Repository(tmp_path)
-    yield served
-    served.close()
 
 
 @pytest.fixture

@@ -1,8 +1,7 @@
 """The desired state: which version a device runs, as far as the repository offers it."""
 
 import time
-from collections.abc import Callable, Iterator
-from pathlib import Path
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -13,18 +12,11 @@ from tests.system.conftest import MakeDevice
 from tests.system.console import Console
 from tests.system.device import Device, wait_until
 from tests.system.repositories import Repository
-from tests.system.test_updates import Load
+from tests.system.updating import Load
 
 SAMPLE = samples(1)[0].tobytes()
 PIPELINE = '[[pipeline]]\nname = "digits"\nmodel = "digits"\nupdate = { probation_s = 0.2, max_drift = 1.0 }\n'
 Desire = Callable[..., None]
-
-
-@pytest.fixture
-def repository(tmp_path: Path) -> Iterator[Repository]:
-    served = Repository(tmp_path)
-    yield served
-    served.close()
 
 
 @pytest.fixture

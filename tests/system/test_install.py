@@ -3,7 +3,7 @@
 import json
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -14,18 +14,11 @@ from tests.system.conftest import MakeDevice
 from tests.system.console import Console
 from tests.system.device import Device, wait_until
 from tests.system.repositories import Repository
-from tests.system.test_updates import Load, check_for_updates
+from tests.system.updating import Load, check_for_updates
 
 SAMPLE = samples(1)[0].tobytes()
 PIPELINE = '[[pipeline]]\nname = "digits"\nmodel = "digits"\nupdate = {{ probation_s = {}, max_drift = 1.0 }}\n'
 Sign = Callable[[str], Path]
-
-
-@pytest.fixture
-def repository(tmp_path: Path) -> Iterator[Repository]:
-    served = Repository(tmp_path)
-    yield served
-    served.close()
 
 
 @pytest.fixture

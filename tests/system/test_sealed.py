@@ -6,7 +6,6 @@ import re
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -18,18 +17,17 @@ from tests.system.conftest import MakeDevice
 from tests.system.console import Console
 from tests.system.device import Device, wait_until
 from tests.system.repositories import Repository
-from tests.system.test_updates import check_for_updates
+from tests.system.updating import check_for_updates
 
 PIPELINE = '[[pipeline]]\nname = "digits"\nmodel = "digits"\nupdate = { probation_s = 0.2, max_drift = 1.0 }\n'
 SAMPLE = samples(1)[0].tobytes()
 
 
 @pytest.fixture
-def repository(tmp_path: Path) -> Iterator[Repository]:
-    served = Repository(tmp_path)
-    keys.create_keys(served.keys, roles=("content",))
-    yield served
-    served.close()
+def repository(repository: Repository) -> Repository:
+    """Its publisher can also encrypt."""
+    keys.create_keys(repository.keys, roles=("content",))
+    return repository
 
 
 @pytest.fixture

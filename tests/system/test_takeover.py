@@ -6,7 +6,7 @@ import os
 import signal
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -18,18 +18,11 @@ from tests.system.conftest import MakeDevice
 from tests.system.console import Console
 from tests.system.device import Device, wait_until
 from tests.system.repositories import Repository
-from tests.system.test_updates import Load, check_for_updates, update_state
+from tests.system.updating import Load, check_for_updates, update_state
 
 SAMPLE = samples(1)[0].tobytes()
 HOUR = "probation_s = 3600\n"
 Start = Callable[[str], Device]
-
-
-@pytest.fixture
-def repository(tmp_path: Path) -> Iterator[Repository]:
-    served = Repository(tmp_path)
-    yield served
-    served.close()
 
 
 @pytest.fixture

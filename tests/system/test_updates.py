@@ -3,8 +3,6 @@
 import itertools
 import os
 import signal
-import threading
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -14,16 +12,10 @@ from tests.system.conftest import LOCAL, MakeDevice
 from tests.system.console import Console
 from tests.system.device import Device, wait_until
 from tests.system.repositories import Repository
+from tests.system.updating import Load, check_for_updates, update_state
 
 PIPELINE = '[[pipeline]]\nname = "digits"\nmodel = "digits"\nupdate = { probation_s = 0.3, max_drift = 1.0 }\n'
 SAMPLE = samples(1)[0].tobytes()
-
-
-@pytest.fixture
-def repository(tmp_path: Path) -> Iterator[Repository]:
-    served = Repository(tmp_path)
-    yield served
-    served.close()
 
 
 @pytest.fixture
@@ -34,39 +26,6 @@ def device(make_device: MakeDevice, console: Console, repository: Repository) ->
     made.start()
     console.wait("maas/dev/digits/state", lambda state: state["serving"])
     return made
-
-
-class Load:
-    """Publishes one sample after the other, with QoS 1, until told to stop."""
-
-    def __init__(self, console: Console, window: int = 16) -> None:
-        self._console, self._window = console, window
-        self._stop = threading.Event()
-        self.sent = 0
-        self._thread = threading.Thread(target=self._run)
-        self._thread.start()
-
-    def _run(self) -> None:
-        for number in itertools.count():
-            if self._stop.is_set():
-                return
-            self._console.publish(f"maas/dev/digits/in/{number}", SAMPLE)
-            self.sent = number + 1
-            if self.sent > self._window:
-                self._console.wait_for_count("maas/dev/digits/out/", self.sent - self._window)
-
-    def stop(self) -> None:
-        self._stop.set()
-        self._thread.join()
-
-
-def check_for_updates(console: Console, command_id: str) -> dict[str, object]:
-    console.publish(f"maas/dev/cmd/update/{command_id}", '{"status": "init"}', retain=True)
-    return console.wait(f"maas/dev/cmd/update/{command_id}", lambda d: d["status"] in ("successful", "failed")).document
-
-
-def update_state(console: Console, state: str) -> dict[str, object]:
-    return console.wait("maas/dev/digits/state", lambda d: d["update"]["state"] == state).document
 
 
 def test_a_new_version_takes_over_under_load_and_every_sample_is_answered_exactly_once(

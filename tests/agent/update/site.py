@@ -136,3 +136,20 @@ def trickle(handler: Handler) -> None:
     while not handler.server.closing.wait(0.05):
         handler.wfile.write(b"z")
         handler.wfile.flush()
+
+
+def dripping(before: bytes, drop: bytes = b"z") -> Answer:
+    """Send ``before``, and then a drop every 50 ms: no read ever times out."""
+
+    def answer(handler: Handler) -> None:
+        handler.wfile.write(before)
+        while not handler.server.closing.wait(0.05):
+            handler.wfile.write(drop)
+            handler.wfile.flush()
+
+    return answer
+
+
+def silent(handler: Handler) -> None:
+    """Take the request and say nothing."""
+    handler.server.closing.wait(30)

@@ -7,26 +7,9 @@ import pytest
 
 from tests.agent.update.device import Device
 from tests.agent.update.publisher import Publisher
-from tests.agent.update.site import Answer, Handler, Site, answering, ranged
+from tests.agent.update.site import Answer, Handler, Site, answering, dripping, ranged, silent
 
 TIMEOUT_S = 0.7
-
-
-def dripping(before: bytes, drop: bytes = b"z") -> Answer:
-    """Send ``before``, and then a drop every 50 ms: no read ever times out."""
-
-    def answer(handler: Handler) -> None:
-        handler.wfile.write(before)
-        while not handler.server.closing.wait(0.05):
-            handler.wfile.write(drop)
-            handler.wfile.flush()
-
-    return answer
-
-
-def silent(handler: Handler) -> None:
-    """Take the request and say nothing."""
-    handler.server.closing.wait(30)
 
 
 SLOW: dict[str, Answer] = {
