@@ -223,6 +223,7 @@ class Hub:
             "connected": self._link.connected,
             "broker": self._config.broker.url,
             "outbox": self._health.outbox(),
+            "alarms": self._outbox.alarms,
             "pipelines": [p.state() | {"counters": p.meter.counters()} for p in self._pipelines.values()],
         }
 
