@@ -28,6 +28,8 @@ def _readable(status: dict[str, Any]) -> str:
         f"{status['device']}: {connected} {status['broker']}; "
         f"{outbox['results']} results waiting ({outbox['bytes']} bytes), {outbox['dropped']} dropped"
     ]
+    if status["trouble"]:
+        lines.append(f"  TROUBLE: {status['trouble']}")
     for pipeline in status["pipelines"]:
         update, counters = pipeline["update"], pipeline["counters"]
         on_probation = update["probation"] is not None

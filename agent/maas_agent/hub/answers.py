@@ -1,5 +1,7 @@
 """What becomes of answers: counted, and put into the outbox for the topics that wait for them."""
 
+import time
+
 from maas_agent.documents import ErrorDetail, ErrorDocument, encode, rfc3339
 from maas_agent.hub.client import Outbound
 from maas_agent.hub.dispatch import Job
@@ -22,7 +24,14 @@ class Answers:
         done = job.acknowledge
         if job.response_topic:
             # Two copies of one answer: the input is done when the second one is safe.
-            copy = Outbound(job.response_topic, answer.document, job.qos, False, answer.content_type, job.correlation)
+            copy = Outbound(
+                job.response_topic,
+                answer.document,
+                job.qos,
+                content_type=answer.content_type,
+                correlation=job.correlation,
+                expiry_s=job.left_s(time.monotonic()),
+            )
             self._outbox.put(Outbound(job.out, answer.document, job.qos, content_type=answer.content_type))
             self._outbox.put(copy, done)
         else:

@@ -1,6 +1,7 @@
 """The connection to the broker; with a real one it is tested in tests/system."""
 
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -8,9 +9,10 @@ import pytest
 
 from maas_agent.config import Broker
 from maas_agent.errors import ConfigError
-from maas_agent.hub import link as link_module
+from maas_agent.hub import backoff
 from maas_agent.hub.client import Outbound
-from maas_agent.hub.link import Inbound, Link
+from maas_agent.hub.connection import Inbound
+from maas_agent.hub.link import Link
 from maas_agent.hub.loop import Loop
 from maas_agent.hub.wire import encode_puback, encode_publish
 from maas_agent.log import Log
@@ -26,18 +28,20 @@ class Device:
         self.numbers: list[int] = []
         self.ups = self.downs = 0
         self.reasons: list[str] = []
+        self.lines: list[tuple[str, str, dict[str, Any]]] = []
         self.birth: Outbound | None = None
+        self.will: Outbound | None = None
         self.link: Link
 
     def connect(self, broker: Broker, *subscriptions: str) -> None:
         device = self
 
-        class Reasons(Log):
+        class Lines(Log):
             def _write(self, level: str, event: str, fields: dict[str, Any]) -> None:
-                if "reason" in fields:
-                    device.reasons.append(str(fields["reason"]))
+                device.lines.append((level, event, fields))
 
-        self.link = Link(self.loop, broker, "maas-dev", None, list(subscriptions), 1000, self, Reasons("test"))
+        self.link = Link(self.loop, broker, "maas-dev", self.will, list(subscriptions), 1000, self, Lines("test"))
+        self.link.on_failed = lambda failure: self.reasons.append(failure.reason)
         self.loop.at_turn_end(self.link.flush)
         self.link.start()
 
@@ -72,7 +76,7 @@ def loop() -> Iterator[Loop]:
 
 @pytest.fixture(autouse=True)
 def _quick(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(link_module, "_FIRST_DELAY_S", 0.01)
+    monkeypatch.setattr(backoff, "FIRST_S", 0.01)
 
 
 @pytest.fixture
@@ -175,9 +179,16 @@ def test_numbers_go_round_and_leave_those_of_paho_alone(device: Device, broker: 
     peer = broker(accepting)
     device.connect(settings(peer))
     device.run_until(lambda: device.ups)
-    numbers = [device.link.publish(Outbound("o", b"", 1)) for _ in range(70_000)]
+    slow = device.link.publish(Outbound("o", b"", 1))
+    numbers = []
+    while len(numbers) < 70_000:
+        sent = [device.link.publish(Outbound("o", b"", 1)) for _ in range(1000)]
+        peer.connections[0].send(b"".join(map(encode_puback, sent)))
+        numbers += sent
+        device.run_until(partial(lambda count: len(device.numbers) == count, len(numbers)))
     assert min(numbers) >= 0x100 and max(numbers) == 0xFFFF
     assert all(len(set(numbers[start : start + 65_000])) == 65_000 for start in (0, 5000))
+    assert slow not in numbers  # it is on its way still: the broker would take another one for the same message
 
 
 def test_an_acknowledgement_for_a_connection_that_is_gone_goes_nowhere(device: Device, broker: Start) -> None:
@@ -202,8 +213,6 @@ def test_an_acknowledgement_for_a_connection_that_is_gone_goes_nowhere(device: D
     [
         b"\x30\x00",
         b"\x30\x80\x80\x80\x80",
-        b"\x30\x06\x00\x02\xff\xfe\x00x",
-        b"\x30\x07\x00\x01a\x03\x01\x01\x01",
         b"\x40\x00",
         b"\xff\x00",
     ],
