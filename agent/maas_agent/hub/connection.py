@@ -229,8 +229,7 @@ class Connection:
     def _on_event(self, readable: bool, writable: bool) -> None:
         if self._is_over:
             return
-        if self._keepalive is not None:
-            # It may be writable again only because the broker takes what it is sent: that is a sign of life too.
+        if readable and self._keepalive is not None:
             self._keepalive.heard(time.monotonic())
         if writable:
             self._write_wanted = False
@@ -368,13 +367,14 @@ class Connection:
         if self._is_over:
             return
         now = time.monotonic()
-        due = keepalive.due(now)
+        backlog = self._packets.backlog
+        due = keepalive.due(now, backlog)
         if due is Due.GIVE_UP:
             self.leave(reasons.silent(self._broker, keepalive.interval_s), 0x8D)
             return
         if due is Due.ASK:
             self._packets.write(PINGREQ)
-            keepalive.asked(now)
+            keepalive.asked(now, backlog)
         self._pulse = self._loop.after(keepalive.next_s(now), lambda: self._look_after(keepalive))
 
     def _on_disconnect(self, client: Any, _data: Any, flags: Any, code: Any, properties: Any) -> None:
@@ -397,7 +397,7 @@ class Connection:
     def leave(self, failure: Failure, code: int = 0, wait_s: float | None = None) -> None:
         """End it from this side; ``code`` is what the broker is told in MQTT 5 (section 3.14.2.1)."""
         if not self._is_over:
-            if self.is_accepted:
+            if self.is_accepted and (self._is_v5 or not code):  # 3.1.1 knows none that publishes the Last Will
                 self._packets.write(encode_disconnect(code, has_properties=self._is_v5))
             self._end(failure, wait_s=wait_s)
 

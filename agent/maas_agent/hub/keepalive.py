@@ -10,6 +10,8 @@ _QUIET = 0.75
 """Part of the interval in which nothing was heard, or nothing said, before the broker is asked."""
 _PATIENCE = 0.5
 """Part of the interval in which it has to answer."""
+_MUCH = 1 << 16
+"""Bytes that take a slow line longer than it takes to answer."""
 
 
 class Due(Enum):
@@ -31,9 +33,10 @@ class Keepalive:
         self.interval_s = min(interval_s, server_s) if server_s > 0 else interval_s
         self._heard = self._said = now
         self._asked: float | None = None
+        self._backlog = 0
 
     def heard(self, now: float) -> None:
-        """The broker has sent something, or taken something for which there was no room before."""
+        """The broker has sent something."""
         self._heard = now
         self._asked = None
 
@@ -41,15 +44,24 @@ class Keepalive:
         """Something was sent."""
         self._said = now
 
-    def asked(self, now: float) -> None:
-        """A PINGREQ was sent."""
+    def asked(self, now: float, backlog: int) -> None:
+        """A PINGREQ was sent, behind ``backlog`` bytes that the broker's machine has not acknowledged."""
         self._asked = self._said = now
+        self._backlog = backlog
 
-    def due(self, now: float) -> Due:
-        """What is to be done at ``now``: nothing is given up that was not asked first, however late it is."""
+    def due(self, now: float, backlog: int) -> Due:
+        """What is to be done at ``now``: nothing is given up that was not asked first, however late it is.
+
+        On a slow line the question waits behind what was sent before: as long as that shrinks, somebody takes it.
+        """
         if now < self._next:
             return Due.NOTHING
-        return Due.ASK if self._asked is None else Due.GIVE_UP
+        if self._asked is None:
+            return Due.ASK
+        if self._backlog > _MUCH and backlog < self._backlog:
+            self._asked, self._backlog = now, backlog
+            return Due.NOTHING
+        return Due.GIVE_UP
 
     def next_s(self, now: float) -> float:
         """Seconds until something may be due, if nothing is heard or said meanwhile."""

@@ -6,8 +6,11 @@ sender can be answered. What is sent waits for `flush`: one system call a turn.
 """
 
 import contextlib
+import fcntl
 import socket
 import ssl
+import sys
+import termios
 from typing import Protocol
 
 from maas_agent.hub.wire import (
@@ -107,6 +110,15 @@ class PacketSocket:
     def waiting_bytes(self) -> int:
         """What was written and not sent."""
         return len(self._outgoing)
+
+    @property
+    def backlog(self) -> int:
+        """What was written and is not on the peer's machine yet: here, and in the kernel (``SIOCOUTQ``, tcp(7))."""
+        try:
+            queued = fcntl.ioctl(self._descriptor, termios.TIOCOUTQ, bytes(4))
+        except OSError:  # not TCP, or gone
+            queued = bytes(4)
+        return len(self._outgoing) + int.from_bytes(queued, sys.byteorder)
 
     @property
     def at_end(self) -> bool:

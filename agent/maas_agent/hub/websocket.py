@@ -146,9 +146,11 @@ def shake_hands(connection: socket.socket, host: str, port: int, path: str) -> W
     received = bytearray()
     while b"\r\n\r\n" not in received:
         chunk = connection.recv(_READ_BYTES)
-        if not chunk or len(received) > _MAX_HEADER:
-            raise RefusedError("it hung up" if not chunk else "its answer has no end")
+        if not chunk:
+            raise RefusedError("it hung up")
         received += chunk
+        if len(received) > _MAX_HEADER and b"\r\n\r\n" not in received:
+            raise RefusedError("its answer has no end")
     head, _, rest = received.partition(b"\r\n\r\n")
     _check(head.decode("latin-1"), key)
     return WebSocket(connection, bytes(rest))
