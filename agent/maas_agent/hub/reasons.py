@@ -10,11 +10,12 @@ from paho.mqtt.reasoncodes import ReasonCode
 
 from maas_agent.config import Broker
 from maas_agent.hub import websocket
-from maas_agent.hub.transport import Endpoint, endpoint
+from maas_agent.hub.transport import Endpoint, NoTlsError, endpoint
 
 TAKEN_OVER = 0x8E
 _NOT_YET_VALID, _EXPIRED, _OTHER_NAME, _OTHER_ADDRESS = 9, 10, 62, 64  # X509_V_ERR_... of OpenSSL
 _NO_LOGIN = {0x86, 0x87}
+_OTHER_PORT = "broker.url: another port (8883 is usual), or mqtt:// instead of mqtts:// if the broker has no TLS"
 _UNSUPPORTED_VERSION = 0x84
 
 
@@ -88,6 +89,8 @@ def explain(error: BaseException, broker: Broker) -> Failure:
     there = endpoint(broker)
     if isinstance(error, ssl.SSLCertVerificationError):
         return _certificate(error, broker, there)
+    if isinstance(error, NoTlsError):
+        return Failure(f"{there} does not speak TLS: it hung up", _OTHER_PORT)
     if isinstance(error, ssl.SSLError):
         return _tls(error, broker, there)
     if isinstance(error, socket.gaierror):
@@ -123,8 +126,7 @@ def _tls(error: ssl.SSLError, broker: Broker, there: Endpoint) -> Failure:
     """TLS failed otherwise; an alert is what the broker says of this device's certificate (RFC 8446 section 6.2)."""
     what = (error.reason or str(error)).replace("_", " ").lower()
     if error.reason in ("WRONG_VERSION_NUMBER", "HTTP_REQUEST", "RECORD_LAYER_FAILURE", "PACKET_LENGTH_TOO_LONG"):
-        mend = "broker.url: another port (8883 is usual), or mqtt:// instead of mqtts:// if the broker has no TLS"
-        return Failure(f"{there} does not speak TLS ({what})", mend)
+        return Failure(f"{there} does not speak TLS ({what})", _OTHER_PORT)
     if "ALERT" not in (error.reason or ""):
         return Failure(f"TLS with {there} failed: {what}")
     if broker.certificate is None and ("CERTIFICATE_REQUIRED" in error.reason or "HANDSHAKE" in error.reason):

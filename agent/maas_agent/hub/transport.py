@@ -17,6 +17,10 @@ _PORTS = {"mqtt": 1883, "mqtts": 8883, "ws": 80, "wss": 443}
 _DEFAULT_PATH = "/mqtt"
 
 
+class NoTlsError(ConnectionError):
+    """The peer hung up when it was asked for TLS."""
+
+
 class Endpoint(msgspec.Struct, frozen=True):
     """Where a broker is, taken from its URL. ``path`` is that of the WebSocket, ``None`` where there is none."""
 
@@ -59,10 +63,17 @@ def open_transport(there: Endpoint, context: ssl.SSLContext | None) -> Transport
         # Packets are gathered here already: Nagle's algorithm would only hold the last one back.
         connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         if context is not None:
-            connection = context.wrap_socket(connection, server_hostname=there.host)
+            connection = _with_tls(connection, context, there.host)
         if there.path is not None:
             return websocket.shake_hands(connection, there.host, there.port, there.path)
     except BaseException:
         connection.close()
         raise
     return connection
+
+
+def _with_tls(connection: socket.socket, context: ssl.SSLContext, host: str) -> ssl.SSLSocket:
+    try:
+        return context.wrap_socket(connection, server_hostname=host)
+    except (ConnectionResetError, ssl.SSLEOFError):
+        raise NoTlsError from None

@@ -142,15 +142,18 @@ def shake_hands(connection: socket.socket, host: str, port: int, path: str) -> W
         f"GET {path} HTTP/1.1\r\nHost: {name}:{port}\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
         f"Sec-WebSocket-Key: {key.decode()}\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Protocol: mqtt\r\n\r\n"
     )
-    connection.sendall(request.encode())
     received = bytearray()
-    while b"\r\n\r\n" not in received:
-        chunk = connection.recv(_READ_BYTES)
-        if not chunk:
-            raise RefusedError("it hung up")
-        received += chunk
-        if len(received) > _MAX_HEADER and b"\r\n\r\n" not in received:
-            raise RefusedError("its answer has no end")
+    try:
+        connection.sendall(request.encode())
+        while b"\r\n\r\n" not in received:
+            chunk = connection.recv(_READ_BYTES)
+            if not chunk:
+                raise RefusedError("it hung up")
+            received += chunk
+            if len(received) > _MAX_HEADER and b"\r\n\r\n" not in received:
+                raise RefusedError("its answer has no end")
+    except ConnectionResetError:
+        raise RefusedError("it hung up") from None
     head, _, rest = received.partition(b"\r\n\r\n")
     _check(head.decode("latin-1"), key)
     return WebSocket(connection, bytes(rest))
