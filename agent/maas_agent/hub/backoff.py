@@ -18,18 +18,19 @@ class End(Enum):
     FAILED = auto()
     """It was not made, or broke: a cut, a restart, a silence."""
     CLOSED = auto()
-    """The broker accepted it, then closed it without giving a reason."""
+    """The broker accepted it, then closed it in good order and without giving a reason."""
     TAKEN_OVER = auto()
-    """The broker gave the session to another connection with the same client id (MQTT 5.0 section 4.13, 0x8E)."""
+    """The broker gave the session to another connection with the same client id (0x8E, MQTT 5.0 section 3.14.2.1)."""
 
 
 class Backoff:
     """Says how long to wait. Only a connection that lasts ends the growth of the bound: a broker that accepts and then
     kicks is not hammered.
 
-    Two clients with one client id throw each other out. MQTT 5 says so; in 3.1.1 the sign is a row of connections that
-    are accepted and closed soon after. Whoever notices waits between half of the longest wait and all of it, so that
-    the other one can serve meanwhile. A single restart or failover is not such a row.
+    Two clients with one client id throw each other out. MQTT 5 has a word for it, which not every broker says
+    (Mosquitto 2.0.11 does not), and 3.1.1 has none: there the sign is a row of connections that are accepted and closed
+    soon after. Whoever notices waits between half of the longest wait and all of it, so that the other one can serve
+    meanwhile. A single restart or failover is not such a row.
     """
 
     def __init__(self, max_s: float) -> None:

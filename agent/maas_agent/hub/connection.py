@@ -388,11 +388,11 @@ class Connection:
     def _closed(self) -> None:
         """The broker has closed the connection."""
         if self._packets.failure is not None:
-            failure = reasons.explain(self._packets.failure, self._broker)
+            self._end(reasons.explain(self._packets.failure, self._broker))
+        elif self.is_accepted:
+            self._end(reasons.closed(self._broker, accepted=True), End.CLOSED)
         else:
-            failure = reasons.closed(self._broker, accepted=self.is_accepted)
-        # MQTT 5 would have said why; 3.1.1 has no words for it.
-        self._end(failure, End.FAILED if self._is_v5 or not self.is_accepted else End.CLOSED)
+            self._end(reasons.closed(self._broker, accepted=False))
 
     def leave(self, failure: Failure, code: int = 0, wait_s: float | None = None) -> None:
         """End it from this side; ``code`` is what the broker is told in MQTT 5 (section 3.14.2.1)."""

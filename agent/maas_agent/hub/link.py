@@ -92,6 +92,7 @@ class Link:
         # Since the last connection that lasted:
         self._failures = self._acceptances = 0
         self._told: set[str] = set()
+        self._conflict: Failure | None = None
         self.connected = False
         self.counters = Counters()
         self.on_failed: Callable[[Failure], None] = lambda _failure: None
@@ -114,7 +115,7 @@ class Link:
     def trouble(self) -> str | None:
         """What a person has to mend, although it may be connected right now."""
         is_shared = self._backoff.is_shared(time.monotonic())
-        return reasons.shared_id(self._client_id).reason if is_shared else None
+        return self._conflict.reason if is_shared and self._conflict is not None else None
 
     def start(self) -> None:
         """Begin to connect; returns at once. Raises `ConfigError` if a secret or a certificate cannot be read."""
@@ -244,7 +245,7 @@ class Link:
         if wait_s is None:
             wait_s = self._backoff.ended(how, now)
         if how is not End.FAILED and self._backoff.is_shared(now):
-            failure = reasons.shared_id(self._client_id)
+            failure = self._conflict = reasons.shared_id(self._client_id, told=how is End.TAKEN_OVER)
         self._come_back(self._refusal or failure, wait_s)
         if was_connected:
             self._listener.link_down()

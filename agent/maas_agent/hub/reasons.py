@@ -76,12 +76,12 @@ def silent(broker: Broker, keepalive_s: float) -> Failure:
     )
 
 
-def shared_id(client_id: str) -> Failure:
-    """Another client uses this one's client id."""
-    return Failure(
-        f"another client uses the client id {client_id}: the broker keeps only one of them connected",
-        "stop the other one, or give one of the devices another device.id",
-    )
+def shared_id(client_id: str, *, told: bool) -> Failure:
+    """Another client uses this one's client id: so the broker has ``told``, or so it seems."""
+    reason = f"another client uses the client id {client_id}: the broker keeps only one of them connected"
+    if not told:
+        reason = f"accepted and closed soon after, several times in a row: most likely {reason}"
+    return Failure(reason, "stop the other one, or give one of the devices another device.id")
 
 
 def explain(error: BaseException, broker: Broker) -> Failure:

@@ -49,7 +49,7 @@ def test_whoever_is_told_that_his_session_was_taken_over_waits_for_at_least_half
 
 
 def test_a_row_of_short_lives_without_a_word_is_taken_for_a_shared_id_and_a_few_are_not() -> None:
-    """In 3.1.1; a restart or a failover breaks a connection or two."""
+    """A restart or a failover breaks a connection or two."""
     backoff, now = Backoff(MAX_S), 0.0
     for attempt in range(4):
         assert not backoff.is_shared(now)
