@@ -38,6 +38,10 @@ class Mosquitto:
     def url(self) -> str:
         return f"mqtt://127.0.0.1:{self.port}"
 
+    def log(self) -> str:
+        """Everything it has logged so far."""
+        return self._log.read_text()
+
     def start(self) -> None:
         """Start it, and wait until it accepts connections."""
         assert MOSQUITTO is not None

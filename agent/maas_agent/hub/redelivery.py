@@ -13,14 +13,17 @@ import msgspec
 
 from maas_agent.hub.wire import Publish
 
+Acknowledge = Callable[[int], None]
+"""Takes the packet identifier of what is acknowledged."""
+
 
 class Delivery(msgspec.Struct, eq=False):
-    """A QoS 1 message that was not acknowledged. ``write`` takes packets for the connection on which it came last."""
+    """A QoS 1 message that was not acknowledged. ``answer`` does so on the connection on which it came last."""
 
     number: int
     topic: bytes
     payload_hash: int
-    write: Callable[[bytes], None] | None
+    answer: Acknowledge | None
     is_done: bool = False
     """Whether its acknowledgement was asked for; it is still here if there was no connection to write it to."""
 
@@ -35,31 +38,31 @@ class Deliveries:
         """A connection begins. Identifiers of another session mean nothing in this one."""
         if not resumed:
             for delivery in self._open.values():
-                delivery.write = None
+                delivery.answer = None
             self._open.clear()
 
     def disconnected(self) -> None:
         """The connection is gone: acknowledgements wait until their message comes again."""
         for delivery in self._open.values():
-            delivery.write = None
+            delivery.answer = None
 
-    def received(self, packet: Publish, write: Callable[[bytes], None]) -> tuple[Delivery, bool]:
+    def received(self, packet: Publish, answer: Acknowledge) -> tuple[Delivery, bool]:
         """The delivery that ``packet`` belongs to, and whether it is a new one."""
         content = hash(packet.payload)
         known = self._open.get(packet.number)
         # A broker that was set back to an older state may use an identifier for something else all the same.
         if known is not None and packet.dup and known.topic == packet.topic and known.payload_hash == content:
-            known.write = write
+            known.answer = answer
             return known, False
         if known is not None:
-            known.write = None
-        delivery = self._open[packet.number] = Delivery(packet.number, packet.topic, content, write)
+            known.answer = None
+        delivery = self._open[packet.number] = Delivery(packet.number, packet.topic, content, answer)
         return delivery, True
 
-    def close(self, delivery: Delivery) -> Callable[[bytes], None] | None:
-        """Mark it as done; returns what takes its acknowledgement, or ``None`` while there is no connection for it."""
+    def acknowledge(self, delivery: Delivery) -> None:
+        """It is done; without a connection it is acknowledged when it comes again."""
         delivery.is_done = True
-        write, delivery.write = delivery.write, None
-        if write is not None:
+        answer, delivery.answer = delivery.answer, None
+        if answer is not None:
             del self._open[delivery.number]
-        return write
+            answer(delivery.number)
