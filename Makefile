@@ -9,7 +9,7 @@ TFLITE := .venv-tflite-runtime
 STAMP := $(VENV)/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test test-arm test-tflite-runtime swaps fleet attacks cuts mutants check format bench broker accelerators clean
+.PHONY: help install demo test test-arm test-tflite-runtime swaps fleet attacks cuts mutants check format bench broker accelerators systemd clean
 
 help: ## list these targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -24,7 +24,7 @@ $(STAMP): pyproject.toml constraints.txt scripts/make-venv
 demo: $(STAMP) ## the whole path on real samples: train, convert, publish, serve, replace (3 minutes)
 	@$(BIN)/python examples/digits/demo.py
 
-test: $(STAMP) broker accelerators ## all tests
+test: $(STAMP) broker accelerators systemd ## all tests
 	$(BIN)/python -m pytest tests/agent tests/converter tests/docs tests/attacks tests/conformance tests/cuts tests/system
 
 test-arm: $(STAMP) broker ## the package on emulated 64-bit and 32-bit ARM; needs root (8 minutes, then 3)
@@ -86,6 +86,9 @@ broker:
 
 accelerators:
 	@scripts/ensure-accelerators
+
+systemd:
+	@scripts/ensure-systemd
 
 clean: ## remove environments and caches
 	rm -rf .venv .venv-* .cache .mypy_cache .pytest_cache .ruff_cache .import_linter_cache dist
