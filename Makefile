@@ -9,7 +9,7 @@ TFLITE := .venv-tflite-runtime
 STAMP := $(VENV)/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test test-arm test-tflite-runtime swaps fleet attacks cuts mutants check format bench broker accelerators systemd clean
+.PHONY: help install demo test test-arm test-systemd test-tflite-runtime swaps fleet attacks cuts mutants check format bench broker accelerators systemd clean
 
 help: ## list these targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -30,6 +30,10 @@ test: $(STAMP) broker accelerators systemd ## all tests
 test-arm: $(STAMP) broker ## the package on emulated 64-bit and 32-bit ARM; needs root (8 minutes, then 3)
 	@scripts/test-arm-ready
 	$(BIN)/python -m pytest tests/arm
+
+test-systemd: $(STAMP) ## the service under a real systemd, in a container; needs root (4 minutes, then 2)
+	@scripts/test-systemd-ready
+	$(BIN)/python -m pytest tests/systemd
 
 test-tflite-runtime: $(TFLITE)/.installed broker accelerators ## runtime and system tests on the older interpreter: Python 3.11, NumPy 1 (5 minutes)
 	MAAS_TEST_RUNTIME=tflite-runtime $(TFLITE)/bin/python -m pytest \
