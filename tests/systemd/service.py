@@ -5,7 +5,7 @@ import re
 from collections.abc import Callable
 from typing import Any
 
-from tests.docs.pages import ROOT, text
+from tests.docs.pages import text
 from tests.system.accounts import EXAMPLE, Visitor
 from tests.system.device import wait_until
 from tests.system.repositories import Repository
@@ -44,18 +44,22 @@ class Service:
     def install(self) -> None:
         """What the README and the page on security say, in their order."""
         self._guard_broker()
-        self.container.script(readme_lines())
+        lines = lines_around("README.md", "systemd-sysusers")
+        # What comes before has made the environment, and the tree has that.
+        self.container.script(lines[lines.index(f"cd {SHARED}\n") :])
         self.container.write("/etc/maas-agent/root.json", self.repository.root.read_text())
         self.container.write("/etc/credstore/maas-agent.mqtt-password", f"{PASSWORD}\n", 0o600)
         self.container.script("systemctl daemon-reload")
 
     def _guard_broker(self) -> None:
-        container = self.container
-        container.write("/etc/mosquitto/conf.d/maas.conf", (EXAMPLE / "maas.conf").read_text())
-        container.write("/etc/mosquitto/maas.acl", (EXAMPLE / "maas.acl").read_text())
-        passwords = "".join(f"{name}:{password}\n" for name, password in NAMES.items())
-        container.write("/etc/mosquitto/maas.passwd", passwords)
-        container.script("mosquitto_passwd -U /etc/mosquitto/maas.passwd; systemctl restart mosquitto")
+        for file in EXAMPLE.iterdir():
+            self.container.write(f"/root/examples/mosquitto/{file.name}", file.read_text())
+        lines = lines_around("docs/security.md", "mosquitto_passwd -b").replace(
+            "gate-1 PASSWORD", f"gate-1 '{PASSWORD}'"
+        )
+        for name, password in NAMES.items():
+            lines += f"mosquitto_passwd -b /etc/mosquitto/maas.passwd {name} '{password}'\n"
+        self.container.script(f"cd /root\n{lines}systemctl restart mosquitto")
 
     def configure(self, more: str = "", settings: str = "") -> None:
         """Write ``agent.toml``: ``more`` pipelines, and a drop-in of ``settings`` for the unit."""
@@ -131,9 +135,8 @@ class Service:
             return Visitor(name, 1884, password=NAMES[name])
 
 
-def readme_lines() -> str:
-    """The lines of the README that install the unit, without ``sudo``: here everybody is root."""
-    (block,) = re.findall(r"^```\n([^`]*?^sudo systemd-sysusers$[^`]*?)^```$", text("README.md"), re.MULTILINE)
-    lines = block[block.index("cd /opt/") :].replace("sudo ", "")
-    assert (ROOT / "systemd").is_dir() and lines.startswith(f"cd {SHARED}\n")
-    return str(lines)
+def lines_around(page: str, words: str) -> str:
+    """The lines of a page's only block of commands that holds ``words``, without ``sudo``: here everybody is root."""
+    blocks = re.findall(r"^```\n(.*?)^```$", text(page), re.MULTILINE | re.DOTALL)
+    (block,) = [block for block in blocks if words in block]
+    return str(block.replace("sudo ", ""))

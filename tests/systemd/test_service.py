@@ -285,6 +285,17 @@ def test_it_has_written_to_its_state_directory_only(service: Service, program: V
     assert readable == "", "others may read or write this"
 
 
+def test_it_listens_to_nobody_on_the_network(service: Service, operator: Visitor) -> None:
+    operator.wait("maas/gate-1/status", lambda status: status["status"] == "online")
+    uid = service.container.run("id", "-u", "maas-agent").strip()
+    sockets = service.container.run("cat", "/proc/net/tcp", "/proc/net/tcp6", "/proc/net/udp", "/proc/net/udp6")
+    # proc_net_tcp.rst: local and remote address, state, …, uid; 0A is LISTEN, 01 ESTABLISHED, 07 an open UDP socket.
+    fields = [line.split() for line in sockets.splitlines() if line.split()[0] != "sl"]
+    states = {state for _, _, _, state, _, _, _, owner, *_ in fields if owner == uid}
+    assert "01" in states and not states & {"07", "0A"}
+    assert any(state == "0A" for _, _, _, state, *_ in fields), "the broker listens, so listeners are seen here"
+
+
 def test_it_serves_with_every_drop_in(service: Service, program: Visitor, sample: bytes) -> None:
     given = [line.partition("=") for path in DROP_INS for line in lines(path)]
     groups = {value for name, _, value in given if name == "SupplementaryGroups"}
