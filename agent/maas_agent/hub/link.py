@@ -19,6 +19,7 @@ from maas_agent.errors import ConfigError
 from maas_agent.hub.client import V5, V311, Client, Outbound, new_client
 from maas_agent.hub.loop import Loop, Timer
 from maas_agent.hub.packets import PacketSocket, Transport
+from maas_agent.hub.redelivery import Deliveries, Delivery
 from maas_agent.hub.wire import (
     Malformed,
     Puback,
@@ -43,7 +44,10 @@ _PUBLISH_OVERHEAD = 1 << 16
 
 
 class Inbound(msgspec.Struct, frozen=True):
-    """A message from the broker. ``acknowledge`` completes QoS 1; on a connection that is gone it does nothing."""
+    """A message from the broker. ``acknowledge`` completes QoS 1, on the connection on which it came last.
+
+    What comes again on a resumed session before it was acknowledged is not told twice.
+    """
 
     topic: str
     payload: bytes
@@ -103,6 +107,7 @@ class Link:
         self._silences = 0
         self._write_wanted = False
         self._number = _FIRST_NUMBER
+        self._deliveries = Deliveries()
         self.connected = False
         self.send_quota = 65535
         """QoS 1 messages the broker takes before it has acknowledged any (Receive Maximum)."""
@@ -151,6 +156,7 @@ class Link:
             self._loop.unwatch(client.prepared)
             client.prepared.setblocking(True)
         self._client, self.connected = None, False
+        self._deliveries.disconnected()
         if client is not None and was_connected:
             client.disconnect()
             client.loop_write()
@@ -199,6 +205,7 @@ class Link:
             mqtt=self.version,
             session="resumed" if flags.session_present else "new",
         )
+        self._deliveries.connected(resumed=flags.session_present)
         if self._subscriptions:
             client.subscribe([(topic, 1) for topic in self._subscriptions])
             # On its way before anything the listener says: who reads "online" may send an input at once.
@@ -250,6 +257,14 @@ class Link:
             topic = packet.topic.decode()
         except UnicodeDecodeError:
             raise Malformed("a topic that is not UTF-8") from None
+        acknowledge = _nothing
+        if packet.qos:
+            delivery, is_new = self._deliveries.received(packet, client.prepared.write)
+            acknowledge = partial(self._acknowledge, delivery)
+            if not is_new:
+                if delivery.is_done:
+                    acknowledge()
+                return
         properties = unpacked_properties(packet.properties) if packet.properties else None
         self._listener.inbound(
             Inbound(
@@ -261,7 +276,7 @@ class Link:
                 getattr(properties, "ContentType", None),
                 getattr(properties, "ResponseTopic", None),
                 getattr(properties, "CorrelationData", None),
-                partial(self._acknowledge, client, packet.number) if packet.qos else _nothing,
+                acknowledge,
             )
         )
 
@@ -270,9 +285,10 @@ class Link:
             self._log.error("broker refused a message", reason=f"0x{packet.reason:02x} (MQTT 5.0 section 3.4.2.1)")
         self._listener.acknowledged(packet.number)
 
-    def _acknowledge(self, client: Client, number: int) -> None:
-        if client is self._client:
-            client.prepared.write(encode_puback(number))
+    def _acknowledge(self, delivery: Delivery) -> None:
+        write = self._deliveries.close(delivery)
+        if write is not None:
+            write(encode_puback(delivery.number))
 
     def flush(self) -> None:
         """At the end of every turn: everything paho has queued goes out in as few calls as possible."""
@@ -311,6 +327,7 @@ class Link:
             return
         was_connected, self.connected = self.connected, False
         self._client = None
+        self._deliveries.disconnected()
         self._write_wanted = False
         for timer in self._timers:
             timer.cancel()

@@ -29,6 +29,8 @@ class Publish(msgspec.Struct, frozen=True):
     properties: bytes
     cut_bytes: int = 0
     """Size of the packet if it was too large and its payload was discarded, else 0."""
+    dup: bool = False
+    """The broker may have sent it before (section 3.3.1.1)."""
 
 
 class Puback(msgspec.Struct, frozen=True):
@@ -92,7 +94,9 @@ def decode_publish(
         position += packed[0]
     if qos == 3 or (qos and not number) or position > end:
         raise Malformed("a PUBLISH contradicts itself")
-    return Publish(topic, bytes(data[position:end]), qos, bool(flags & 1), number, properties, cut_bytes)
+    return Publish(
+        topic, bytes(data[position:end]), qos, bool(flags & 1), number, properties, cut_bytes, bool(flags & 8)
+    )
 
 
 def decode_puback(data: bytearray, start: int, end: int) -> Puback:

@@ -197,6 +197,35 @@ def test_an_acknowledgement_for_a_connection_that_is_gone_goes_nowhere(device: D
     assert device.downs == 1
 
 
+def test_what_comes_again_on_a_resumed_session_is_told_once_and_acknowledged_there(
+    device: Device, broker: Start
+) -> None:
+    def script(connection: Connection, data: bytes) -> None:
+        if data[0] == 0x10:
+            connection.send(b"\x20\x03\x01\x00\x00")  # session present (section 3.2.2.1.1)
+
+    peer = broker(script)
+    device.connect(settings(peer))
+    device.run_until(lambda: device.ups)
+    for number in (7, 8):
+        peer.connections[0].send(encode_publish(b"in/1", b"", 1, False, number, b"\x00"))
+    device.run_until(lambda: len(device.inbounds) == 2)
+    peer.connections[0].close()
+    device.run_until(lambda: device.downs)
+    device.inbounds[0].acknowledge()
+    device.run_until(lambda: device.ups == 2)
+    second = peer.connections[1]
+    for number in (7, 8):
+        again = bytearray(encode_publish(b"in/1", b"", 1, False, number, b"\x00"))
+        again[0] |= 0x08  # DUP (section 3.3.1.1)
+        second.send(bytes(again))
+    device.run_until(lambda: encode_puback(7) in second.received)
+    assert encode_puback(8) not in second.received
+    device.inbounds[1].acknowledge()
+    device.run_until(lambda: encode_puback(8) in second.received)
+    assert len(device.inbounds) == 2
+
+
 @pytest.mark.parametrize(
     "data",
     [
