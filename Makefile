@@ -9,7 +9,7 @@ TFLITE := .venv-tflite-runtime
 STAMP := $(VENV)/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test test-arm test-tflite-runtime swaps fleet attacks cuts mutants check format bench broker accelerators clean
+.PHONY: help install demo test test-arm test-systemd test-tflite-runtime swaps fleet attacks cuts mutants check format bench broker accelerators systemd clean
 
 help: ## list these targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -24,12 +24,16 @@ $(STAMP): pyproject.toml constraints.txt scripts/make-venv
 demo: $(STAMP) ## the whole path on real samples: train, convert, publish, serve, replace (3 minutes)
 	@$(BIN)/python examples/digits/demo.py
 
-test: $(STAMP) broker accelerators ## all tests
+test: $(STAMP) broker accelerators systemd ## all tests
 	$(BIN)/python -m pytest tests/agent tests/converter tests/docs tests/attacks tests/conformance tests/cuts tests/system
 
 test-arm: $(STAMP) broker ## the package on emulated 64-bit and 32-bit ARM; needs root (8 minutes, then 3)
 	@scripts/test-arm-ready
 	$(BIN)/python -m pytest tests/arm
+
+test-systemd: $(STAMP) ## the service under a real systemd, in a container; needs root (4 minutes, then 2)
+	@scripts/test-systemd-ready
+	$(BIN)/python -m pytest tests/systemd
 
 test-tflite-runtime: $(TFLITE)/.installed broker accelerators ## runtime and system tests on the older interpreter: Python 3.11, NumPy 1 (5 minutes)
 	MAAS_TEST_RUNTIME=tflite-runtime $(TFLITE)/bin/python -m pytest \
@@ -86,6 +90,9 @@ broker:
 
 accelerators:
 	@scripts/ensure-accelerators
+
+systemd:
+	@scripts/ensure-systemd
 
 clean: ## remove environments and caches
 	rm -rf .venv .venv-* .cache .mypy_cache .pytest_cache .ruff_cache .import_linter_cache dist

@@ -174,7 +174,7 @@ class Hub:
             arrived_at=time.monotonic(),
             qos=message.qos,
             out=out,
-            response_topic=_usable(message.response_topic),
+            response_topic=_usable(message.response_topic, self._topics),
             correlation=message.correlation,
             acknowledge=message.acknowledge,
             expires_at=None if message.expiry_s is None else time.monotonic() + message.expiry_s,
@@ -360,11 +360,11 @@ class Hub:
             self._loop.stop()
 
 
-def _usable(response_topic: str | None) -> str | None:
-    """A response topic a message can be published to (MQTT 5.0 section 3.3.2.3.5: no wildcards)."""
+def _usable(response_topic: str | None, topics: Topics) -> str | None:
+    """A response topic a message can be published to (MQTT 5.0 section 3.3.2.3.5: no wildcards), and may be."""
     if not response_topic or not response_topic.isprintable() or set(response_topic) & {"+", "#"}:
         return None
-    return response_topic
+    return None if topics.is_reserved(response_topic) else response_topic
 
 
 def _own(store: Path) -> int:

@@ -40,6 +40,7 @@ class Topics:
         groups = [f"{config.broker.topic_root}/groups/{group}/desired" for group in config.device.groups]
         self.desired = [f"{self.base}/desired", *groups]
         """The desired states that concern this device; the first is its own."""
+        self._reserved = (f"{self.base}/", f"{config.broker.topic_root}/groups/")
         self._groups: dict[str, str] = {}
         self._inputs: dict[str, Target] = {}
         for pipeline in config.pipeline:
@@ -59,6 +60,13 @@ class Topics:
     def out(self, pipeline: str) -> str:
         """The out topic for samples of a local source."""
         return f"{self.base}/{pipeline}/out"
+
+    def is_reserved(self, topic: str) -> bool:
+        """Whether a topic is one that devices and operators speak on: no place for an answer that a request names.
+
+        Else whoever may send an input could have this device speak there in its own name, by its own rights.
+        """
+        return topic.startswith(self._reserved)
 
     def subscriptions(self) -> list[str]:
         """Topic filters; a group's inputs are a shared subscription, so that one of its devices answers."""

@@ -98,3 +98,19 @@ def test_a_devices_own_topics_are_named() -> None:
 )
 def test_a_command_topic_tells_name_and_id(topic: str, command: Command | None) -> None:
     assert TOPICS.command(topic) == command
+
+
+@pytest.mark.parametrize(
+    ("topic", "reserved"),
+    [
+        ("maas/dev/status", True),
+        ("maas/dev/digits/in/1", True),
+        ("maas/dev/cmd/rollback/1", True),
+        ("maas/groups/line-9/desired", True),
+        ("maas/device/answers", False),
+        ("answers/dev/press-7/1", False),
+        ("maas/answers/me", False),
+    ],
+)
+def test_a_request_does_not_choose_what_this_device_says_on_its_own_topics(topic: str, reserved: bool) -> None:
+    assert TOPICS.is_reserved(topic) is reserved
