@@ -4,6 +4,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +14,7 @@ from numpy.typing import NDArray
 from maas_agent.runtime.selection import accelerator
 from maas_converter.importers.process import Imported, Importing, import_model
 from tests.converter.shared import FOLDER
+from tests.once import once
 
 SHARED = FOLDER
 
@@ -118,17 +120,13 @@ with v1.Session(graph=tf.Graph()) as session:
 @pytest.fixture(scope="session")
 def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder of models; ``answers.npz`` holds four samples and what the recurrent ones answer."""
-    folder = tmp_path_factory.mktemp("models")
-    _make(_KERAS, folder)
-    return folder
+    return once(tmp_path_factory, "importers-models", partial(_make, _KERAS))
 
 
 @pytest.fixture(scope="session")
 def tensorflow_1(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with a SavedModel of TensorFlow 1, ``tf1``, and ``answers-tf1.npz``."""
-    folder = tmp_path_factory.mktemp("tf1")
-    _make(_TENSORFLOW_1, folder)
-    return folder
+    return once(tmp_path_factory, "importers-tf1", partial(_make, _TENSORFLOW_1))
 
 
 def _make(program: str, folder: Path) -> None:
