@@ -1,5 +1,7 @@
 # maas-edge: two commands to begin with are `make demo` and `make test`.
 PYTHON ?= python3
+# Tests start thousands of processes: each would compile our modules anew.
+unexport PYTHONDONTWRITEBYTECODE
 # One environment a Python: `make test PYTHON=python3.13` does not disturb .venv.
 VENV ?= .venv$(if $(filter-out python3,$(PYTHON)),-$(notdir $(PYTHON)))
 BIN := $(VENV)/bin
