@@ -194,7 +194,7 @@ def test_a_server_that_trickles_bytes_ends_at_the_deadline(
     began = time.monotonic()
     outcome = device.update()
     assert outcome.reason is not None and "did not end within 0.5 s" in outcome.reason
-    assert time.monotonic() - began < 5
+    assert time.monotonic() - began < 15  # less than the timeout that it would have without this one
 
 
 def test_a_server_that_is_down_is_a_sentence(device: Device, site: Site) -> None:
