@@ -15,6 +15,7 @@ import msgspec
 from maas_agent.bundle.version import parse_version
 from maas_agent.errors import DataError
 from maas_agent.files import write_durably
+from maas_agent.untrusted import MALFORMED
 
 MAX_BYTES = 1 << 16
 """A larger document is not read."""
@@ -66,7 +67,7 @@ def decode_desired(payload: bytes) -> Document:
         raise DataError(f"it has {len(payload)} bytes, at most {MAX_BYTES} are read")
     try:
         document = msgspec.json.decode(payload, type=Document)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+    except MALFORMED as error:
         raise DataError(str(error)) from None
     for wish in document.models.values():
         for version in (*wish.withdrawn, *([wish.version] if wish.version is not None else [])):
@@ -120,7 +121,7 @@ def load(store: Path, topics: list[str]) -> Desired:
         known = msgspec.json.decode(path.read_bytes(), type=dict[str, Topic])
     except FileNotFoundError:
         return {}
-    except (OSError, msgspec.DecodeError, UnicodeDecodeError) as error:
+    except (OSError, *MALFORMED) as error:
         raise DataError(f"{path} cannot be read: {error}") from None
     return {topic: found for topic, found in known.items() if topic in topics}
 

@@ -11,9 +11,11 @@ from typing import Generic, TypeVar
 import msgspec
 
 from maas_agent.config import Source
+from maas_agent.errors import brief
 from maas_agent.processing.content import Form
 from maas_agent.runtime.setup import Setup
 from maas_agent.trials.terms import Limits
+from maas_agent.untrusted import MALFORMED
 
 MAX_FRAME_BYTES = 1 << 28
 _RECEIVE_BYTES = 1 << 16
@@ -194,7 +196,15 @@ class Channel(Generic[Incoming]):
             end = start + _LENGTH.size + length
             if len(received) < end:
                 break
-            messages.append(self._decoder.decode(memoryview(received)[start + _LENGTH.size : end]))
+            messages.append(self._decoded(memoryview(received)[start + _LENGTH.size : end]))
             start = end
         del received[:start]
         return messages
+
+    def _decoded(self, body: memoryview) -> Incoming:
+        try:
+            return self._decoder.decode(body)
+        except MALFORMED as error:
+            raise msgspec.DecodeError(brief(error)) from None
+        finally:
+            body.release()  # whoever keeps the exception must not keep the buffer from growing

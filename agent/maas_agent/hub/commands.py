@@ -10,6 +10,7 @@ import msgspec
 
 from maas_agent.hub.topics import Command
 from maas_agent.log import Log
+from maas_agent.untrusted import MALFORMED
 
 Finish = Callable[[str | None, dict[str, Any]], None]
 """Called once with a reason (failed) or ``None`` (successful), and fields for the document."""
@@ -61,5 +62,5 @@ def _request(payload: bytes) -> dict[str, Any] | None:
         return None
     try:
         return msgspec.json.decode(payload, type=dict[str, Any])
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+    except MALFORMED:
         return None

@@ -7,6 +7,7 @@ import msgspec
 from maas_agent.hub.errand import Errand
 from maas_agent.hub.loop import Loop
 from maas_agent.trials.task import Assignment, Report
+from maas_agent.untrusted import MALFORMED
 from maas_agent.update.protocol import SELF_TEST_S
 
 
@@ -26,6 +27,6 @@ class Tester:
     def _ended(self, how: str) -> None:
         try:
             report = msgspec.json.decode(self._received, type=Report)
-        except msgspec.DecodeError:
+        except MALFORMED:
             report = Report(refused=f"the process that tries it {how}")
         self._on_report(report)
