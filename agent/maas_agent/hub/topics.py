@@ -73,7 +73,7 @@ class Topics:
         head, _, last = topic.rpartition("/")
         if head in self._inputs:
             target = self._inputs[head]
-            if 0 < len(last) <= MAX_ID and last.isprintable():
+            if 0 < len(last) <= MAX_ID and _is_level(last):
                 return Address(target, last)
             return Address(target, bad_id=last)
         if topic in self._inputs:
@@ -86,6 +86,14 @@ class Topics:
     def command(self, topic: str) -> Command | None:
         """What a command topic names, or ``None`` if it is none of this device."""
         name, separator, command_id = topic.removeprefix(self._commands).partition("/")
-        if not topic.startswith(self._commands) or not separator or not ID.match(command_id):
+        if not topic.startswith(self._commands) or not separator or not ID.match(command_id) or not _is_level(name):
             return None
         return Command(name, command_id)
+
+
+def _is_level(text: str) -> bool:
+    """Whether something can be published to a topic with this level: over others brokers close the connection.
+
+    (MQTT 5.0 sections 4.7.1 and 1.5.4: no wildcards, no NUL, and better no control characters.)
+    """
+    return text.isprintable() and not set(text) & {"+", "#"}
