@@ -239,7 +239,7 @@ class Link:
                 self._received(client, packet)
             elif isinstance(packet, Puback):
                 self._acknowledged(packet)
-            elif (code := client.loop_read()) != paho.MQTT_ERR_SUCCESS:
+            elif (code := _read_by_paho(client)) != paho.MQTT_ERR_SUCCESS:
                 self._lost(client, paho.error_string(code))
             if client is not self._client:
                 return True
@@ -351,6 +351,14 @@ class Link:
         self._silences += 1
         if self._broker.protocol == "auto" and (not self._version_known or self._silences > _MAX_SILENCES):
             self._protocol = V311 if self._protocol == V5 else V5
+
+
+def _read_by_paho(client: Client) -> int:
+    """Let paho read the packet that is its; raises `Malformed`."""
+    try:
+        return client.loop_read()
+    except Exception as error:  # what its parsers stumble over: struct.error, IndexError, its own, …
+        raise Malformed(f"a packet that cannot be read: {_reason(error)}") from None
 
 
 def _nothing() -> None:

@@ -206,6 +206,9 @@ def test_an_acknowledgement_for_a_connection_that_is_gone_goes_nowhere(device: D
         b"\x30\x07\x00\x01a\x03\x01\x01\x01",
         b"\x40\x00",
         b"\xff\x00",
+        b"\x20\x04\x00\x00\x01\x99",
+        b"\x90\x06\x00\x01\x00\x01\x99\x80",
+        b"\xe0\x02\xfe\x00",
     ],
     ids=bytes.hex,
 )
