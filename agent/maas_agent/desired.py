@@ -15,10 +15,12 @@ import msgspec
 from maas_agent.bundle.version import parse_version
 from maas_agent.errors import DataError
 from maas_agent.files import write_durably
-from maas_agent.untrusted import MALFORMED
+from maas_agent.untrusted import MALFORMED, is_deeper
 
 MAX_BYTES = 1 << 16
 """A larger document is not read."""
+MAX_LEVELS = 8
+"""Of what operators note in it: it is written to the disk within another document, a line for each value."""
 
 
 class Wish(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -69,6 +71,8 @@ def decode_desired(payload: bytes) -> Document:
         document = msgspec.json.decode(payload, type=Document)
     except MALFORMED as error:
         raise DataError(str(error)) from None
+    if any(is_deeper(wish.rollout, MAX_LEVELS) for wish in document.models.values()):
+        raise DataError(f"a rollout in it is nested in more than {MAX_LEVELS} levels")
     for wish in document.models.values():
         for version in (*wish.withdrawn, *([wish.version] if wish.version is not None else [])):
             parse_version(version)

@@ -22,6 +22,26 @@ def toml_table(text: str) -> dict[str, Any]:
         raise tomllib.TOMLDecodeError(str(error).partition(";")[0]) from None
 
 
+class Lines:
+    """Cuts a stream of bytes into lines. ``rest`` is what has come of the next one.
+
+    A line that comes in small pieces costs no more than one that comes at once.
+    """
+
+    def __init__(self) -> None:
+        self.rest = bytearray()
+
+    def feed(self, chunk: bytes) -> list[bytes]:
+        """Add bytes; return the lines that they complete, without their ends."""
+        first, *others = chunk.split(b"\n")
+        self.rest += first
+        lines = []
+        for other in others:
+            lines.append(bytes(self.rest))
+            self.rest = bytearray(other)
+        return lines
+
+
 def is_deeper(value: object, levels: int) -> bool:
     """Whether lists and objects are nested in more than so many levels.
 

@@ -10,13 +10,15 @@ import msgspec
 
 from maas_agent.hub.topics import Command
 from maas_agent.log import Log
-from maas_agent.untrusted import MALFORMED
+from maas_agent.untrusted import MALFORMED, is_deeper
 
 Finish = Callable[[str | None, dict[str, Any]], None]
 """Called once with a reason (failed) or ``None`` (successful), and fields for the document."""
 Handler = Callable[[dict[str, Any], Finish], None]
 
 MAX_BYTES = 1 << 16
+MAX_LEVELS = 16
+"""A request is sent back, with more in it: it must not be at the edge of what can be written."""
 _MAX_RUNNING = 16
 
 
@@ -61,6 +63,7 @@ def _request(payload: bytes) -> dict[str, Any] | None:
     if not payload or len(payload) > MAX_BYTES:
         return None
     try:
-        return msgspec.json.decode(payload, type=dict[str, Any])
+        request = msgspec.json.decode(payload, type=dict[str, Any])
     except MALFORMED:
         return None
+    return None if is_deeper(request, MAX_LEVELS) else request

@@ -93,3 +93,12 @@ def test_too_many_commands_at_once_are_refused_until_one_ends(device: Device) ->
     device.begun[0][1](None, {})
     device.hear({"status": "init"}, Command("update", "99"))
     assert len(device.begun) == 17
+
+
+def test_a_request_that_is_nested_too_deep_is_none(device: Device) -> None:
+    """It could just be read, and what was made of it could not be written any more: that ended the agent."""
+    for depth in (17, 900, 980, 985, 988, 989, 990, 991, 992, 993, 5000):
+        device.hear(b'{"status": "init", "more": ' + b"[" * depth + b"]" * depth + b"}")
+    assert device.documents == device.begun == []
+    device.hear(b'{"status": "init", "more": [[{"a": []}]]}')
+    assert device.statuses == ["executing"]
