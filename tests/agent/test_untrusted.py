@@ -3,18 +3,22 @@
 import socket
 import tomllib
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import msgspec
 import pytest
 
-from maas_agent import desired
+from maas_agent import codes, desired
 from maas_agent.bundle.golden import decode_golden
 from maas_agent.errors import BundleError, DataError
-from maas_agent.ipc import Channel, ToHub
+from maas_agent.hub.answers import Answers
+from maas_agent.hub.meter import Meter
+from maas_agent.ipc import Answer, Channel, ToHub
 from maas_agent.runtime.setup import Setup
 from maas_agent.trials.run import judged
 from maas_agent.trials.task import Task
-from maas_agent.untrusted import MALFORMED, is_deeper, toml_table
+from maas_agent.untrusted import MALFORMED, Lines, is_deeper, toml_table
 from maas_agent.update import marks, slots
 from maas_agent.update.protocol import decode_event, decode_job
 from maas_agent.update.store import Store
@@ -80,3 +84,20 @@ def test_files_that_are_nested_without_end_are_damaged_files(tmp_path: Path) -> 
     with pytest.raises(DataError):
         desired.load(tmp_path, ["t"])
     assert Store(tmp_path).pulling() == set()
+
+
+def test_lines_come_whole_however_they_are_cut() -> None:
+    text = b"one\n\ntwo\r\nthree"
+    for size in range(1, len(text) + 1):
+        lines = Lines()
+        found = [line for at in range(0, len(text), size) for line in lines.feed(text[at : at + size])]
+        assert (found, bytes(lines.rest)) == ([b"one", b"", b"two\r"], b"three")
+
+
+def test_a_worker_cannot_make_the_counters_grow_without_end() -> None:
+    meter = Meter()
+    sink: Any = SimpleNamespace(put=lambda *_: None)
+    answers = Answers("d", "p", "out", 1, sink, meter)
+    for number in range(1000):
+        answers.report(Answer(0, "x", b"{}", 1.0, f"code-{number}"))
+    assert meter.counters()["errors"] == {codes.INTERNAL: 1000}
