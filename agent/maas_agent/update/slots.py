@@ -221,9 +221,8 @@ def load(store: Path, pipeline: str, warn: Callable[[str], None]) -> PipelineSta
     except MALFORMED as error:
         aside = path.with_name(f"{path.name}.damaged")
         path.replace(aside)
-        warn(
-            f"the state of pipeline {pipeline!r} was damaged ({brief(error)}): it starts afresh, the file is now {aside}"
-        )
+        damage = brief(error)
+        warn(f"the state of pipeline {pipeline!r} was damaged ({damage}): it starts afresh, the file is now {aside}")
         return PipelineState()
     except OSError as error:
         raise DataError(f"cannot read the state of pipeline {pipeline!r}, {path}: {error.strerror}") from None
