@@ -1,0 +1,161 @@
+"""The faults by name: what is played, how often, and what it needs. The titles are those of docs/reliability.md."""
+
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
+from random import Random
+
+import msgspec
+
+from tests.faults import needs
+from tests.faults.needs import Lack
+from tests.faults.outages import local_outage, outage
+from tests.faults.proxy import BOTH, DOWN, UP
+from tests.faults.scene import Scene, Setting, moment
+from tests.faults.storm import storm
+
+Fault = Callable[[Scene], AbstractContextManager[None]]
+SEED = 6
+_BETWEEN = 250
+"""Inputs that are answered before the next fault comes."""
+_SOME = 100
+_MANY = 1000
+"""The same before a fault that cuts what is under way: so much, at most a window, is answered twice."""
+_LARGE = "max_bytes = 4294967296"
+"""The outage is about what is kept, not about the bound."""
+
+
+PLAIN = Setting()
+WHOLE = Setting(persistence=True, clock=not needs.clock(), namespace=not needs.cable(), disk=not needs.small_disk())
+"""Everything that this machine allows."""
+LOCAL = Setting(outbox=_LARGE, sensor=True, pace=20.0)
+
+
+def _nothing() -> None:
+    """Most scenarios need nothing that may be missing."""
+
+
+class Scenario(msgspec.Struct, frozen=True):
+    """``play`` does it ``rounds`` times, or for so many seconds; it returns how many faults that were.
+
+    Scenarios of one setting are played in one scene, one after the other.
+    """
+
+    title: str
+    play: Callable[[Scene, int], int]
+    rounds: tuple[int, int]
+    """In ``make test``, and in ``make faults``."""
+    setting: Setting = PLAIN
+    lack: Callable[[], Lack | None] = _nothing
+    kills_broker: bool = False
+    """Only then something may be lost that is not the agent's."""
+
+
+def each(fault: Fault, lasting_s: float = 0.0, between: int = _BETWEEN) -> Callable[[Scene, int], int]:
+    """The fault again and again, at a moment of its own each time, with inputs in between."""
+
+    def play(scene: Scene, rounds: int) -> int:
+        random = Random(SEED)
+        for _ in range(rounds):
+            scene.flow(between)
+            moment(random.uniform(0.0, 0.1))
+            with fault(scene):
+                moment(random.uniform(0.0, lasting_s))
+        scene.flow(between)
+        return rounds
+
+    return play
+
+
+def noticed(fault: Fault, between: int = _BETWEEN) -> Callable[[Scene, int], int]:
+    """Every other time the fault lasts until the agent gives its connection up."""
+
+    def play(scene: Scene, rounds: int) -> int:
+        random = Random(SEED)
+        for number in range(rounds):
+            scene.flow(between)
+            with fault(scene):
+                if number % 2:
+                    moment(random.uniform(0.0, 0.5))
+                else:
+                    scene.until_noticed()
+        scene.flow(between)
+        return rounds
+
+    return play
+
+
+@contextmanager
+def _half_open_until_noticed(scene: Scene) -> Iterator[None]:
+    with scene.half_open():
+        scene.until_noticed()
+        yield
+
+
+@contextmanager
+def _restarted_while_off(scene: Scene) -> Iterator[None]:
+    """A day ahead, a start there, a day behind, a start there; inputs are answered all the time."""
+    for days in (1, -1):
+        with scene.clock_off(days):
+            scene.flow(_SOME)
+            with scene.hub_killed(at_work=True):
+                pass
+            scene.flow(_SOME)
+    yield
+
+
+@contextmanager
+def _served_while_full(scene: Scene) -> Iterator[None]:
+    """Inputs are answered while there is no room, and a hub that starts then answers too."""
+    with scene.disk_full():
+        scene.flow(_SOME)
+        with scene.hub_killed(at_work=True):
+            pass
+        scene.flow(_SOME)
+    yield
+
+
+def _random(scene: Scene, faults: int) -> int:
+    return storm(scene, Random(SEED), lambda number: number < faults).total()
+
+
+SCENARIOS: dict[str, Scenario] = {
+    "hub": Scenario("SIGKILL of the hub", each(lambda s: s.hub_killed(at_work=True)), (3, 40)),
+    "worker": Scenario("SIGKILL of a worker", each(lambda s: s.worker_killed(at_work=True)), (4, 40)),
+    "forgetful-broker": Scenario(
+        "SIGKILL of the broker, without persistence",
+        each(lambda s: s.broker_killed(), 0.2, _MANY),
+        (3, 40),
+        kills_broker=True,
+    ),
+    "stall-up": Scenario(
+        "nothing passes from the agent to the broker", noticed(lambda s: s.stalled(UP), _MANY), (2, 20)
+    ),
+    "stall-down": Scenario("nothing passes from the broker to the agent", noticed(lambda s: s.stalled(DOWN)), (2, 20)),
+    "stall": Scenario("nothing passes in either direction", noticed(lambda s: s.stalled(*BOTH)), (2, 20)),
+    "half-open": Scenario("the broker's end of the connection is gone", each(_half_open_until_noticed), (1, 20)),
+    "reset": Scenario("the connection is reset", each(lambda s: s.reset(), between=_MANY), (3, 80)),
+    "kick": Scenario("the broker resets after CONNACK, 5 times in a row", each(lambda s: s.kicked(5)), (1, 20)),
+    "slow": Scenario("the network passes 20 kB/s", each(lambda s: s.slow(20_000), 2.0), (1, 20)),
+    "outage": Scenario("outage of the network, inputs sent on at full rate", outage, (3, 600)),
+    "sigterm": Scenario("SIGTERM under load", each(lambda s: s.terminated(at_work=True)), (2, 40)),
+    "local-outage": Scenario(
+        "outage of the network, a source on the device at full rate", local_outage, (3, 600), LOCAL
+    ),
+    "broker": Scenario(
+        "SIGKILL of the broker, with persistence",
+        each(lambda s: s.broker_killed(), 0.2, _MANY),
+        (3, 40),
+        WHOLE,
+        kills_broker=True,
+    ),
+    "cable": Scenario(
+        "the cable of a network namespace is pulled", noticed(lambda s: s.unplugged()), (2, 20), WHOLE, needs.cable
+    ),
+    "clock": Scenario(
+        "the clock jumps a day ahead and a day back", each(_restarted_while_off), (1, 10), WHOLE, needs.clock
+    ),
+    "disk": Scenario(
+        "the disk is full, and the hub is killed then", each(_served_while_full), (1, 20), WHOLE, needs.small_disk
+    ),
+    "random": Scenario("random faults, sometimes two at a time", _random, (25, 200), WHOLE, kills_broker=True),
+}

@@ -1,0 +1,39 @@
+"""The promise: every input of QoS 1 is answered at least once, whatever happens; under 1 % more than once.
+
+`make faults` plays each of them for longer, `make soak` random ones for as long as you like.
+"""
+
+import os
+
+import pytest
+
+from tests.faults.account import MOST_DUPLICATES, NOTHING, Account, table
+from tests.faults.play import Stage
+from tests.faults.scenarios import SCENARIOS
+
+LONG = os.environ.get("MAAS_FAULTS") == "all"
+_played: dict[str, Account] = {}
+
+
+@pytest.mark.parametrize("name", SCENARIOS)
+def test_every_input_is_answered_when(name: str, stage: Stage) -> None:
+    scenario = SCENARIOS[name]
+    lack = scenario.lack()
+    if lack is not None:
+        assert not (lack.installable and os.environ.get("CI") == "true"), f"CI needs this: {lack.reason}"
+        pytest.skip(lack.reason)
+    account = stage.play(scenario, scenario.rounds[LONG])
+    _played[scenario.title] = account
+    assert account.faults >= 1 and account.inputs >= 100
+    assert account.lost == 0
+    assert account.errors == 0
+    assert account.lost_by_broker == 0 or scenario.kills_broker
+    assert account.duplicates < MOST_DUPLICATES or not LONG  # a short play has too few inputs: see below
+
+
+def test_of_all_answers_together_under_one_percent_come_twice(capsys: pytest.CaptureFixture[str]) -> None:
+    if not _played:
+        pytest.skip("none of the scenarios was played before this")
+    with capsys.disabled():
+        print(f"\n{table(list(_played.items()))}")
+    assert sum(_played.values(), NOTHING).duplicates < MOST_DUPLICATES
