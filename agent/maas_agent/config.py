@@ -83,10 +83,16 @@ class Repository(_Section, frozen=True):
 
 
 class Outbox(_Section, frozen=True):
-    """Bounds of the queue of results the broker has not acknowledged; the oldest go first, counted."""
+    """The queue of results the broker has not acknowledged; beyond its bounds the oldest go first, counted."""
 
+    durability: Literal["power", "process", "none"] = "power"
+    """What results on the disk survive: a power cut, the end of the agent, or nothing: they are in memory only."""
     max_bytes: Annotated[int, msgspec.Meta(ge=1 << 16)] = 64 << 20
     max_age_s: Seconds = 7 * 86_400.0
+    commit_s: Annotated[float, msgspec.Meta(ge=0, le=60)] = 0.2
+    """So long a result may wait for the broker's acknowledgement before it is written."""
+    replay_per_s: Annotated[float, msgspec.Meta(gt=0, le=1_000_000)] = 500.0
+    """So many results that were held up are sent in a second, beside those that come now."""
 
 
 class MqttSource(_Section, frozen=True, tag_field="type", tag="mqtt"):

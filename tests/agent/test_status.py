@@ -43,6 +43,7 @@ def status(*pipelines: dict[str, Any], connected: bool = True) -> dict[str, Any]
         "connected": connected,
         "broker": "mqtt://h",
         "outbox": outbox,
+        "alarms": [],
         "pipelines": [*pipelines],
     }
 
@@ -101,6 +102,12 @@ def test_a_device_that_is_not_well_is_1_and_says_why(agent: Agent, capsys: pytes
     agent.says = status(pipeline(), connected=False)
     assert show_status(agent.config, as_json=True) == 1
     assert json.loads(capsys.readouterr().out) == agent.says
+
+
+def test_an_alarm_is_1_and_shown(agent: Agent, capsys: pytest.CaptureFixture[str]) -> None:
+    agent.says = status(pipeline()) | {"alarms": ["the outbox cannot be written: database or disk is full"]}
+    assert show_status(agent.config, as_json=False) == 1
+    assert "  ALARM: the outbox cannot be written: database or disk is full" in capsys.readouterr().out.splitlines()
 
 
 def test_the_trial_table_and_the_quarantine_are_shown(agent: Agent, capsys: pytest.CaptureFixture[str]) -> None:

@@ -51,6 +51,7 @@ class Health:
             "agent": __version__,
             "time": rfc3339(time.time()),
             "uptime_s": round(time.monotonic() - self._started),
+            "alarms": self._outbox.alarms,
         }
 
     def metrics(self) -> dict[str, Any]:
@@ -72,7 +73,9 @@ class Health:
         return {
             "results": len(outbox),
             "bytes": outbox.bytes,
+            "on_disk_only": outbox.on_disk_only,
             "dropped": outbox.dropped,
+            "unreadable": outbox.unreadable,
             "oldest_s": round(outbox.oldest_s, 1),
         }
 

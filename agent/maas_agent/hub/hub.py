@@ -16,12 +16,14 @@ from maas_agent.bundle.staged import DEVICE_KEY
 from maas_agent.config import Config
 from maas_agent.config import Pipeline as Settings
 from maas_agent.errors import ConfigError, UnavailableError
-from maas_agent.hub import health
+from maas_agent.hub import health, journal
 from maas_agent.hub.client import Outbound
 from maas_agent.hub.commands import Commands, Finish
 from maas_agent.hub.control import ControlSocket
 from maas_agent.hub.dispatch import Job
+from maas_agent.hub.entry import Priority
 from maas_agent.hub.health import Health, every
+from maas_agent.hub.journal import Journal
 from maas_agent.hub.link import Inbound, Link
 from maas_agent.hub.loop import Loop
 from maas_agent.hub.memory_groups import MemoryGroups
@@ -57,7 +59,7 @@ class Hub:
         self._run = "".join(random.choices(string.ascii_lowercase + string.digits, k=8))
         self._count = 0
         self._link = self._make_link()
-        self._outbox = Outbox(self._link, config.outbox.max_bytes, config.outbox.max_age_s)
+        self._outbox = self._make_outbox()
         self._groups = MemoryGroups.delegated()
         self._pipelines = {settings.name: self._make_pipeline(settings) for settings in config.pipeline}
         self._wishes = Wishes(self._loop, self._store, self._topics, self._device, log)
@@ -106,7 +108,8 @@ class Hub:
 
     def link_up(self) -> None:
         """Birth: who is here and what it runs."""
-        self._publish(self._topics.status, self._health.online(), retain=True)
+        self._outbox.link_up()
+        self._publish_status()
         for pipeline in self._pipelines.values():
             self._publish_state(pipeline)
         self._publish_metrics()
@@ -185,12 +188,25 @@ class Hub:
     def _publish_state(self, pipeline: Pipeline) -> None:
         self._publish(self._topics.state(pipeline.settings.name), pipeline.state(), retain=True)
 
+    def _publish_status(self) -> None:
+        self._publish(self._topics.status, self._health.online(), retain=True)
+
     def _publish_metrics(self) -> None:
-        self._publish(self._topics.metrics, self._health.metrics())
+        """Without a connection they are kept: an outage is when somebody will want to look at them."""
+        if self._link.connected:
+            self._publish(self._topics.metrics, self._health.metrics())
+        else:
+            document = msgspec.json.encode(self._health.metrics())
+            self._outbox.put(Outbound(self._topics.metrics, document, 1), priority=Priority.METRIC)
 
     def _publish_command(self, command: Command, document: dict[str, Any]) -> None:
         topic = f"{self._topics.base}/cmd/{command.name}/{command.id}"
-        self._outbox.put(Outbound(topic, msgspec.json.encode(document), 1, True))
+        self._outbox.put(Outbound(topic, msgspec.json.encode(document), 1, True), priority=Priority.EVENT)
+
+    def _on_alarm(self) -> None:
+        """The outbox's disk has failed or recovered: told in the next turn, when there is a hub to tell it."""
+        self._loop.call(self._publish_status)
+        self._loop.call(self._publish_metrics)
 
     def _on_change(self, pipeline: Pipeline) -> None:
         self._publish_state(pipeline)
@@ -207,6 +223,7 @@ class Hub:
             "connected": self._link.connected,
             "broker": self._config.broker.url,
             "outbox": self._health.outbox(),
+            "alarms": self._outbox.alarms,
             "pipelines": [p.state() | {"counters": p.meter.counters()} for p in self._pipelines.values()],
         }
 
@@ -267,6 +284,13 @@ class Hub:
             self._log,
         )
 
+    def _make_outbox(self) -> Outbox:
+        settings, path = self._config.outbox, self._store / journal.NAME
+        # Without durability nothing new is written, but what an earlier run has left is still sent.
+        keeps = settings.durability != "none" or path.exists()
+        on_disk = Journal(path, survives_power_cuts=settings.durability == "power") if keeps else None
+        return Outbox(self._loop, self._link, settings, on_disk, self._on_alarm, self._log)
+
     def _make_pipeline(self, settings: Settings) -> Pipeline:
         out = self._topics.out(settings.name)
         device, store, outbox, log, groups = self._device, self._store, self._outbox, self._log, self._groups
@@ -281,6 +305,7 @@ class Hub:
         self._stopping = True
         self._log.info("stopping")
         self._health.stopping()
+        self._outbox.stop_replaying()
         self._updates.stop()
         self._loop.after(_STOP_S, self._end)
         left = set(self._pipelines)
@@ -296,15 +321,18 @@ class Hub:
             self._loop.at_turn_end(self._end_when_sent)
 
     def _end_when_sent(self) -> None:
-        if not len(self._outbox) or not self._link.connected:
+        if not self._outbox.in_memory or not self._link.connected:
             self._end()
 
     def _end(self) -> None:
         if self._ending:
             return
         self._ending = True
-        if len(self._outbox):
-            self._log.error("results were not delivered", count=len(self._outbox))
+        self._outbox.close()  # before the farewell: what is safe now is acknowledged with it
+        if self._outbox.in_memory:
+            self._log.error("results were not delivered", count=self._outbox.in_memory)
+        if self._outbox.on_disk_only:
+            self._log.info("results wait for the next start", count=self._outbox.on_disk_only)
         farewell = health.stopped(self._device, self._config.device.groups)
         self._link.stop(Outbound(self._topics.status, msgspec.json.encode(farewell), 0, True))
         for pipeline in self._pipelines.values():
