@@ -210,12 +210,20 @@ class Link:
             client.subscribe([(topic, 1) for topic in self._subscriptions])
             # On its way before anything the listener says: who reads "online" may send an input at once.
             client.loop_write()
+        else:
+            self._proven()
         self._listener.link_up()
 
     def _on_subscribe(self, _client: Any, _data: Any, _number: int, reasons: Any, _properties: Any) -> None:
+        self._proven()
         for topic, reason in zip(self._subscriptions, reasons, strict=False):
             if reason.is_failure:
                 self._log.error("broker refused a subscription", topic=topic, reason=reason)
+
+    def _proven(self) -> None:
+        """What was done before is acknowledged now."""
+        for write, number in self._deliveries.proven():
+            write(encode_puback(number))
 
     # ------------------------------------------------------------- traffic
 

@@ -4,7 +4,8 @@ A broker sends what was not acknowledged again when a session is resumed, with t
 flag (MQTT 5.0 sections 3.3.1.1 and 4.4). While this side has not acknowledged an identifier, the broker cannot
 give it to another message (section 2.2.1): so it is the same message, and only its acknowledgement has to move to
 the new connection. One whose acknowledgement was written is taken for new: that costs a second answer, where a wrong
-guess would cost an input.
+guess would cost an input. So nothing is acknowledged on a connection before the broker has answered on it: one that
+accepts and then resets would swallow the acknowledgements, and send everything again.
 """
 
 from collections.abc import Callable
@@ -13,6 +14,8 @@ import msgspec
 
 from maas_agent.hub.wire import Publish
 
+Write = Callable[[bytes], None]
+
 
 class Delivery(msgspec.Struct, eq=False):
     """A QoS 1 message that was not acknowledged. ``write`` takes packets for the connection on which it came last."""
@@ -20,9 +23,9 @@ class Delivery(msgspec.Struct, eq=False):
     number: int
     topic: bytes
     payload_hash: int
-    write: Callable[[bytes], None] | None
+    write: Write | None
     is_done: bool = False
-    """Whether its acknowledgement was asked for; it is still here if there was no connection to write it to."""
+    """Whether its acknowledgement was asked for; it is still here if there was no proven connection to write it to."""
 
 
 class Deliveries:
@@ -30,20 +33,27 @@ class Deliveries:
 
     def __init__(self) -> None:
         self._open: dict[int, Delivery] = {}
+        self._is_proven = False
 
     def connected(self, *, resumed: bool) -> None:
         """A connection begins. Identifiers of another session mean nothing in this one."""
         if not resumed:
-            for delivery in self._open.values():
-                delivery.write = None
+            self.disconnected()
             self._open.clear()
+
+    def proven(self) -> list[tuple[Write, int]]:
+        """The broker has answered: what was done before, as where to write its acknowledgement and its identifier."""
+        self._is_proven = True
+        done = [delivery for delivery in self._open.values() if delivery.is_done and delivery.write is not None]
+        return [(write, delivery.number) for delivery in done if (write := self.close(delivery)) is not None]
 
     def disconnected(self) -> None:
         """The connection is gone: acknowledgements wait until their message comes again."""
+        self._is_proven = False
         for delivery in self._open.values():
             delivery.write = None
 
-    def received(self, packet: Publish, write: Callable[[bytes], None]) -> tuple[Delivery, bool]:
+    def received(self, packet: Publish, write: Write) -> tuple[Delivery, bool]:
         """The delivery that ``packet`` belongs to, and whether it is a new one."""
         content = hash(packet.payload)
         known = self._open.get(packet.number)
@@ -56,9 +66,11 @@ class Deliveries:
         delivery = self._open[packet.number] = Delivery(packet.number, packet.topic, content, write)
         return delivery, True
 
-    def close(self, delivery: Delivery) -> Callable[[bytes], None] | None:
-        """Mark it as done; returns what takes its acknowledgement, or ``None`` while there is no connection for it."""
+    def close(self, delivery: Delivery) -> Write | None:
+        """Mark it as done; returns what takes its acknowledgement, or ``None`` while that has to wait."""
         delivery.is_done = True
+        if not self._is_proven:
+            return None
         write, delivery.write = delivery.write, None
         if write is not None:
             del self._open[delivery.number]

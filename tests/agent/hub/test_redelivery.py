@@ -23,6 +23,7 @@ def line() -> Write:
 def deliveries() -> Deliveries:
     deliveries = Deliveries()
     deliveries.connected(resumed=False)
+    deliveries.proven()
     return deliveries
 
 
@@ -32,6 +33,7 @@ def test_what_comes_again_is_not_new_and_is_acknowledged_where_it_came_last(deli
     assert is_new
     deliveries.disconnected()
     deliveries.connected(resumed=True)
+    deliveries.proven()
     assert deliveries.received(packet(dup=True), second) == (delivery, False)
     assert deliveries.close(delivery) is second
 
@@ -41,6 +43,7 @@ def test_what_is_done_while_there_is_no_connection_is_acknowledged_when_it_comes
     deliveries.disconnected()
     assert deliveries.close(delivery) is None
     deliveries.connected(resumed=True)
+    deliveries.proven()
     again, is_new = deliveries.received(packet(dup=True), second := line())
     assert (again, is_new, again.is_done) == (delivery, False, True)
     assert deliveries.close(again) is second
@@ -50,7 +53,21 @@ def test_it_is_acknowledged_on_no_connection_on_which_it_did_not_come(deliveries
     delivery, _ = deliveries.received(packet(), line())
     deliveries.disconnected()
     deliveries.connected(resumed=True)
+    deliveries.proven()
     assert deliveries.close(delivery) is None
+
+
+def test_nothing_is_acknowledged_before_the_broker_has_answered_on_the_connection(deliveries: Deliveries) -> None:
+    """A broker that accepts and resets again and again sends it again each time: the answer is the same one."""
+    delivery, _ = deliveries.received(packet(), line())
+    for _ in range(3):
+        deliveries.disconnected()
+        deliveries.connected(resumed=True)
+        assert deliveries.received(packet(dup=True), last := line()) == (delivery, False)
+        assert deliveries.close(delivery) is None
+    assert deliveries.proven() == [(last, 7)]
+    assert deliveries.proven() == []
+    assert deliveries.received(packet(), line())[1]
 
 
 def test_identifiers_of_another_session_mean_nothing(deliveries: Deliveries) -> None:
