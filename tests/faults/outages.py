@@ -1,14 +1,19 @@
 """A network that is away for long while samples go on to come at full rate, from outside and from the device itself."""
 
-from collections.abc import Mapping
+import contextlib
+import re
+import shutil
+import sqlite3
+from pathlib import Path
+from tempfile import TemporaryDirectory
 
-from tests.faults.scene import DURABLE, Scene, moment
+from tests.faults.scene import Scene, moment
 from tests.faults.sensor import local_account
 
 _BETWEEN = 100
-_IN_FLIGHT = 512
-"""Results that the broker may have although the agent has not heard of it, at the most."""
 _COMMIT_S = 1.0
+"""Some times the ``commit_s`` of the configuration."""
+_ID = re.compile(rb'"id":"([a-z0-9]+)-(\d+)"')
 
 
 def outage(scene: Scene, seconds: int) -> int:
@@ -22,42 +27,39 @@ def outage(scene: Scene, seconds: int) -> int:
 
 
 def local_outage(scene: Scene, seconds: int) -> int:
-    """The same with a source on the device; where results are kept on the disk, the hub is killed meanwhile."""
+    """The same with a source on the device; the hub is killed meanwhile, with what it has kept on its disk."""
     assert scene.sensor
     scene.until(lambda: _runs(scene), "the sensor's samples are not answered")
-    owed: dict[str, int] = {}
+    (first,) = _runs(scene)
     with scene.away():
         moment(seconds / 2)
-        if DURABLE:
-            (run,) = _runs(scene)
-            owed[run] = _kept(scene, run)
-            with scene.hub_killed():
-                pass
+        waiting = scene.status()["outbox"]["results"]
+        moment(_COMMIT_S)  # by then it is all on the disk, as nothing of it can have left
+        with scene.hub_killed():
+            kept = _kept(scene)
         moment(seconds / 2)
-    scene.until(lambda: _runs(scene).keys() - owed.keys(), "the samples of the present run are not answered")
-    (present,) = _runs(scene).keys() - owed.keys()
+    owed = {first: max((number for run, number in kept if run == first), default=0)}
+    scene.until(lambda: _runs(scene) - owed.keys(), "the samples of the present run are not answered")
+    (second,) = _runs(scene) - owed.keys()
     scene.sensor.stop()
-    scene.until(lambda: scene.sensor.printed, "the sensor does not stop")
-    owed[present] = scene.sensor.printed
-    while sum(_runs(scene).values()) < sum(owed.values()) and scene.comes_more():
-        pass
-    scene.local = local_account(dict(scene.consumer.answers), owed)
-    return 1 + DURABLE
+    scene.until(lambda: scene.sensor and scene.sensor.printed, "the sensor does not stop")
+    owed[second] = scene.sensor.printed or 0
+    never_written = max(0, waiting - len(kept))
+    scene.local = lambda: local_account(scene.consumer.answers.copy(), owed, never_written)
+    return 2
 
 
-def _runs(scene: Scene) -> Mapping[str, int]:
-    """The sensor's runs, and the number of the newest sample of each that was answered."""
-    runs: dict[str, int] = {}
-    for answer in list(scene.consumer.answers):
-        run, _, number = answer.rpartition("-")
-        if run:
-            runs[run] = max(int(number), runs.get(run, 0))
-    return runs
+def _runs(scene: Scene) -> set[str]:
+    """The sensor's runs of which samples were answered."""
+    return {answer.partition("-")[0] for answer in list(scene.consumer.answers) if "-" in answer}
 
 
-def _kept(scene: Scene, run: str) -> int:
-    """So many samples of ``run`` the agent has answered for certain, and has on its disk what was not delivered."""
-    waiting = scene.status()["outbox"]["results"]
-    delivered = _runs(scene)[run]
-    moment(_COMMIT_S)  # for what waits to be written
-    return max(delivered, delivered + waiting - _IN_FLIGHT - scene.setting.window)
+def _kept(scene: Scene) -> list[tuple[str, int]]:
+    """Run and number of every result on the disk of a hub that is dead; read from a copy, to leave it as it is."""
+    with TemporaryDirectory() as folder:
+        for path in scene.device.store.glob("outbox.db*"):
+            shutil.copy(path, folder)
+        with contextlib.closing(sqlite3.connect(Path(folder, "outbox.db"))) as journal:
+            bodies = journal.execute("SELECT body FROM message").fetchall()
+    found = (_ID.search(body) for (body,) in bodies)
+    return [(id_[1].decode(), int(id_[2])) if id_ else ("", 0) for id_ in found]

@@ -11,6 +11,7 @@ from tests.faults.needs import Lack
 from tests.faults.outages import local_outage, outage
 from tests.faults.proxy import BOTH, DOWN, UP
 from tests.faults.scene import Scene, Setting, moment
+from tests.faults.sensor import PER_S
 from tests.faults.storm import storm
 
 Fault = Callable[[Scene], AbstractContextManager[None]]
@@ -20,8 +21,8 @@ _BETWEEN = 250
 _SOME = 100
 _MANY = 1000
 """The same before a fault that cuts what is under way: so much, at most a window, is answered twice."""
-_LARGE = "max_bytes = 4294967296"
-"""The outage is about what is kept, not about the bound."""
+_LARGE = "max_bytes = 4294967296\nreplay_per_s = 5000"
+"""The outage is about what is kept, not about the bound; and it has to come to an end."""
 
 
 PLAIN = Setting()
@@ -136,10 +137,13 @@ SCENARIOS: dict[str, Scenario] = {
     "reset": Scenario("the connection is reset", each(lambda s: s.reset(), between=_MANY), (3, 80)),
     "kick": Scenario("the broker resets after CONNACK, 5 times in a row", each(lambda s: s.kicked(5)), (1, 20)),
     "slow": Scenario("the network passes 20 kB/s", each(lambda s: s.slow(20_000), 2.0), (1, 20)),
-    "outage": Scenario("outage of the network, inputs sent on at full rate", outage, (3, 600)),
+    "outage": Scenario(f"outage of the network, inputs sent on at {PLAIN.pace:g} a second", outage, (3, 600)),
     "sigterm": Scenario("SIGTERM under load", each(lambda s: s.terminated(at_work=True)), (2, 40)),
     "local-outage": Scenario(
-        "outage of the network, a source on the device at full rate", local_outage, (3, 600), LOCAL
+        f"outage of the network and SIGKILL of the hub, a source on the device at {PER_S} samples a second",
+        local_outage,
+        (3, 600),
+        LOCAL,
     ),
     "broker": Scenario(
         "SIGKILL of the broker, with persistence",

@@ -21,7 +21,6 @@ from typing import Any
 
 import msgspec
 
-from maas_agent.config import Outbox
 from maas_agent.door import ask
 from tests.bundles import make_bundle
 from tests.clocks import WrongClock
@@ -34,8 +33,6 @@ from tests.faults.sensor import Sensor
 from tests.system.brokers import Mosquitto
 from tests.system.device import Device, alive, wait_until
 
-DURABLE = any(field.name == "durability" for field in msgspec.structs.fields(Outbox))
-"""Whether results outlive the agent's process by themselves."""
 DAY_S = 86_400.0
 _WAIT_S = 90.0
 _PATIENCE_S = 30.0
@@ -73,8 +70,8 @@ class Scene:
         self._ends = ExitStack()
         self._within: tuple[str, ...] = ()
         self.deaths = Deaths()
-        self.local = NOTHING
-        """What became of the samples of a source on the device; whoever plays with one enters it."""
+        self.local: Callable[[], Account] = lambda: NOTHING
+        """What became of the samples of a source on the device; whoever plays with one says how to tell."""
         self.setting = setting
         self._settled = NOTHING
         folder.mkdir(parents=True, exist_ok=True)
@@ -308,10 +305,8 @@ class Scene:
         self.sender.pause()
         self._drain()
         before = self.heard("metrics")
-        self.until(
-            lambda: self.heard("metrics") is not before and self.heard("metrics")["outbox"]["results"] == 0,
-            "results are left in the outbox",
-        )
+        while not self._is_empty(before):
+            assert self.comes_more(lambda: self._is_empty(before)), f"results are left: {self.heard('metrics')}"
         probe = self.sender.send()  # behind everything else: what comes twice has come when this is answered
         self.until(lambda: self.consumer.answers[probe], "the agent does not answer any more")
         self.until(self._is_balanced, f"the agent's own count does not come out: {self.heard('metrics')}")
@@ -326,7 +321,7 @@ class Scene:
         assert not strange, f"answers to inputs that nobody sent: {strange[:5]}"
         answers = Counter({name: answers[name] for name in self.sender.sent})
         errors = self.consumer.errors.total()
-        return self.local + settle(self.sender.sent, answers, errors, self.proxy.record, self.deaths)
+        return self.local() + settle(self.sender.sent, answers, errors, self.proxy.record, self.deaths)
 
     def _drain(self) -> None:
         """Wait for the answers that the agent owes, while some come; what is missing then is in the account."""
@@ -340,11 +335,16 @@ class Scene:
             if not missing or not self.comes_more():
                 return
 
-    def comes_more(self, patience_s: float = _PATIENCE_S) -> bool:
-        """Wait until at least one more answer has come; ``False`` if none comes for so long."""
+    def _is_empty(self, before: dict[str, Any]) -> bool:
+        """Whether the outbox is, by metrics that are newer than ``before``."""
+        metrics = self.heard("metrics")
+        return metrics is not before and not metrics["outbox"]["results"]
+
+    def comes_more(self, enough: Callable[[], bool] = lambda: False) -> bool:
+        """Wait until at least one more answer has come, or it is enough; ``False`` if neither is so for long."""
         before = self.consumer.total
         try:
-            wait_until(lambda: self.consumer.total > before, "no more answers", patience_s)
+            wait_until(lambda: self.consumer.total > before or enough(), "nothing", _PATIENCE_S)
         except AssertionError:
             return False
         moment(0.1)  # whoever counts them all need not do so for every single one
