@@ -7,6 +7,7 @@ import sqlite3
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
+from maas_agent.hub.journal import NAME
 from tests.faults.scene import Scene, moment
 from tests.faults.sensor import local_account
 
@@ -56,10 +57,12 @@ def _runs(scene: Scene) -> set[str]:
 
 def _kept(scene: Scene) -> list[tuple[str, int]]:
     """Run and number of every result on the disk of a hub that is dead; read from a copy, to leave it as it is."""
+    if not (scene.device.store / NAME).exists():
+        return []
     with TemporaryDirectory() as folder:
-        for path in scene.device.store.glob("outbox.db*"):
+        for path in scene.device.store.glob(f"{NAME}*"):
             shutil.copy(path, folder)
-        with contextlib.closing(sqlite3.connect(Path(folder, "outbox.db"))) as journal:
+        with contextlib.closing(sqlite3.connect(Path(folder, NAME))) as journal:
             bodies = journal.execute("SELECT body FROM message").fetchall()
     found = (_ID.search(body) for (body,) in bodies)
     return [(id_[1].decode(), int(id_[2])) if id_ else ("", 0) for id_ in found]

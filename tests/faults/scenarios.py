@@ -29,6 +29,9 @@ PLAIN = Setting()
 WHOLE = Setting(persistence=True, clock=not needs.clock(), namespace=not needs.cable(), disk=not needs.small_disk())
 """Everything that this machine allows."""
 LOCAL = Setting(outbox=_LARGE, sensor=True, pace=20.0)
+LOCAL_PROCESS = msgspec.structs.replace(LOCAL, outbox=f'{_LARGE}\ndurability = "process"')
+LOCAL_NONE = msgspec.structs.replace(LOCAL, outbox=f'{_LARGE}\ndurability = "none"')
+"""Not played for the promise: what waits in memory is lost with the hub."""
 
 
 def _nothing() -> None:
@@ -120,46 +123,47 @@ def _random(scene: Scene, faults: int) -> int:
 
 
 SCENARIOS: dict[str, Scenario] = {
-    "hub": Scenario("SIGKILL of the hub", each(lambda s: s.hub_killed(at_work=True)), (3, 40)),
-    "worker": Scenario("SIGKILL of a worker", each(lambda s: s.worker_killed(at_work=True)), (4, 40)),
+    "hub": Scenario("SIGKILL of the hub", each(lambda s: s.hub_killed(at_work=True)), (3, 30)),
+    "worker": Scenario("SIGKILL of a worker", each(lambda s: s.worker_killed(at_work=True)), (4, 30)),
     "forgetful-broker": Scenario(
         "SIGKILL of the broker, without persistence",
         each(lambda s: s.broker_killed(), 0.2, _MANY),
-        (3, 40),
+        (3, 15),
         kills_broker=True,
     ),
     "stall-up": Scenario(
-        "nothing passes from the agent to the broker", noticed(lambda s: s.stalled(UP), _MANY), (2, 20)
+        "nothing passes from the agent to the broker", noticed(lambda s: s.stalled(UP), _MANY), (2, 10)
     ),
-    "stall-down": Scenario("nothing passes from the broker to the agent", noticed(lambda s: s.stalled(DOWN)), (2, 20)),
-    "stall": Scenario("nothing passes in either direction", noticed(lambda s: s.stalled(*BOTH)), (2, 20)),
-    "half-open": Scenario("the broker's end of the connection is gone", each(_half_open_until_noticed), (1, 20)),
-    "reset": Scenario("the connection is reset", each(lambda s: s.reset(), between=_MANY), (3, 80)),
-    "kick": Scenario("the broker resets after CONNACK, 5 times in a row", each(lambda s: s.kicked(5)), (1, 20)),
-    "slow": Scenario("the network passes 20 kB/s", each(lambda s: s.slow(20_000), 2.0), (1, 20)),
+    "stall-down": Scenario("nothing passes from the broker to the agent", noticed(lambda s: s.stalled(DOWN)), (2, 10)),
+    "stall": Scenario("nothing passes in either direction", noticed(lambda s: s.stalled(*BOTH)), (2, 10)),
+    "half-open": Scenario("the broker's end of the connection is gone", each(_half_open_until_noticed), (1, 8)),
+    "reset": Scenario("the connection is reset", each(lambda s: s.reset(), between=_MANY), (3, 30)),
+    "kick": Scenario("the broker resets after CONNACK, 5 times in a row", each(lambda s: s.kicked(5)), (1, 15)),
+    "slow": Scenario("the network passes 20 kB/s", each(lambda s: s.slow(20_000), 2.0), (1, 10)),
+    "sigterm": Scenario("SIGTERM under load", each(lambda s: s.terminated(at_work=True)), (2, 20)),
     "outage": Scenario(f"outage of the network, inputs sent on at {PLAIN.pace:g} a second", outage, (3, 600)),
-    "sigterm": Scenario("SIGTERM under load", each(lambda s: s.terminated(at_work=True)), (2, 40)),
     "local-outage": Scenario(
-        f"outage of the network and SIGKILL of the hub, a source on the device at {PER_S} samples a second",
+        f"the same of a source on the device, {PER_S} samples a second, with SIGKILL of the hub in its middle",
         local_outage,
-        (3, 600),
+        (2, 600),
         LOCAL,
     ),
+    "local-process": Scenario('the same with `durability = "process"`', local_outage, (2, 60), LOCAL_PROCESS),
     "broker": Scenario(
         "SIGKILL of the broker, with persistence",
         each(lambda s: s.broker_killed(), 0.2, _MANY),
-        (3, 40),
+        (3, 15),
         WHOLE,
         kills_broker=True,
     ),
     "cable": Scenario(
-        "the cable of a network namespace is pulled", noticed(lambda s: s.unplugged()), (2, 20), WHOLE, needs.cable
+        "the cable of a network namespace is pulled", noticed(lambda s: s.unplugged()), (2, 10), WHOLE, needs.cable
     ),
     "clock": Scenario(
-        "the clock jumps a day ahead and a day back", each(_restarted_while_off), (1, 10), WHOLE, needs.clock
+        "the clock jumps a day ahead and a day back", each(_restarted_while_off), (1, 8), WHOLE, needs.clock
     ),
     "disk": Scenario(
-        "the disk is full, and the hub is killed then", each(_served_while_full), (1, 20), WHOLE, needs.small_disk
+        "the disk is full, and the hub is killed then", each(_served_while_full), (1, 15), WHOLE, needs.small_disk
     ),
     "random": Scenario("random faults, sometimes two at a time", _random, (25, 200), WHOLE, kills_broker=True),
 }

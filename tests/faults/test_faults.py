@@ -8,8 +8,9 @@ import os
 import pytest
 
 from tests.faults.account import MOST_DUPLICATES, NOTHING, Account, table
+from tests.faults.outages import local_outage
 from tests.faults.play import Stage
-from tests.faults.scenarios import SCENARIOS
+from tests.faults.scenarios import LOCAL_NONE, SCENARIOS, Scenario
 
 LONG = os.environ.get("MAAS_FAULTS") == "all"
 _played: dict[str, Account] = {}
@@ -29,6 +30,12 @@ def test_every_input_is_answered_when(name: str, stage: Stage) -> None:
     assert account.errors == 0
     assert account.lost_by_broker == 0 or scenario.kills_broker
     assert account.duplicates < MOST_DUPLICATES or not LONG  # a short play has too few inputs: see below
+
+
+def test_what_waits_in_memory_is_lost_with_the_hub_and_the_account_says_so(stage: Stage) -> None:
+    """``durability = "none"`` promises a source on the device nothing: an account without a loss here is none."""
+    account = stage.play(Scenario("without a disk", local_outage, (2, 2), LOCAL_NONE), 2)
+    assert account.lost > 100
 
 
 def test_of_all_answers_together_under_one_percent_come_twice(capsys: pytest.CaptureFixture[str]) -> None:
