@@ -142,7 +142,10 @@ class Outbox:
         self._spool.turn_end()
 
     def link_up(self) -> None:
-        """There is a connection: what has waited on the disk follows."""
+        """There is a connection: what has waited on the disk follows, and behind it what was still to be written."""
+        if self._spool.rows:
+            self._spool.flush()
+            self._leave_to_the_disk(all_but=0)
         self._replay_soon()
 
     def link_down(self) -> None:
@@ -154,7 +157,7 @@ class Outbox:
         for waiting in self._waiting.values():
             for entry in waiting:
                 entry.replayed = True
-        self._leave_to_the_disk()
+        self._leave_to_the_disk(all_but=0)
 
     def acknowledged(self, number: int) -> None:
         """The broker has message ``number``."""
@@ -253,7 +256,7 @@ class Outbox:
         """These are on the disk: what they answer may be acknowledged."""
         for entry in entries:
             entry.safe()
-        self._leave_to_the_disk()
+        self._leave_to_the_disk(all_but=_HELD_BYTES if self._link.connected and not self._ending else 0)
 
     def lost(self, rows: int, size: int) -> None:
         """What was only on a damaged disk."""
@@ -264,11 +267,11 @@ class Outbox:
         """The disk has failed, or has recovered."""
         self._on_alarm()
 
-    def _leave_to_the_disk(self) -> None:
-        """Forget what is on the disk and cannot be sent soon: all of it without a connection, else what is too much."""
-        left = _HELD_BYTES if self._link.connected and not self._ending else 0
-        if self._held_bytes <= left:
+    def _leave_to_the_disk(self, *, all_but: int) -> None:
+        """Forget what waits and is on the disk, but for the oldest so many bytes: it is read back from there."""
+        if self._held_bytes <= all_but:
             return
+        left = all_but
         for priority, waiting in self._waiting.items():
             kept: deque[Entry] = deque()
             leaving: list[Entry] = []

@@ -189,11 +189,11 @@ class Spool:
     def turn_end(self) -> None:
         """Enough may have gathered to be written at once."""
         if len(self._unwritten) >= BATCH:
-            self._commit()
+            self.flush()
 
     def close(self) -> None:
-        """Write what is left, and close the file."""
-        self._commit()
+        """Write what has gathered, and close the file."""
+        self.flush()
         if self._journal is not None:
             self._journal.close()
 
@@ -204,9 +204,10 @@ class Spool:
 
     def _commit_now(self) -> None:
         self._commit_due = False
-        self._commit()
+        self.flush()
 
-    def _commit(self) -> None:
+    def flush(self) -> None:
+        """Write what has gathered."""
         if self._unwritten or self._removed:
             self._guarded(self._write)
 
@@ -263,7 +264,7 @@ class Spool:
     def _try_again(self) -> None:
         self._retry_due, self.alarm = False, None
         self._guarded(self._open)
-        self._commit()
+        self.flush()
         if self.alarm is None and self._complained is not None:
             self._complained = None
             self._log.info("the outbox is on the disk again")

@@ -174,8 +174,8 @@ def test_damage_that_is_found_later_costs_only_what_was_nowhere_else(clock: Cloc
         size = file.seek(0, 2)
         file.seek(4096)
         file.write(b"\xff" * (size - 4096))
-    setting.put(3000, 3001)
     setting.connect()
+    setting.put(3000, 3001)
     setting.outbox.pump()
     sent = setting.payloads
     setting.acknowledge()
