@@ -4,6 +4,7 @@ Ends with 1 if an input was lost, or if more answers came twice than is promised
 """
 
 import argparse
+import signal
 import sys
 import time
 from collections import Counter
@@ -26,6 +27,7 @@ def main() -> int:
     parser.add_argument("--seed", type=int, default=SEED, help="what the random faults are drawn from")
     parser.add_argument("--short", action="store_true", help="as make test plays them")
     asked = parser.parse_args()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))  # so that nothing is left running
     with TemporaryDirectory() as folder:
         stage = Stage(Path(folder))
         try:
