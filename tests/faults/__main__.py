@@ -14,9 +14,10 @@ from tempfile import TemporaryDirectory
 
 from tests.faults.account import MOST_DUPLICATES, Account, table
 from tests.faults.play import Stage
-from tests.faults.scenarios import SCENARIOS, SEED, WHOLE, Scenario
+from tests.faults.scenarios import SCENARIOS, SEED, Scenario, whole
 from tests.faults.scene import Scene
 from tests.faults.storm import storm
+from tests.system.brokers import MOSQUITTO
 
 
 def main() -> int:
@@ -27,6 +28,8 @@ def main() -> int:
     parser.add_argument("--seed", type=int, default=SEED, help="what the random faults are drawn from")
     parser.add_argument("--short", action="store_true", help="as make test plays them")
     asked = parser.parse_args()
+    if MOSQUITTO is None:
+        sys.exit("Mosquitto is not installed: sudo apt install mosquitto")
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))  # so that nothing is left running
     with TemporaryDirectory() as folder:
         stage = Stage(Path(folder))
@@ -66,7 +69,7 @@ def _soak(stage: Stage, minutes: float, seed: int) -> tuple[str, Account]:
         played.update(storm(scene, Random(seed), lambda number: _goes_on(scene, number, end)))
         return played.total()
 
-    account = stage.play(Scenario(f"random faults for {minutes:g} minutes, seed {seed}", storms, (0, 0), WHOLE), 0)
+    account = stage.play(Scenario(f"random faults for {minutes:g} minutes, seed {seed}", storms, (0, 0), whole), 0)
     print(", ".join(f"{name} {count}" for name, count in played.most_common()), file=sys.stderr)
     return f"random faults for {minutes:g} minutes, seed {seed}", account
 

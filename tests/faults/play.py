@@ -17,7 +17,7 @@ class Stage:
 
     def play(self, scenario: Scenario, rounds: int) -> Account:
         """Play ``rounds`` of it, and wait until all is at rest. After a failure the next one gets a new scene."""
-        scene = self.scene(scenario.setting)
+        scene = self.scene(scenario.setting())
         self._scene = None
         try:
             scene.sender.resume()

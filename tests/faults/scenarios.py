@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
+from functools import cache
 from random import Random
 
 import msgspec
@@ -26,12 +27,21 @@ _LARGE = "max_bytes = 4294967296\nreplay_per_s = 5000"
 
 
 PLAIN = Setting()
-WHOLE = Setting(persistence=True, clock=not needs.clock(), namespace=not needs.cable(), disk=not needs.small_disk())
-"""Everything that this machine allows."""
 LOCAL = Setting(outbox=_LARGE, sensor=True, pace=20.0)
 LOCAL_PROCESS = msgspec.structs.replace(LOCAL, outbox=f'{_LARGE}\ndurability = "process"')
 LOCAL_NONE = msgspec.structs.replace(LOCAL, outbox=f'{_LARGE}\ndurability = "none"')
 """Not played for the promise: what waits in memory is lost with the hub."""
+
+
+@cache
+def whole() -> Setting:
+    """Everything that this machine allows."""
+    clock, cable, disk = needs.clock(), needs.cable(), needs.small_disk()
+    return Setting(persistence=True, clock=not clock, namespace=not cable, disk=not disk)
+
+
+def _plain() -> Setting:
+    return PLAIN
 
 
 def _nothing() -> None:
@@ -48,7 +58,7 @@ class Scenario(msgspec.Struct, frozen=True):
     play: Callable[[Scene, int], int]
     rounds: tuple[int, int]
     """In ``make test``, and in ``make faults``."""
-    setting: Setting = PLAIN
+    setting: Callable[[], Setting] = _plain
     lack: Callable[[], Lack | None] = _nothing
     kills_broker: bool = False
     """Only then something may be lost that is not the agent's."""
@@ -134,8 +144,10 @@ SCENARIOS: dict[str, Scenario] = {
     "stall-up": Scenario(
         "nothing passes from the agent to the broker", noticed(lambda s: s.stalled(UP), _MANY), (2, 10)
     ),
-    "stall-down": Scenario("nothing passes from the broker to the agent", noticed(lambda s: s.stalled(DOWN)), (2, 10)),
-    "stall": Scenario("nothing passes in either direction", noticed(lambda s: s.stalled(*BOTH)), (2, 10)),
+    "stall-down": Scenario(
+        "nothing passes from the broker to the agent", noticed(lambda s: s.stalled(DOWN), _MANY), (2, 10)
+    ),
+    "stall": Scenario("nothing passes in either direction", noticed(lambda s: s.stalled(*BOTH), _MANY), (2, 10)),
     "half-open": Scenario("the broker's end of the connection is gone", each(_half_open_until_noticed), (1, 8)),
     "reset": Scenario("the connection is reset", each(lambda s: s.reset(), between=_MANY), (3, 30)),
     "kick": Scenario("the broker resets after CONNACK, 5 times in a row", each(lambda s: s.kicked(5)), (1, 15)),
@@ -146,24 +158,28 @@ SCENARIOS: dict[str, Scenario] = {
         f"the same of a source on the device, {PER_S} samples a second, with SIGKILL of the hub in its middle",
         local_outage,
         (2, 600),
-        LOCAL,
+        lambda: LOCAL,
     ),
-    "local-process": Scenario('the same with `durability = "process"`', local_outage, (2, 60), LOCAL_PROCESS),
+    "local-process": Scenario('the same with `durability = "process"`', local_outage, (2, 60), lambda: LOCAL_PROCESS),
     "broker": Scenario(
         "SIGKILL of the broker, with persistence",
         each(lambda s: s.broker_killed(), 0.2, _MANY),
         (3, 15),
-        WHOLE,
+        whole,
         kills_broker=True,
     ),
     "cable": Scenario(
-        "the cable of a network namespace is pulled", noticed(lambda s: s.unplugged()), (2, 10), WHOLE, needs.cable
+        "the cable of a network namespace is pulled",
+        noticed(lambda s: s.unplugged(), _MANY),
+        (2, 10),
+        whole,
+        needs.cable,
     ),
     "clock": Scenario(
-        "the clock jumps a day ahead and a day back", each(_restarted_while_off), (1, 8), WHOLE, needs.clock
+        "the clock jumps a day ahead and a day back", each(_restarted_while_off), (1, 8), whole, needs.clock
     ),
     "disk": Scenario(
-        "the disk is full, and the hub is killed then", each(_served_while_full), (1, 15), WHOLE, needs.small_disk
+        "the disk is full, and the hub is killed then", each(_served_while_full), (1, 15), whole, needs.small_disk
     ),
-    "random": Scenario("random faults, sometimes two at a time", _random, (25, 200), WHOLE, kills_broker=True),
+    "random": Scenario("random faults, sometimes two at a time", _random, (25, 200), whole, kills_broker=True),
 }
