@@ -8,6 +8,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from maas_agent.hub.journal import NAME
+from tests.faults import kinds
 from tests.faults.scene import Scene, moment
 from tests.faults.sensor import local_account
 
@@ -21,7 +22,7 @@ def outage(scene: Scene, seconds: int) -> int:
     """The agent's network is away while inputs go on to be sent as fast as before."""
     scene.flow(_BETWEEN)
     scene.sender.window = None
-    with scene.away():
+    with kinds.away(scene):
         moment(seconds)
     scene.sender.window = scene.setting.window
     return 1
@@ -32,11 +33,11 @@ def local_outage(scene: Scene, seconds: int) -> int:
     assert scene.sensor
     scene.until(lambda: _runs(scene), "the sensor's samples are not answered")
     (first,) = _runs(scene)
-    with scene.away():
+    with kinds.away(scene):
         moment(seconds / 2)
         waiting = scene.status()["outbox"]["results"]
         moment(_COMMIT_S)  # by then it is all on the disk, as nothing of it can have left
-        with scene.hub_killed():
+        with kinds.hub_killed(scene):
             kept = _kept(scene)
         moment(seconds / 2)
     owed = {first: max((number for run, number in kept if run == first), default=0)}

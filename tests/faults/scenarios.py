@@ -7,7 +7,7 @@ from random import Random
 
 import msgspec
 
-from tests.faults import needs
+from tests.faults import kinds, needs
 from tests.faults.needs import Lack
 from tests.faults.outages import local_outage, outage
 from tests.faults.proxy import BOTH, DOWN, UP
@@ -21,7 +21,7 @@ _BETWEEN = 250
 """Inputs that are answered before the next fault comes."""
 _SOME = 100
 _MANY = 1000
-"""The same before a fault that cuts what is under way: so much, at most a window, is answered twice."""
+"""The same before a fault that cuts what is under way, some of which is answered twice."""
 _LARGE = "max_bytes = 4294967296\nreplay_per_s = 5000"
 """The outage is about what is kept, not about the bound; and it has to come to an end."""
 
@@ -100,7 +100,7 @@ def noticed(fault: Fault, between: int = _BETWEEN) -> Callable[[Scene, int], int
 
 @contextmanager
 def _half_open_until_noticed(scene: Scene) -> Iterator[None]:
-    with scene.half_open():
+    with kinds.half_open(scene):
         scene.until_noticed()
         yield
 
@@ -109,9 +109,9 @@ def _half_open_until_noticed(scene: Scene) -> Iterator[None]:
 def _restarted_while_off(scene: Scene) -> Iterator[None]:
     """A day ahead, a start there, a day behind, a start there; inputs are answered all the time."""
     for days in (1, -1):
-        with scene.clock_off(days):
+        with kinds.clock_off(scene, days):
             scene.flow(_SOME)
-            with scene.hub_killed(at_work=True):
+            with kinds.hub_killed(scene, at_work=True):
                 pass
             scene.flow(_SOME)
     yield
@@ -120,9 +120,9 @@ def _restarted_while_off(scene: Scene) -> Iterator[None]:
 @contextmanager
 def _served_while_full(scene: Scene) -> Iterator[None]:
     """Inputs are answered while there is no room, and a hub that starts then answers too."""
-    with scene.disk_full():
+    with kinds.disk_full(scene):
         scene.flow(_SOME)
-        with scene.hub_killed(at_work=True):
+        with kinds.hub_killed(scene, at_work=True):
             pass
         scene.flow(_SOME)
     yield
@@ -133,26 +133,26 @@ def _random(scene: Scene, faults: int) -> int:
 
 
 SCENARIOS: dict[str, Scenario] = {
-    "hub": Scenario("SIGKILL of the hub", each(lambda s: s.hub_killed(at_work=True)), (3, 30)),
-    "worker": Scenario("SIGKILL of a worker", each(lambda s: s.worker_killed(at_work=True)), (4, 30)),
+    "hub": Scenario("SIGKILL of the hub", each(lambda s: kinds.hub_killed(s, at_work=True), between=_MANY), (3, 30)),
+    "worker": Scenario("SIGKILL of a worker", each(lambda s: kinds.worker_killed(s, at_work=True)), (4, 30)),
     "forgetful-broker": Scenario(
         "SIGKILL of the broker, without persistence",
-        each(lambda s: s.broker_killed(), 0.2, _MANY),
+        each(kinds.broker_killed, 0.2, _MANY),
         (3, 15),
         kills_broker=True,
     ),
     "stall-up": Scenario(
-        "nothing passes from the agent to the broker", noticed(lambda s: s.stalled(UP), _MANY), (2, 10)
+        "nothing passes from the agent to the broker", noticed(lambda s: kinds.stalled(s, UP), _MANY), (2, 10)
     ),
     "stall-down": Scenario(
-        "nothing passes from the broker to the agent", noticed(lambda s: s.stalled(DOWN), _MANY), (2, 10)
+        "nothing passes from the broker to the agent", noticed(lambda s: kinds.stalled(s, DOWN), _MANY), (2, 10)
     ),
-    "stall": Scenario("nothing passes in either direction", noticed(lambda s: s.stalled(*BOTH), _MANY), (2, 10)),
+    "stall": Scenario("nothing passes in either direction", noticed(lambda s: kinds.stalled(s, *BOTH), _MANY), (2, 10)),
     "half-open": Scenario("the broker's end of the connection is gone", each(_half_open_until_noticed), (1, 8)),
-    "reset": Scenario("the connection is reset", each(lambda s: s.reset(), between=_MANY), (3, 30)),
-    "kick": Scenario("the broker resets after CONNACK, 5 times in a row", each(lambda s: s.kicked(5)), (1, 15)),
-    "slow": Scenario("the network passes 20 kB/s", each(lambda s: s.slow(20_000), 2.0), (1, 10)),
-    "sigterm": Scenario("SIGTERM under load", each(lambda s: s.terminated(at_work=True)), (2, 20)),
+    "reset": Scenario("the connection is reset", each(kinds.reset, between=_MANY), (3, 30)),
+    "kick": Scenario("the broker resets after CONNACK, 5 times in a row", each(lambda s: kinds.kicked(s, 5)), (1, 15)),
+    "slow": Scenario("the network passes 20 kB/s", each(lambda s: kinds.slow(s, 20_000), 2.0), (1, 10)),
+    "sigterm": Scenario("SIGTERM under load", each(lambda s: kinds.terminated(s, at_work=True)), (2, 20)),
     "outage": Scenario(f"outage of the network, inputs sent on at {PLAIN.pace:g} a second", outage, (3, 600)),
     "local-outage": Scenario(
         f"the same of a source on the device, {PER_S} samples a second, with SIGKILL of the hub in its middle",
@@ -163,23 +163,31 @@ SCENARIOS: dict[str, Scenario] = {
     "local-process": Scenario('the same with `durability = "process"`', local_outage, (2, 60), lambda: LOCAL_PROCESS),
     "broker": Scenario(
         "SIGKILL of the broker, with persistence",
-        each(lambda s: s.broker_killed(), 0.2, _MANY),
+        each(kinds.broker_killed, 0.2, _MANY),
         (3, 15),
         whole,
         kills_broker=True,
     ),
     "cable": Scenario(
         "the cable of a network namespace is pulled",
-        noticed(lambda s: s.unplugged(), _MANY),
+        noticed(kinds.unplugged, _MANY),
         (2, 10),
         whole,
         needs.cable,
     ),
     "clock": Scenario(
-        "the clock jumps a day ahead and a day back", each(_restarted_while_off), (1, 8), whole, needs.clock
+        "the clock jumps a day ahead and a day back",
+        each(_restarted_while_off, between=_MANY),
+        (1, 8),
+        whole,
+        needs.clock,
     ),
     "disk": Scenario(
-        "the disk is full, and the hub is killed then", each(_served_while_full), (1, 15), whole, needs.small_disk
+        "the disk is full, and the hub is killed then",
+        each(_served_while_full, between=_MANY),
+        (1, 15),
+        whole,
+        needs.small_disk,
     ),
-    "random": Scenario("random faults, sometimes two at a time", _random, (25, 200), whole, kills_broker=True),
+    "random": Scenario("random faults, sometimes two at a time", _random, (20, 200), whole, kills_broker=True),
 }

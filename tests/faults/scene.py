@@ -1,20 +1,13 @@
-"""Broker, proxy, agent, sender and consumer; the faults that can happen to them, and the account at the end.
+"""Broker, proxy, agent, sender and consumer, and the account of what passed between them.
 
-    sender ────▶ broker ◀──▶ proxy ◀──▶ agent (hub, worker)
-    consumer ◀─────┘       reads along
-
-A fault is a context: it is in force inside, and repaired at its end as far as somebody would repair it: systemd starts
-a hub that ended, the hub a worker.
+sender ────▶ broker ◀──▶ proxy ◀──▶ agent (hub, worker)
+consumer ◀─────┘       reads along
 """
 
-import contextlib
-import os
-import signal
 import threading
-import time
 from collections import Counter
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable
+from contextlib import ExitStack
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -28,16 +21,14 @@ from tests.faults.account import NOTHING, Account, Deaths, is_lost_by_broker, se
 from tests.faults.clients import Consumer, Sender
 from tests.faults.disk import Disk
 from tests.faults.namespace import Namespace
-from tests.faults.proxy import Direction, Proxy
+from tests.faults.proxy import Proxy
 from tests.faults.sensor import Sensor
 from tests.system.brokers import Mosquitto
-from tests.system.device import Device, alive, wait_until
+from tests.system.device import Device, wait_until
 
-DAY_S = 86_400.0
 _WAIT_S = 90.0
 _PATIENCE_S = 30.0
 _MEMORY = Path("/dev/shm")
-_HELD = 10
 _LOST_LINK = "no connection to the broker"
 _PIPELINE = '[[pipeline]]\nname = "digits"\nbundle = "{bundle}"\nallow_unsigned = true\nthreads = 1\n'
 _QUEUES = "max_queued_messages 0\nmax_queued_bytes 0\nuser root\n"
@@ -68,16 +59,17 @@ class Scene:
 
     def __init__(self, folder: Path, setting: Setting) -> None:
         self._ends = ExitStack()
-        self._within: tuple[str, ...] = ()
         self.deaths = Deaths()
         self.local: Callable[[], Account] = lambda: NOTHING
         """What became of the samples of a source on the device; whoever plays with one says how to tell."""
         self.setting = setting
         self._settled = NOTHING
         folder.mkdir(parents=True, exist_ok=True)
-        with contextlib.ExitStack() as undo:
-            undo.push(lambda *failed: self._ends.close() if failed[0] else None)
+        try:
             self._build(folder, setting)
+        except BaseException:
+            self.close()
+            raise
 
     def _build(self, folder: Path, setting: Setting) -> None:
         kept = _PERSISTENT.format(folder=self._owned_folder()) if setting.persistence else ""
@@ -151,152 +143,10 @@ class Scene:
         before = self.device.log().count(_LOST_LINK)
         self.until(lambda: self.device.log().count(_LOST_LINK) > before, "the agent does not notice", 30.0)
 
-    # ------------------------------------------------------------- processes
-
     def start_agent(self) -> None:
         """As systemd does after its end."""
         within = self.namespace.within if self.namespace else ()
         self.device.start(self.clock.environment if self.clock else None, within)
-
-    @contextmanager
-    def held_up(self) -> Iterator[None]:
-        """The workers stand still, and the agent has inputs that it owes an answer; they go on at the end."""
-        self.until(self.device.workers, "there is no worker")
-        workers = self.device.workers()
-        for worker in workers:
-            os.kill(worker, signal.SIGSTOP)
-        wanted = len(self.proxy.record.offered) + _HELD
-        self.until(lambda: len(self.proxy.record.offered) >= wanted, "no inputs come")
-        try:
-            yield
-        finally:
-            for worker in workers:
-                with contextlib.suppress(ProcessLookupError):
-                    os.kill(worker, signal.SIGCONT)
-
-    @contextmanager
-    def hub_killed(self, *, at_work: bool = False) -> Iterator[None]:
-        """SIGKILL to the hub, and it is started again."""
-        workers = self.device.workers()
-        with self.held_up() if at_work else contextlib.nullcontext():
-            self.device.kill()
-        self.deaths.hub.append(time.monotonic())
-        yield
-        # systemd takes down the whole control group before it starts the service again (KillMode=mixed).
-        self.until(lambda: not any(alive(worker) for worker in workers), "a worker outlives its hub")
-        self.start_agent()
-
-    @contextmanager
-    def worker_killed(self, *, at_work: bool = False) -> Iterator[None]:
-        """SIGKILL to a worker, which the hub replaces."""
-        self.until(self.device.workers, "there is no worker")
-        with self.held_up() if at_work else contextlib.nullcontext(), contextlib.suppress(ProcessLookupError):
-            os.kill(self.device.workers()[0], signal.SIGKILL)
-        yield
-
-    @contextmanager
-    def terminated(self, *, at_work: bool = False) -> Iterator[None]:
-        """SIGTERM to the hub; it drains and leaves with 0, and is started again."""
-        with self.held_up() if at_work else contextlib.nullcontext():
-            os.kill(self.device.pid, signal.SIGTERM)
-        status = self.device.wait()
-        assert status == 0, f"the agent left with {status}\n{self.device.log()[-4000:]}"
-        self.deaths.hub.append(time.monotonic())
-        yield
-        self.start_agent()
-
-    @contextmanager
-    def broker_killed(self) -> Iterator[None]:
-        """SIGKILL to the broker, and it is started again; consumer and sender are back before the agent.
-
-        Results that reach a broker without persistence before the consumer are for nobody, and no loss of the agent.
-        """
-        self.proxy.hold()
-        self.broker.stop()
-        self.until(lambda: not self.sender.subscribed.is_set(), "the sender does not notice")
-        self.until(lambda: not self.consumer.subscribed.is_set(), "the consumer does not notice")
-        self.deaths.broker.append(time.monotonic())
-        yield
-        self.broker.start()
-        self.until(self.consumer.subscribed.is_set, "the consumer does not come back")
-        self.until(self.sender.subscribed.is_set, "the sender does not come back")
-        self.proxy.heal()
-
-    # ------------------------------------------------------------- the network
-
-    @contextmanager
-    def stalled(self, *directions: Direction) -> Iterator[None]:
-        """Nothing passes in these directions; connections stay open."""
-        self.proxy.stall(*directions)
-        yield
-        self.proxy.heal()
-
-    @contextmanager
-    def away(self) -> Iterator[None]:
-        """The agent's connection ends, and new ones are not taken."""
-        self.proxy.hold()
-        self.proxy.cut()
-        yield
-        self.proxy.heal()
-
-    @contextmanager
-    def reset(self) -> Iterator[None]:
-        """RST on the agent's connection."""
-        self.proxy.reset()
-        yield
-
-    @contextmanager
-    def cut(self) -> Iterator[None]:
-        """FIN on the agent's connection, whatever is on its way."""
-        self.proxy.cut()
-        yield
-
-    @contextmanager
-    def half_open(self) -> Iterator[None]:
-        """The broker's end of the connection is gone; the agent finds out by itself."""
-        self.proxy.half_open()
-        yield
-
-    @contextmanager
-    def kicked(self, times: int) -> Iterator[None]:
-        """The broker accepts the agent and resets it, so many times."""
-        self.proxy.kick(times)
-        self.proxy.reset()
-        yield
-        self.until(lambda: not self.proxy.kicks_left, "the agent does not come back to be kicked")
-
-    @contextmanager
-    def slow(self, bytes_per_s: float) -> Iterator[None]:
-        """A network that lets only so much pass."""
-        self.proxy.throttle(bytes_per_s)
-        yield
-        self.proxy.heal()
-
-    @contextmanager
-    def unplugged(self) -> Iterator[None]:
-        """The cable to the agent's network namespace is pulled."""
-        assert self.namespace
-        self.namespace.pull()
-        yield
-        self.namespace.plug()
-
-    # ------------------------------------------------------------- the machine
-
-    @contextmanager
-    def clock_off(self, days: float) -> Iterator[None]:
-        """The wall clock jumps, and back."""
-        assert self.clock
-        self.clock.jump(days * DAY_S)
-        yield
-        self.clock.jump(0)
-
-    @contextmanager
-    def disk_full(self) -> Iterator[None]:
-        """The disk of the agent's store has no byte left."""
-        assert self.disk
-        self.disk.fill()
-        yield
-        self.disk.free()
 
     # ------------------------------------------------------------- the end
 

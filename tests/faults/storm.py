@@ -5,33 +5,34 @@ from collections.abc import Callable
 from contextlib import AbstractContextManager, ExitStack
 from random import Random
 
+from tests.faults import kinds
 from tests.faults.proxy import BOTH, DOWN, UP
 from tests.faults.scene import Scene, moment
 
 Fault = Callable[[Scene], AbstractContextManager[None]]
 
 MACHINE: dict[str, Fault] = {
-    "clock a day ahead": lambda scene: scene.clock_off(1),
-    "clock a day behind": lambda scene: scene.clock_off(-1),
-    "disk full": lambda scene: scene.disk_full(),
+    "clock a day ahead": lambda scene: kinds.clock_off(scene, 1),
+    "clock a day behind": lambda scene: kinds.clock_off(scene, -1),
+    "disk full": kinds.disk_full,
 }
 NETWORK: dict[str, Fault] = {
-    "stall to the broker": lambda scene: scene.stalled(UP),
-    "stall to the agent": lambda scene: scene.stalled(DOWN),
-    "stall both ways": lambda scene: scene.stalled(*BOTH),
-    "connection reset": lambda scene: scene.reset(),
-    "connection ended": lambda scene: scene.cut(),
-    "half-open": lambda scene: scene.half_open(),
-    "broker away": lambda scene: scene.away(),
-    "reset after CONNACK": lambda scene: scene.kicked(2),
-    "slow network": lambda scene: scene.slow(20_000),
-    "cable pulled": lambda scene: scene.unplugged(),
+    "stall to the broker": lambda scene: kinds.stalled(scene, UP),
+    "stall to the agent": lambda scene: kinds.stalled(scene, DOWN),
+    "stall both ways": lambda scene: kinds.stalled(scene, *BOTH),
+    "connection reset": kinds.reset,
+    "connection ended": kinds.cut,
+    "half-open": kinds.half_open,
+    "broker away": kinds.away,
+    "reset after CONNACK": lambda scene: kinds.kicked(scene, 2),
+    "slow network": lambda scene: kinds.slow(scene, 20_000),
+    "cable pulled": kinds.unplugged,
 }
 PROCESS: dict[str, Fault] = {
-    "hub killed": lambda scene: scene.hub_killed(),
-    "worker killed": lambda scene: scene.worker_killed(),
-    "broker killed": lambda scene: scene.broker_killed(),
-    "SIGTERM": lambda scene: scene.terminated(),
+    "hub killed": kinds.hub_killed,
+    "worker killed": kinds.worker_killed,
+    "broker killed": kinds.broker_killed,
+    "SIGTERM": kinds.terminated,
 }
 FAMILIES = (MACHINE, NETWORK, PROCESS)
 """Of two at a time the one of the earlier family is the longer one: to be repaired some need a hub that runs."""
@@ -40,7 +41,7 @@ _BOTH = 0.25
 _LONG = 0.05
 _LONG_S = 3.0
 _SHORT_S = 0.4
-_BETWEEN = (50, 450)
+_BETWEEN = (100, 900)
 """Inputs that are answered before the next fault comes."""
 
 
@@ -72,8 +73,10 @@ def _draw(random: Random, scene: Scene) -> list[tuple[str, Fault]]:
 
 
 def _is_possible(name: str, scene: Scene) -> bool:
-    if name == "cable pulled":
-        return scene.namespace is not None
-    if name == "disk full":
-        return scene.disk is not None
-    return True
+    needed = {
+        "cable pulled": scene.namespace,
+        "disk full": scene.disk,
+        "clock a day ahead": scene.clock,
+        "clock a day behind": scene.clock,
+    }
+    return needed.get(name, scene) is not None
