@@ -13,7 +13,7 @@ from tests.faults.play import Stage
 from tests.faults.scenarios import LOCAL_NONE, SCENARIOS, Scenario
 
 _MOST_DUPLICATES = 0.05
-"""Of all short plays together. A fault costs some, and there are few inputs between two: `make faults` holds each to 1 %."""
+"""Of all short plays together: there are few inputs between two faults. `make faults` holds each to 1 %."""
 _played: dict[str, Account] = {}
 
 
