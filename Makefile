@@ -15,7 +15,7 @@ TFLITE := .venv-tflite-runtime
 STAMP := $(VENV)/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test test-arm test-systemd test-tflite-runtime swaps fleet attacks cuts mutants check format bench broker accelerators systemd clean
+.PHONY: help install demo test test-arm test-systemd test-tflite-runtime swaps fleet attacks cuts faults soak mutants check format bench broker accelerators systemd network clean
 
 help: ## list these targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -30,8 +30,8 @@ $(STAMP): pyproject.toml constraints.txt scripts/make-venv
 demo: $(STAMP) ## the whole path on real samples: train, convert, publish, serve, replace (3 minutes)
 	@$(BIN)/python examples/digits/demo.py
 
-SUITES := tests/agent tests/converter tests/docs tests/attacks tests/conformance tests/cuts tests/system
-test: $(STAMP) broker accelerators systemd ## all tests
+SUITES := tests/agent tests/converter tests/docs tests/attacks tests/conformance tests/cuts tests/faults tests/system
+test: $(STAMP) broker accelerators systemd network ## all tests
 	$(BIN)/python -m pytest $(SIDE_BY_SIDE) $(SUITES)
 	$(BIN)/python -m pytest -m alone $(SUITES)
 
@@ -67,6 +67,13 @@ attacks: $(STAMP) broker ## every attack in every way (7 minutes); make test pla
 cuts: $(STAMP) broker ## kill -9, a power cut and a full disk at every change an update makes (an hour or more); make test tries some
 	MAAS_CUTS=all $(BIN)/python -m pytest tests/cuts
 
+faults: $(STAMP) broker accelerators network ## every fault at full length, ten minutes of outage among them (45 minutes); make test plays each for seconds
+	$(BIN)/python -m tests.faults $(FAULTS)
+
+MINUTES ?= 30
+soak: $(STAMP) broker accelerators network ## random faults for MINUTES=30, from SEED if it is set
+	$(BIN)/python -m tests.faults --minutes $(MINUTES) $(if $(SEED),--seed $(SEED))
+
 fleet: $(STAMP) broker ## a staged rollout over a thousand simulated devices (a minute)
 	$(BIN)/python -m bench.fleet
 
@@ -101,6 +108,9 @@ accelerators:
 
 systemd:
 	@scripts/ensure-systemd
+
+network:
+	@scripts/ensure-iproute2
 
 clean: ## remove environments and caches
 	rm -rf .venv .venv-* .cache .mypy_cache .pytest_cache .ruff_cache .import_linter_cache dist

@@ -373,8 +373,11 @@ class Connection:
             self._client.subscribe([(topic_filter, 1) for topic_filter in filters])
             # On its way before anything the owner says: who reads "online" may send an input at once.
             self._client.loop_write()
+        else:
+            self._deliveries.proven()
 
     def _on_subscribe(self, _client: Any, filters: Any, _number: int, codes: Any, _properties: Any) -> None:
+        self._deliveries.proven()
         for topic_filter, code in zip(filters, codes, strict=False):
             if code.is_failure:
                 why = reasons.named(code)
