@@ -14,6 +14,7 @@ from pathlib import Path
 import msgspec
 
 from maas_agent.hub.client import Outbound
+from maas_agent.untrusted import MALFORMED
 
 NAME = "outbox.db"
 _SEQUENCE_BITS = 48
@@ -178,7 +179,7 @@ class Journal:
     def _in_our_terms(self) -> Iterator[None]:
         try:
             yield
-        except (sqlite3.Error, msgspec.DecodeError, OSError, JournalDamaged) as error:
+        except (sqlite3.Error, *MALFORMED, OSError, JournalDamaged) as error:
             self.close()  # which also undoes what was begun
             raise _translated(error) from None
 
