@@ -35,6 +35,8 @@ _HANDSHAKE_S = 15.0
 _GUESS_S = 5.0
 """The same while it is only guessed which MQTT version the broker speaks: amqtt is silent to a version 5 CONNECT."""
 _FIRST_DELAY_S = 0.5
+_PARTING_S = 2.0
+"""A broker closes when it has read the DISCONNECT (MQTT 5.0 section 3.14.4), and with it all that came before."""
 _STABLE_S = 30.0
 _MAX_SILENCES = 5
 _PACKETS_A_TURN = 256
@@ -155,6 +157,7 @@ class Link:
                 self.publish(farewell)
             self._loop.unwatch(client.prepared)
             client.prepared.setblocking(True)
+            client.prepared.close_after_peer(_PARTING_S)
         self._client, self.connected = None, False
         self._deliveries.disconnected()
         if client is not None and was_connected:
