@@ -9,7 +9,7 @@ TFLITE := .venv-tflite-runtime
 STAMP := $(VENV)/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test test-arm test-tflite-runtime swaps fleet attacks cuts mutants check format bench broker accelerators clean
+.PHONY: help install demo test test-arm test-tflite-runtime swaps fleet attacks cuts mutants fuzz check format bench broker accelerators clean
 
 help: ## list these targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -25,7 +25,7 @@ demo: $(STAMP) ## the whole path on real samples: train, convert, publish, serve
 	@$(BIN)/python examples/digits/demo.py
 
 test: $(STAMP) broker accelerators ## all tests
-	$(BIN)/python -m pytest tests/agent tests/converter tests/docs tests/attacks tests/conformance tests/cuts tests/system
+	$(BIN)/python -m pytest tests/agent tests/converter tests/docs tests/attacks tests/conformance tests/cuts tests/fuzz tests/system
 
 test-arm: $(STAMP) broker ## the package on emulated 64-bit and 32-bit ARM; needs root (8 minutes, then 3)
 	@scripts/test-arm-ready
@@ -62,6 +62,11 @@ MUTANTS := tests/agent/trials/test_mutants.py tests/system/test_bad_bundles.py
 mutants: $(STAMP) $(TFLITE)/.installed broker ## two thousand damaged models on either interpreter (12 minutes)
 	MAAS_MUTANTS=2000 $(BIN)/python -m pytest $(MUTANTS)
 	MAAS_MUTANTS=2000 MAAS_TEST_RUNTIME=tflite-runtime $(TFLITE)/bin/python -m pytest $(MUTANTS)
+
+fuzz: $(STAMP) ## a million hostile inputs for everything that parses (10 to 20 minutes); RUNS=... for more or fewer
+	@$(BIN)/python -c 'import atheris' 2>/dev/null || \
+	    $(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[fuzz]'
+	@$(BIN)/python -m tests.fuzz
 
 conformance: $(STAMP) ## the tuf-conformance suite against our TUF client: SUITE=its checkout
 	@test -d "$(SUITE)/tuf_conformance" || { echo "make conformance SUITE=FOLDER: a checkout of tuf-conformance" >&2; exit 2; }
