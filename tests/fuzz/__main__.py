@@ -5,6 +5,8 @@ Each target runs in a child process with a bound on its memory and on the time o
 """
 
 import argparse
+import contextlib
+import io
 import mmap
 import os
 import resource
@@ -52,7 +54,11 @@ def main() -> int:
     asked = parser.parse_args()
     atheris = _atheris()
     warnings.simplefilter("ignore")  # zipfile's, of an entry that is there twice, and NumPy's, of what overflows
-    with atheris.instrument_imports(include=["maas_agent", "maas_converter"]):
+    # It says the name of every module.
+    with (
+        contextlib.redirect_stderr(io.StringIO()),
+        atheris.instrument_imports(include=["maas_agent", "maas_converter"]),
+    ):
         from tests.fuzz.targets import TARGETS
     chosen = [name for name in TARGETS if not asked.targets or any(part in name for part in asked.targets)]
     whole = sum(TARGETS[name].share for name in chosen)

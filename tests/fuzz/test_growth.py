@@ -58,16 +58,20 @@ _SOUND: dict[str, Callable[[int], bytes]] = {
     "frames": lambda n: wav(frames=n),
 }
 
+_JSON_TARGETS = [name for name in TARGETS if TARGETS[name].form.endswith("json")]
+_TOML_TARGETS = ["config.toml", "config.lines", "converter.graph", "converter.preprocess"]
+_TEXT_TARGETS = ["samples.csv", "samples.file", "converter.csv"]
+
 CASES = {
-    **{(name, what): make for name in TARGETS if TARGETS[name].form.endswith("json") for what, make in _JSON.items()},
-    **{(name, what): make for name in ("config.toml", "converter.graph", "converter.preprocess", "config.lines") for what, make in _TOML.items()},
-    **{(name, what): make for name in ("samples.csv", "converter.csv", "samples.file") for what, make in _TEXT.items()},
+    **{(name, what): make for name in _JSON_TARGETS for what, make in _JSON.items()},
+    **{(name, what): make for name in _TOML_TARGETS for what, make in _TOML.items()},
+    **{(name, what): make for name in _TEXT_TARGETS for what, make in _TEXT.items()},
     **{("bundle.version", what): make for what, make in _VERSIONS.items()},
     **{("input.wav", what): make for what, make in _SOUND.items()},
     ("mqtt.topics", "levels"): lambda n: b"maas/d/digits/in/" + b"a/" * n,
     ("samples.csv", "one column"): lambda n: b"1\n" * n,
-}  # fmt: skip
-SIZE = 4000
+}
+SIZE = 3000
 
 
 def seconds(action: Callable[[], object], tries: int = 3) -> float:
