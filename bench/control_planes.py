@@ -19,8 +19,9 @@ import msgspec
 from maas_agent.config import Broker, Config, Device, Pipeline, Repository, Store
 from maas_agent.hub import describe, health
 from maas_agent.hub.client import Outbound
+from maas_agent.hub.connection import Inbound
 from maas_agent.hub.health import Health
-from maas_agent.hub.link import Inbound, Link
+from maas_agent.hub.link import Link
 from maas_agent.hub.loop import Loop
 from maas_agent.hub.outbox import Outbox
 from maas_agent.hub.topics import Topics
@@ -65,7 +66,8 @@ class ControlPlane:
         log = Quiet("sim")
         will = Outbound(self._topics.status, msgspec.json.encode(health.offline(device, groups)), 1, True)
         self.link = Link(loop, config.broker, f"maas-{device}", will, self._topics.subscriptions(), 1 << 16, self, log)
-        self._health = Health(loop, device, groups, [], Outbox(self.link, 1 << 20, 60.0))
+        outbox = Outbox(loop, self.link, config.outbox, None, lambda: None, log)
+        self._health = Health(loop, device, groups, [], outbox)
         self._wishes = Wishes(loop, folder, self._topics, device, log)
         self.published = 0
         loop.at_turn_end(self.link.flush)

@@ -12,13 +12,14 @@ _WAIT_S = 5.0
 
 
 def show_status(config_path: Path, *, as_json: bool) -> int:
-    """Print the status; returns 0 if every pipeline serves and the broker is connected, else 1.
+    """Print the status; returns 0 if every pipeline serves, the broker is connected and there is no alarm, else 1.
 
     Raises `UnavailableError` if no agent runs with this configuration.
     """
     status = door.ask(Path(load_config(config_path).store.path), {"do": "status"}, _WAIT_S)
     print(json.dumps(status, indent=2) if as_json else _readable(status))
-    return 0 if status["connected"] and all(p["serving"] for p in status["pipelines"]) else 1
+    is_well = status["connected"] and not status["alarms"] and all(p["serving"] for p in status["pipelines"])
+    return 0 if is_well else 1
 
 
 def _readable(status: dict[str, Any]) -> str:
@@ -28,6 +29,9 @@ def _readable(status: dict[str, Any]) -> str:
         f"{status['device']}: {connected} {status['broker']}; "
         f"{outbox['results']} results waiting ({outbox['bytes']} bytes), {outbox['dropped']} dropped"
     ]
+    lines += [f"  ALARM: {alarm}" for alarm in status["alarms"]]
+    if status["trouble"]:
+        lines.append(f"  TROUBLE: {status['trouble']}")
     for pipeline in status["pipelines"]:
         update, counters = pipeline["update"], pipeline["counters"]
         on_probation = update["probation"] is not None

@@ -36,13 +36,15 @@ def pipeline(**fields: Any) -> dict[str, Any]:
     } | fields
 
 
-def status(*pipelines: dict[str, Any], connected: bool = True) -> dict[str, Any]:
+def status(*pipelines: dict[str, Any], connected: bool = True, trouble: str | None = None) -> dict[str, Any]:
     outbox = {"results": 4, "bytes": 999, "dropped": 5}
     return {
         "device": "dev",
         "connected": connected,
         "broker": "mqtt://h",
+        "trouble": trouble,
         "outbox": outbox,
+        "alarms": [],
         "pipelines": [*pipelines],
     }
 
@@ -101,6 +103,12 @@ def test_a_device_that_is_not_well_is_1_and_says_why(agent: Agent, capsys: pytes
     agent.says = status(pipeline(), connected=False)
     assert show_status(agent.config, as_json=True) == 1
     assert json.loads(capsys.readouterr().out) == agent.says
+
+
+def test_an_alarm_is_1_and_shown(agent: Agent, capsys: pytest.CaptureFixture[str]) -> None:
+    agent.says = status(pipeline()) | {"alarms": ["the outbox cannot be written: database or disk is full"]}
+    assert show_status(agent.config, as_json=False) == 1
+    assert "  ALARM: the outbox cannot be written: database or disk is full" in capsys.readouterr().out.splitlines()
 
 
 def test_the_trial_table_and_the_quarantine_are_shown(agent: Agent, capsys: pytest.CaptureFixture[str]) -> None:

@@ -1,6 +1,7 @@
 """The disk as a power cut may have left it, built from what was written and what was synced: a strict model.
 
-- What was written to a file after its last fsync may be lost: all of it, half of it, or replaced by zeros.
+- What was written to a file after its last fsync may be lost: all of it, half of it, or replaced by zeros. Where it
+  went over bytes that were safe, each write is made, half made or not made, in any order.
 - A name that was made, replaced or removed after the last fsync of its folder may be as it was. An fsync of a file
   says nothing of its name, one of a folder nothing of the folder's own name.
 - A rename inside a folder is made or not made, never half. Nothing else is in any order: of two changes that were not
@@ -9,7 +10,7 @@
 ext4, F2FS and Btrfs promise more; nothing may depend on that. `VARIANTS` are the disks that are built for one cut.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from random import Random
 from typing import NamedTuple
@@ -32,16 +33,28 @@ def read_log(log: Path) -> list[Change]:
 
 
 class File:
-    """A file: its bytes, and those of them that are safe."""
+    """A file: its bytes, those of them that are safe, and the writes that lead from these to those."""
 
     def __init__(self, data: bytes = b"", synced: bytes = b"") -> None:
         self.data, self.synced = data, synced
+        self.pending: list[tuple[bytes, int]] = []
+        self.was_cut_short = False
 
     def write(self, data: bytes, offset: int) -> None:
-        self.data = self.data[:offset].ljust(offset, b"\0") + data + self.data[offset + len(data) :]
+        self.data = _overwritten(self.data, data, offset)
+        self.pending.append((data, offset))
 
     def truncate(self, length: int) -> None:
+        self.was_cut_short |= length < len(self.data)
         self.data = self.data[:length].ljust(length, b"\0")
+
+    def sync(self) -> None:
+        self.synced, self.pending, self.was_cut_short = self.data, [], False
+
+    @property
+    def was_rewritten(self) -> bool:
+        """Whether bytes that are safe were written over: then each of them is as it was, or as it was written."""
+        return not self.was_cut_short and not self.data.startswith(self.synced)
 
 
 class Link(NamedTuple):
@@ -72,6 +85,18 @@ Names = Callable[[Folder, Random], dict[str, Node]]
 Content = Callable[[File, Random], bytes]
 
 
+def _overwritten(data: bytes, piece: bytes, offset: int) -> bytes:
+    return data[:offset].ljust(offset, b"\0") + piece + data[offset + len(piece) :]
+
+
+def _with(file: File, pieces: Iterable[tuple[bytes, int]]) -> bytes:
+    """The safe bytes with these writes over them; what lies behind them in the file is zeros."""
+    data = file.synced
+    for piece, offset in pieces:
+        data = _overwritten(data, piece, offset)
+    return data.ljust(len(file.data), b"\0")
+
+
 def _apply(names: dict[str, Node], change: dict[str, Node | None]) -> None:
     for name, node in change.items():
         if node is None:
@@ -89,6 +114,8 @@ def _some_names(folder: Folder, random: Random) -> dict[str, Node]:
 
 
 def _zeros(file: File, _: Random) -> bytes:
+    if file.was_rewritten:
+        return _with(file, [])
     safe = file.synced if file.data.startswith(file.synced) else b""
     return safe + bytes(len(file.data) - len(safe))
 
@@ -96,12 +123,20 @@ def _zeros(file: File, _: Random) -> bytes:
 def _half(file: File, _: Random) -> bytes:
     if file.data == file.synced:
         return file.data
+    if file.was_rewritten:
+        return _with(file, [(piece[: len(piece) // 2], offset) for piece, offset in file.pending])
     safe = len(file.synced) if file.data.startswith(file.synced) else 0
     return file.data[: safe + (len(file.data) - safe) // 2]
 
 
+def _some_writes(file: File, random: Random) -> bytes:
+    if not file.was_rewritten:
+        return file.data
+    return _with(file, [piece for piece in file.pending if random.random() < 0.5])
+
+
 def _some_bytes(file: File, random: Random) -> bytes:
-    return random.choice([_kept, _lost, _zeros, _half])(file, random)
+    return random.choice([_kept, _lost, _zeros, _half, _some_writes])(file, random)
 
 
 def _kept(file: File, _: Random) -> bytes:
@@ -174,7 +209,7 @@ class Disk:
         elif change.what == "truncate":
             file.truncate(change.at)
         else:
-            file.synced = file.data
+            file.sync()
 
     def build(self, folder: Path, variant: str, seed: int = 0) -> None:
         """Write what a cut now leaves, in this variant, to ``folder``, which is made."""
@@ -227,9 +262,11 @@ def _write(node: Folder, path: Path, names: Names, content: Content, random: Ran
 
 
 def contents(folder: Path) -> Iterator[tuple[str, bytes]]:
-    """Every file and link below ``folder``, by its path in it, for a comparison."""
+    """Every file and link below ``folder`` that is recorded, by its path in it, for a comparison."""
     for path in sorted(folder.rglob("*")):
         name = str(path.relative_to(folder))
+        if name.startswith("outbox.db"):
+            continue
         if path.is_symlink():
             yield name, str(path.readlink()).encode()
         elif path.is_file():

@@ -3,6 +3,7 @@
 import json
 import socket
 from collections.abc import Callable
+from contextlib import suppress
 from functools import lru_cache
 from typing import Any
 
@@ -15,14 +16,17 @@ from maas_agent.config import Broker, Config, Device, Outbox, Pipeline, Reposito
 from maas_agent.desired import Document, Topic, Wish
 from maas_agent.errors import DataError
 from maas_agent.hub.client import V5, V311, Client, Outbound, new_client
+from maas_agent.hub.connection import Inbound
 from maas_agent.hub.hub import Hub
-from maas_agent.hub.link import Inbound, Link
+from maas_agent.hub.journal import Journal, JournalDamaged, JournalUnavailable, Row
+from maas_agent.hub.link import Link
 from maas_agent.hub.loop import Loop
 from maas_agent.hub.packets import ForPaho, PacketSocket
 from maas_agent.hub.topics import MAX_ID, Topics
+from maas_agent.hub.websocket import WebSocket, shake_hands
 from maas_agent.hub.wire import Malformed, Publish, encode_publish, packed_properties, unpacked_properties
 from maas_agent.log import Log
-from tests.fuzz.registry import pieces, scratch, target
+from tests.fuzz.registry import check_sentence, pieces, scratch, target
 
 _MAX_PACKET = 2000
 _HEAD = 1 << 17
@@ -53,7 +57,7 @@ class Wire:
     def fileno(self) -> int:
         return self._descriptor
 
-    def setblocking(self, flag: bool) -> None:
+    def settimeout(self, seconds: float | None) -> None:
         pass
 
 
@@ -164,6 +168,95 @@ class _Quiet(Log):
     warning = error = debug = info
 
 
+class _Server(Wire):
+    """The same below a WebSocket."""
+
+    def sendall(self, data: bytes) -> None:
+        self.send(data)
+
+
+def _websocket() -> list[bytes]:
+    frames = [
+        b"\x82\x03abc",
+        b"\x02\x01a\x80\x02bc",
+        b"\x89\x02hi",
+        b"\x8a\0",
+        b"\x82\x7e\x01\x00" + bytes(256),
+        b"\x88\x02\x03\xe8",
+    ]
+    head = b"HTTP/1.1 101 Yes\r\nUpgrade: websocket\r\nSec-WebSocket-Accept: x\r\nSec-WebSocket-Protocol: mqtt\r\n\r\n"
+    return [b"\0" + b"".join(frames), b"\1" + frames[0] * 5, b"\x80" + head, b"\x80HTTP/1.1 404 Not Found\r\n\r\n"]
+
+
+@target(
+    "mqtt.websocket",
+    "a server's WebSocket: its handshake and its frames",
+    _websocket,
+    ConnectionError,
+    words=(
+        b"\x82\x7f\x7f\xff\xff\xff\xff\xff\xff\xff",
+        b"\x89\x7d",
+        b"\x88\0",
+        b"\r\n\r\n",
+        b"HTTP/1.1 101",
+        b"Upgrade: ",
+    ),
+)
+def websocket(data: bytes) -> None:
+    rest, cut = pieces(data)
+    server: Any = _Server(cut)
+    if data[:1] >= b"\x80":
+        with suppress(BlockingIOError):
+            shake_hands(server, "host", 80, "/mqtt")
+        return
+    line, received = WebSocket(server), 0
+    while not server.ended:
+        with suppress(BlockingIOError):
+            if not (piece := line.recv(100)):
+                break
+            received += len(piece)
+        assert len(line._received) <= len(rest) and len(line._outgoing) <= 1 << 18
+    assert received <= len(rest)
+
+
+def _journals() -> list[bytes]:
+    path = scratch() / "made.db"
+    journal = Journal(path, survives_power_cuts=False)
+    journal.open(0.0, 10.0)
+    journal.write([Row(at, float(at), 300, Outbound("t", b"payload", 1)) for at in range(1, 4)], [])
+    journal.close()
+    return [path.read_bytes()]
+
+
+@target(
+    "outbox.journal",
+    "outbox.db, as a power cut or a hand left it",
+    _journals,
+    JournalDamaged,
+    JournalUnavailable,
+    words=(b"SQLite format 3\0", b"CREATE TABLE message", b"BLOB", b"\xa7payload", b"\x96\xa1t"),
+    share=0.1,
+)
+def outbox_journal(data: bytes) -> None:
+    folder = scratch() / "journal"
+    folder.mkdir(exist_ok=True)
+    for path in folder.iterdir():
+        path.unlink()
+    path = folder / "outbox.db"
+    path.write_bytes(data)
+    journal = Journal(path, survives_power_cuts=False)
+    try:
+        totals = journal.open(5.0, 10.0)
+        assert totals.rows >= 0
+        journal.stubs(0, 1 << 50, 100)
+        for row in journal.page(0, 1 << 50, 100):
+            row.message.topic.encode()
+            assert isinstance(row.put_at, float)
+        journal.write([Row(9, 1.0, 1, Outbound("t", b"x"))], [1])
+    finally:
+        journal.close()
+
+
 @lru_cache(maxsize=1)
 def _line() -> tuple[Loop, int]:
     kept, _ = socket.socketpair()
@@ -184,21 +277,17 @@ def link(data: bytes) -> None:
     broker = Broker(protocol="5" if v5 else "3.1.1")
     line = Link(loop, broker, "fuzz", None, ["a/#", "b/#", "c/#"], 1000, _Ear(), _Quiet())
     client: Client = new_client(broker, V5 if v5 else V311, "fuzz", None)
-    client.on_connect, client.on_disconnect, client.on_subscribe = (
-        line._on_connect,
-        line._on_disconnect,
-        line._on_subscribe,
-    )
-    line._client, line._stopping = client, False
-    line._come_back = lambda reason: reason.encode("utf-8", "backslashreplace")  # type: ignore[method-assign, assignment]
+    line._client, line._openings = client, 1
+    line._come_back = lambda failure, wait_s: check_sentence(failure.reason)  # type: ignore[method-assign]
     line._opened(client, Wire(cut, descriptor))
     turns = 0
-    while line._client is client:
-        line._on_event(True, False)
+    while (connection := line._connection) is not None:
+        connection._on_event(True, False)
         _calls(loop)
         line.flush()
         turns += 1
         assert turns < len(data) + 100, "the link is busy with nothing"
+    msgspec.json.encode(msgspec.to_builtins(line.counters))
     _forget(loop)
 
 
@@ -233,7 +322,7 @@ def _config() -> Config:
         broker=Broker(),
         store=Store(path=str(folder)),
         repository=Repository(root="/nowhere"),
-        outbox=Outbox(max_bytes=1 << 16),
+        outbox=Outbox(max_bytes=1 << 16, durability="none"),
         pipeline=(Pipeline(name="digits", model="digits", max_payload_bytes=1000, queue=10),),
     )
 

@@ -1,5 +1,8 @@
 """What becomes of answers: counted, and put into the outbox for the topics that wait for them."""
 
+import time
+from collections.abc import Callable
+
 from maas_agent import codes
 from maas_agent.documents import ErrorDetail, ErrorDocument, encode, rfc3339
 from maas_agent.hub.client import Outbound
@@ -20,14 +23,21 @@ class Answers:
     def reply(self, job: Job, answer: Answer) -> None:
         """Answer an input, with its own QoS; it is acknowledged when the answer is safe."""
         self._count(answer)
-        done = job.acknowledge
+        copies = [Outbound(job.out, answer.document, job.qos, content_type=answer.content_type)]
         if job.response_topic:
-            # Two copies of one answer: the input is done when the second one is safe.
-            copy = Outbound(job.response_topic, answer.document, job.qos, False, answer.content_type, job.correlation)
-            self._outbox.put(Outbound(job.out, answer.document, job.qos, content_type=answer.content_type))
+            copies.append(
+                Outbound(
+                    job.response_topic,
+                    answer.document,
+                    job.qos,
+                    content_type=answer.content_type,
+                    correlation=job.correlation,
+                    expiry_s=job.left_s(time.monotonic()),
+                )
+            )
+        done = _after(len(copies), job.acknowledge)
+        for copy in copies:
             self._outbox.put(copy, done)
-        else:
-            self._outbox.put(Outbound(job.out, answer.document, job.qos, content_type=answer.content_type), done)
 
     def report(self, answer: Answer) -> None:
         """Publish the answer to a sample of the worker's own source."""
@@ -53,3 +63,16 @@ class Answers:
         else:
             # A worker is not trusted: it cannot make the counters grow without end.
             self._meter.errors[answer.code if answer.code in codes.MEANING else codes.INTERNAL] += 1
+
+
+def _after(count: int, action: Callable[[], None]) -> Callable[[], None]:
+    """What does ``action`` when it is called for the ``count``-th time."""
+    if count == 1:
+        return action
+    left = iter(range(count - 1, -1, -1))
+
+    def called() -> None:
+        if next(left) == 0:
+            action()
+
+    return called

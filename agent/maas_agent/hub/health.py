@@ -6,7 +6,7 @@ from typing import Any
 
 from maas_agent import __version__
 from maas_agent.documents import rfc3339
-from maas_agent.hub.loop import Action, Loop
+from maas_agent.hub.loop import Loop
 from maas_agent.hub.notify import ServiceManager
 from maas_agent.hub.outbox import Outbox
 from maas_agent.hub.pipeline import Pipeline
@@ -51,6 +51,7 @@ class Health:
             "agent": __version__,
             "time": rfc3339(time.time()),
             "uptime_s": round(time.monotonic() - self._started),
+            "alarms": self._outbox.alarms,
         }
 
     def metrics(self) -> dict[str, Any]:
@@ -72,7 +73,9 @@ class Health:
         return {
             "results": len(outbox),
             "bytes": outbox.bytes,
+            "on_disk_only": outbox.on_disk_only,
             "dropped": outbox.dropped,
+            "unreadable": outbox.unreadable,
             "oldest_s": round(outbox.oldest_s, 1),
         }
 
@@ -90,13 +93,3 @@ def offline(device: str, groups: tuple[str, ...]) -> dict[str, Any]:
 def stopped(device: str, groups: tuple[str, ...]) -> dict[str, Any]:
     """The farewell of a clean exit."""
     return {"status": "stopped", "device": device, "groups": groups, "time": rfc3339(time.time())}
-
-
-def every(loop: Loop, seconds: float, action: Action) -> None:
-    """Do ``action`` every so many seconds."""
-
-    def tick() -> None:
-        loop.after(seconds, tick)
-        action()
-
-    loop.after(seconds, tick)

@@ -6,6 +6,7 @@ import random
 import signal
 import string
 import time
+from math import ceil
 from pathlib import Path
 from typing import Any
 
@@ -16,18 +17,21 @@ from maas_agent.bundle.staged import DEVICE_KEY
 from maas_agent.config import Config
 from maas_agent.config import Pipeline as Settings
 from maas_agent.errors import ConfigError, UnavailableError
-from maas_agent.hub import health
+from maas_agent.hub import health, journal
 from maas_agent.hub.client import Outbound
 from maas_agent.hub.commands import Commands, Finish
+from maas_agent.hub.connection import Inbound
 from maas_agent.hub.control import ControlSocket
 from maas_agent.hub.dispatch import Job
-from maas_agent.hub.health import Health, every
-from maas_agent.hub.link import Inbound, Link
-from maas_agent.hub.loop import Loop
+from maas_agent.hub.entry import Priority
+from maas_agent.hub.health import Health
+from maas_agent.hub.journal import Journal
+from maas_agent.hub.link import Link
+from maas_agent.hub.loop import Loop, every
 from maas_agent.hub.memory_groups import MemoryGroups
 from maas_agent.hub.outbox import Outbox
 from maas_agent.hub.pipeline import Pipeline
-from maas_agent.hub.topics import Address, Command, Topics
+from maas_agent.hub.topics import MAX_ID, Address, Command, Topics
 from maas_agent.hub.updates import Updates
 from maas_agent.hub.wishes import Wishes
 from maas_agent.log import Log
@@ -36,6 +40,8 @@ from maas_agent.update.protocol import Outcome
 _STOP_S = 20.0
 _PROBATION = "a bundle is on probation there; it is tried when that has ended"
 _EXPIRE_S = 10.0
+_METRICS_INTERVALS = 3
+_WHAT_AN_ID_IS = f"the id is one level of a topic, printable, without + and #, at most {MAX_ID} characters"
 
 
 class Hub:
@@ -57,7 +63,7 @@ class Hub:
         self._run = "".join(random.choices(string.ascii_lowercase + string.digits, k=8))
         self._count = 0
         self._link = self._make_link()
-        self._outbox = Outbox(self._link, config.outbox.max_bytes, config.outbox.max_age_s)
+        self._outbox = self._make_outbox()
         self._groups = MemoryGroups.delegated()
         self._pipelines = {settings.name: self._make_pipeline(settings) for settings in config.pipeline}
         self._wishes = Wishes(self._loop, self._store, self._topics, self._device, log)
@@ -106,7 +112,8 @@ class Hub:
 
     def link_up(self) -> None:
         """Birth: who is here and what it runs."""
-        self._publish(self._topics.status, self._health.online(), retain=True)
+        self._outbox.link_up()
+        self._publish_status()
         for pipeline in self._pipelines.values():
             self._publish_state(pipeline)
         self._publish_metrics()
@@ -148,7 +155,7 @@ class Hub:
         if size > limit:
             pipeline.refuse(job, codes.TOO_LARGE, f"{size} bytes, at most {limit} are taken")
         elif address.bad_id is not None:
-            pipeline.refuse(job, codes.BAD_ID, "the id is one level of a topic, printable, at most 128 characters")
+            pipeline.refuse(job, codes.BAD_ID, _WHAT_AN_ID_IS)
         else:
             pipeline.submit(job)
 
@@ -167,30 +174,50 @@ class Hub:
             arrived_at=time.monotonic(),
             qos=message.qos,
             out=out,
-            response_topic=_usable(message.response_topic),
+            response_topic=_usable(message.response_topic, self._topics),
             correlation=message.correlation,
             acknowledge=message.acknowledge,
+            expires_at=None if message.expiry_s is None else time.monotonic() + message.expiry_s,
         )
 
     # ------------------------------------------------------------- what is told
 
-    def _publish(self, topic: str, document: dict[str, Any], *, retain: bool = False) -> None:
+    def _publish(
+        self, topic: str, document: dict[str, Any], *, retain: bool = False, expiry_s: int | None = None
+    ) -> None:
         """Tell the present state of something: not queued, because a newer one will follow a reconnect.
 
         With QoS 0, so that it takes nothing from the window in which the broker accepts results.
         """
         if self._link.connected:
-            self._link.publish(Outbound(topic, msgspec.json.encode(document), 0, retain))
+            self._link.publish(Outbound(topic, msgspec.json.encode(document), 0, retain, expiry_s=expiry_s))
 
     def _publish_state(self, pipeline: Pipeline) -> None:
         self._publish(self._topics.state(pipeline.settings.name), pipeline.state(), retain=True)
 
+    def _publish_status(self) -> None:
+        self._publish(self._topics.status, self._health.online(), retain=True)
+
     def _publish_metrics(self) -> None:
-        self._publish(self._topics.metrics, self._health.metrics())
+        """Who is here but was away for some intervals has no use for old ones.
+
+        Those of an outage are kept: that is when somebody will want to look at them.
+        """
+        document = self._health.metrics() | {"link": msgspec.to_builtins(self._link.counters)}
+        if self._link.connected:
+            self._publish(self._topics.metrics, document, expiry_s=ceil(_METRICS_INTERVALS * self._config.metrics_s))
+        else:
+            kept = Outbound(self._topics.metrics, msgspec.json.encode(document), 1)
+            self._outbox.put(kept, priority=Priority.METRIC)
 
     def _publish_command(self, command: Command, document: dict[str, Any]) -> None:
         topic = f"{self._topics.base}/cmd/{command.name}/{command.id}"
-        self._outbox.put(Outbound(topic, msgspec.json.encode(document), 1, True))
+        self._outbox.put(Outbound(topic, msgspec.json.encode(document), 1, True), priority=Priority.EVENT)
+
+    def _on_alarm(self) -> None:
+        """The outbox's disk has failed or recovered: told in the next turn, when there is a hub to tell it."""
+        self._loop.call(self._publish_status)
+        self._loop.call(self._publish_metrics)
 
     def _on_change(self, pipeline: Pipeline) -> None:
         self._publish_state(pipeline)
@@ -206,7 +233,11 @@ class Hub:
             "device": self._device,
             "connected": self._link.connected,
             "broker": self._config.broker.url,
+            "mqtt": self._link.version,
+            "trouble": self._link.trouble,
+            "link": msgspec.to_builtins(self._link.counters),
             "outbox": self._health.outbox(),
+            "alarms": self._outbox.alarms,
             "pipelines": [p.state() | {"counters": p.meter.counters()} for p in self._pipelines.values()],
         }
 
@@ -268,6 +299,13 @@ class Hub:
             self._log,
         )
 
+    def _make_outbox(self) -> Outbox:
+        settings, path = self._config.outbox, self._store / journal.NAME
+        # Without durability nothing new is written, but what an earlier run has left is still sent.
+        keeps = settings.durability != "none" or path.exists()
+        on_disk = Journal(path, survives_power_cuts=settings.durability == "power") if keeps else None
+        return Outbox(self._loop, self._link, settings, on_disk, self._on_alarm, self._log)
+
     def _make_pipeline(self, settings: Settings) -> Pipeline:
         out = self._topics.out(settings.name)
         device, store, outbox, log, groups = self._device, self._store, self._outbox, self._log, self._groups
@@ -282,6 +320,7 @@ class Hub:
         self._stopping = True
         self._log.info("stopping")
         self._health.stopping()
+        self._outbox.stop_replaying()
         self._updates.stop()
         self._loop.after(_STOP_S, self._end)
         left = set(self._pipelines)
@@ -297,15 +336,18 @@ class Hub:
             self._loop.at_turn_end(self._end_when_sent)
 
     def _end_when_sent(self) -> None:
-        if not len(self._outbox) or not self._link.connected:
+        if not self._outbox.in_memory or not self._link.connected:
             self._end()
 
     def _end(self) -> None:
         if self._ending:
             return
         self._ending = True
-        if len(self._outbox):
-            self._log.error("results were not delivered", count=len(self._outbox))
+        self._outbox.close()  # before the farewell: what is safe now is acknowledged with it
+        if self._outbox.in_memory:
+            self._log.error("results were not delivered", count=self._outbox.in_memory)
+        if self._outbox.on_disk_only:
+            self._log.info("results wait for the next start", count=self._outbox.on_disk_only)
         farewell = health.stopped(self._device, self._config.device.groups)
         self._link.stop(Outbound(self._topics.status, msgspec.json.encode(farewell), 0, True))
         for pipeline in self._pipelines.values():
@@ -319,11 +361,11 @@ class Hub:
             self._loop.stop()
 
 
-def _usable(response_topic: str | None) -> str | None:
-    """A response topic a message can be published to (MQTT 5.0 section 3.3.2.3.5: no wildcards)."""
+def _usable(response_topic: str | None, topics: Topics) -> str | None:
+    """A response topic a message can be published to (MQTT 5.0 section 3.3.2.3.5: no wildcards), and may be."""
     if not response_topic or not response_topic.isprintable() or set(response_topic) & {"+", "#"}:
         return None
-    return response_topic
+    return None if topics.is_reserved(response_topic) else response_topic
 
 
 def _own(store: Path) -> int:

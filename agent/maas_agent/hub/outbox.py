@@ -1,104 +1,297 @@
-"""Results that the broker has not acknowledged yet: first in, first out, bounded by bytes and age.
+"""What the broker has not acknowledged yet: sent when there is a connection, kept on the disk when it takes longer.
 
-It is kept in memory, so what makes an answer safe is the broker: only when that has the answer is the input
-acknowledged (``on_safe``). If this process is killed, the broker still holds the input and sends it again. While there
-is no connection results wait here; beyond the bounds the oldest go, counted.
+A message is *safe* when the broker has it or the disk has it, whichever is first: then what it answers may be
+acknowledged (``on_safe``). Messages are written in batches, a moment after they came; what the broker has by then is
+never written, so that a device with a good connection does not wear out its flash.
+
+While there is no connection everything goes to the disk and leaves the memory. Afterwards what comes now goes first,
+and what has waited follows at a measured pace, marked as replayed. Beyond the bounds the least important go, of these
+the oldest, counted. Only QoS 1 is written.
 """
 
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from typing import Protocol
 
-import msgspec
-
+from maas_agent.config import Outbox as Settings
 from maas_agent.hub.client import Outbound
-from maas_agent.hub.link import Link
+from maas_agent.hub.entry import Entry, OnSafe, Priority
+from maas_agent.hub.journal import Journal, Stub, Totals
+from maas_agent.hub.loop import Loop
+from maas_agent.hub.replayed import replayed
+from maas_agent.hub.spool import Spool
+from maas_agent.log import Log
 
 _WINDOW = 256
-_OVERHEAD_BYTES = 256
-"""What an entry costs beside its payload and topic."""
+_REPLAY_WINDOW = 64
+"""Of these so many may be older ones that are replayed."""
+_REPLAY_TICK_S = 0.05
+_HELD_BYTES = 4 << 20
+"""What a slow broker may leave in memory; more of it is read back from the disk."""
+_MEMORY_BYTES = 16 << 20
+"""What may wait in memory while the disk takes nothing."""
 
 
-class Entry(msgspec.Struct):
-    """A message in the outbox. ``on_safe`` is called once, when nothing can lose it any more."""
-
-    message: Outbound
-    on_safe: Callable[[], None] | None
-    put_at: float
+class Sender(Protocol):
+    """The link, as far as the outbox uses it."""
 
     @property
-    def size(self) -> int:
-        """Bytes this takes of the bound."""
-        return len(self.message.payload) + len(self.message.topic) + _OVERHEAD_BYTES
+    def connected(self) -> bool:
+        """Whether `publish` may be called."""
+        ...
+
+    @property
+    def send_quota(self) -> int:
+        """QoS 1 messages the broker takes before it has acknowledged any."""
+        ...
+
+    def publish(self, message: Outbound) -> int:
+        """Send a message; returns the number that names it in its acknowledgement, 0 with QoS 0."""
+        ...
 
 
 class Outbox:
-    """Hands messages to the link while it is up, and again when a connection was lost before their acknowledgement."""
+    """Hands messages to the link, within its window. ``on_alarm`` is called when `alarms` has changed."""
 
-    def __init__(self, link: Link, max_bytes: int, max_age_s: float) -> None:
-        self._link = link
-        self._max_bytes, self._max_age_s = max_bytes, max_age_s
-        self._waiting: deque[Entry] = deque()
+    def __init__(
+        self,
+        loop: Loop,
+        link: Sender,
+        settings: Settings,
+        journal: Journal | None,
+        on_alarm: Callable[[], None],
+        log: Log,
+    ) -> None:
+        self._loop, self._link, self._settings, self._on_alarm = loop, link, settings, on_alarm
+        # Ages must not jump with the clock of the wall: it is read once, and advanced by the monotonic one.
+        self._epoch = time.time() - time.monotonic()
+        self._waiting: dict[Priority, deque[Entry]] = {priority: deque() for priority in Priority}
         self._inflight: dict[int, Entry] = {}
+        self._replaying = 0
+        self._held_bytes = 0
+        self._replay_due = self._ending = False
+        self._allowance = 0.0
+        self._count = 0
         self.bytes = 0
         self.dropped = 0
+        """Beyond a bound."""
+        self.unreadable = 0
+        """On a disk that was damaged."""
+        keeps = settings.durability != "none"
+        self._spool = Spool(loop, journal, self, self._now, log, keeps=keeps, commit_s=settings.commit_s)
+        self._max_held = _MEMORY_BYTES if self._spool.keeps else settings.max_bytes
+        self._spool.start()
 
     def __len__(self) -> int:
-        return len(self._waiting) + len(self._inflight)
+        return self._count
 
-    def put(self, message: Outbound, on_safe: Callable[[], None] | None = None) -> None:
+    @property
+    def in_memory(self) -> int:
+        """How many would be lost with this process, or are on their way."""
+        return self._count - self._spool.rows
+
+    @property
+    def on_disk_only(self) -> int:
+        """How many have left the memory."""
+        return self._spool.rows
+
+    @property
+    def alarms(self) -> list[str]:
+        """What a person should know of the disk."""
+        alarms = []
+        if self._spool.alarm is not None:
+            alarms.append(f"the outbox cannot be written: {self._spool.alarm}; results are in memory only")
+        if self._spool.set_aside is not None:
+            alarms.append(f"the outbox was damaged, and is set aside: {self._spool.set_aside}")
+        return alarms
+
+    @property
+    def oldest_s(self) -> float:
+        """Age of the oldest message, in seconds."""
+        times = [entry.put_at for entry in self._inflight.values()]
+        for priority, waiting in self._waiting.items():
+            times += [waiting[0].put_at] if waiting else []
+            stub = self._spool.oldest(priority)
+            times += [stub.put_at] if stub else []
+        return max(0.0, self._now() - min(times)) if times else 0.0
+
+    # ------------------------------------------------------------- what comes in
+
+    def put(self, message: Outbound, on_safe: OnSafe | None = None, priority: Priority = Priority.RESULT) -> None:
         """Add a message; it is sent at the end of this turn if the link is up."""
-        entry = Entry(message, on_safe, time.monotonic())
-        self._waiting.append(entry)
-        self.bytes += entry.size
-        if self.bytes > self._max_bytes:
-            self._drop_oldest()
+        key, is_late = self._spool.next_key(priority), not self._link.connected
+        entry = Entry(key, priority, message, on_safe, self._now(), replayed=is_late)
+        self._waiting[priority].append(entry)
+        self._held_bytes += entry.size
+        self._add_up(1, entry.size)
+        if message.qos:
+            self._spool.add(entry)
+        self._make_room()
+
+    # ------------------------------------------------------------- what goes out
 
     def pump(self) -> None:
-        """Send what may be sent: QoS 1 within the window that the broker allows, in order."""
-        if not self._waiting or not self._link.connected:
-            return
-        window = min(_WINDOW, self._link.send_quota)
-        while self._waiting and len(self._inflight) < window:
-            entry = self._waiting.popleft()
-            number = self._link.publish(entry.message)
-            if entry.message.qos:
-                self._inflight[number] = entry
-            else:
-                self._done(entry)
+        """At the end of a turn: send what may be sent, and write what has gathered."""
+        if self._link.connected:
+            window = min(_WINDOW, self._link.send_quota)
+            reserved = max(1, window // 8) if self._spool.rows and window > 1 else 0
+            for waiting in self._waiting.values():
+                while waiting and len(self._inflight) < window - reserved:
+                    self._send(waiting.popleft())
+        self._spool.turn_end()
+
+    def link_up(self) -> None:
+        """There is a connection: what has waited on the disk follows, and behind it what was still to be written."""
+        if self._spool.rows:
+            self._spool.flush()
+            self._leave_to_the_disk(all_but=0)
+        self._replay_soon()
+
+    def link_down(self) -> None:
+        """What was on its way may have arrived or not: it is sent again, in its old order."""
+        for entry in reversed(self._inflight.values()):
+            self._waiting[entry.priority].appendleft(entry)
+        self._inflight.clear()
+        self._replaying = 0
+        for waiting in self._waiting.values():
+            for entry in waiting:
+                entry.replayed = True
+        self._leave_to_the_disk(all_but=0)
 
     def acknowledged(self, number: int) -> None:
         """The broker has message ``number``."""
         entry = self._inflight.pop(number, None)
         if entry is not None:
+            self._replaying -= entry.replayed
             self._done(entry)
 
-    def link_down(self) -> None:
-        """What was on its way is sent again, in its old order, before what has waited behind it."""
-        self._waiting.extendleft(reversed(self._inflight.values()))
-        self._inflight.clear()
+    def _send(self, entry: Entry) -> None:
+        is_marked = entry.replayed and entry.priority != Priority.EVENT
+        number = self._link.publish(replayed(entry.message) if is_marked else entry.message)
+        if entry.message.qos:
+            self._inflight[number] = entry
+            self._replaying += entry.replayed
+        else:
+            self._done(entry)
+
+    def _replay_soon(self) -> None:
+        if self._spool.rows and self._link.connected and not self._replay_due and not self._ending:
+            self._replay_due = True
+            self._loop.after(_REPLAY_TICK_S, self._replay)
+
+    def _replay(self) -> None:
+        """Send some of what is only on the disk: as many as the pace and the window allow."""
+        self._replay_due = False
+        if not self._link.connected or self._ending:
+            return
+        pace = self._settings.replay_per_s * _REPLAY_TICK_S
+        self._allowance = min(self._allowance + pace, max(pace, 1.0))
+        window = min(_WINDOW, self._link.send_quota) - len(self._inflight)
+        room = min(int(self._allowance), window, _REPLAY_WINDOW - self._replaying)
+        for entry in self._spool.read(room) if room > 0 else []:
+            self._allowance -= 1
+            self._held_bytes += entry.size
+            self._send(entry)
+        self._replay_soon()
+
+    # ------------------------------------------------------------- bounds
 
     def expire(self) -> None:
         """Drop what has waited for longer than the bound."""
-        oldest = time.monotonic() - self._max_age_s
-        while self._waiting and self._waiting[0].put_at < oldest:
-            self._forget(self._waiting.popleft())
+        oldest = self._now() - self._settings.max_age_s
+        for priority, waiting in self._waiting.items():
+            while waiting and waiting[0].put_at < oldest:
+                self._drop(waiting.popleft())
+            while (stub := self._spool.oldest(priority)) and stub.put_at < oldest:
+                self._forget(stub)
 
-    @property
-    def oldest_s(self) -> float:
-        """Age of the oldest message, in seconds."""
-        first = next(iter(self._inflight.values()), None) or (self._waiting[0] if self._waiting else None)
-        return time.monotonic() - first.put_at if first else 0.0
+    def _make_room(self) -> None:
+        """Drop the oldest of the least important while there is too much; the last one stays, however large it is."""
+        while self.bytes > self._settings.max_bytes or self._held_bytes > self._max_held:
+            only_memory = self.bytes <= self._settings.max_bytes
+            if self._count - len(self._inflight) <= 1 or not self._drop_one(only_memory=only_memory):
+                return
 
-    def _drop_oldest(self) -> None:
-        while self.bytes > self._max_bytes and len(self._waiting) > 1:
-            self._forget(self._waiting.popleft())
+    def _drop_one(self, *, only_memory: bool) -> bool:
+        for priority in reversed(Priority):
+            waiting = self._waiting[priority]
+            stub = None if only_memory else self._spool.oldest(priority)
+            if stub is not None and (not waiting or stub.key < waiting[0].key):
+                self._forget(stub)
+                return True
+            if waiting:
+                self._drop(waiting.popleft())
+                return True
+        return False
 
-    def _forget(self, entry: Entry) -> None:
+    def _drop(self, entry: Entry) -> None:
         self.dropped += 1
         self._done(entry)
 
+    def _forget(self, stub: Stub) -> None:
+        self.dropped += 1
+        self._add_up(-1, -stub.size)
+        self._spool.forget(stub)
+
     def _done(self, entry: Entry) -> None:
-        self.bytes -= entry.size
-        if entry.on_safe:
-            entry.on_safe()
+        self._held_bytes -= entry.size
+        self._add_up(-1, -entry.size)
+        if entry.message.qos:
+            self._spool.remove(entry)
+        entry.safe()
+
+    def _add_up(self, count: int, size: int) -> None:
+        self._count += count
+        self.bytes += size
+
+    # ------------------------------------------------------------- the spool's listener
+
+    def found(self, totals: Totals) -> None:
+        """An earlier run has left messages."""
+        self._add_up(totals.rows, totals.bytes)
+        self._replay_soon()
+
+    def written(self, entries: Iterable[Entry]) -> None:
+        """These are on the disk: what they answer may be acknowledged."""
+        for entry in entries:
+            entry.safe()
+        self._leave_to_the_disk(all_but=_HELD_BYTES if self._link.connected and not self._ending else 0)
+
+    def lost(self, rows: int, size: int) -> None:
+        """What was only on a damaged disk."""
+        self.unreadable += rows
+        self._add_up(-rows, -size)
+
+    def alarmed(self) -> None:
+        """The disk has failed, or has recovered."""
+        self._on_alarm()
+
+    def _leave_to_the_disk(self, *, all_but: int) -> None:
+        """Forget what waits and is on the disk, but for the oldest so many bytes: it is read back from there."""
+        if self._held_bytes <= all_but:
+            return
+        left = all_but
+        for priority, waiting in self._waiting.items():
+            kept: deque[Entry] = deque()
+            leaving: list[Entry] = []
+            for entry in waiting:
+                left -= entry.size
+                (leaving if entry.stored and left < 0 else kept).append(entry)
+            self._waiting[priority] = kept
+            self._held_bytes -= sum(entry.size for entry in leaving)
+            self._spool.release(leaving)
+        self._replay_soon()
+
+    def stop_replaying(self) -> None:
+        """The end is near: what is only on the disk stays there."""
+        self._ending = True
+
+    def close(self) -> None:
+        """Write what is left, and close the file; `in_memory` is what could not be written then."""
+        self._ending = True
+        self.link_down()
+        self._spool.close()
+
+    def _now(self) -> float:
+        return self._epoch + time.monotonic()

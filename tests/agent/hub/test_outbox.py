@@ -1,91 +1,43 @@
-"""The outbox: what waits, what is on its way, and what is lost only beyond its bounds."""
+"""The outbox: what waits, what is on its way, what is on the disk, and what is lost only beyond its bounds."""
 
 import random
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
 
-from maas_agent.hub import outbox as outbox_module
 from maas_agent.hub.client import Outbound
-from maas_agent.hub.outbox import Outbox
+from maas_agent.hub.entry import Priority
+from maas_agent.hub.journal import NAME
+from tests.agent.hub.outboxes import Clock, Setting
+
+SIZE = 260
+"""What a message of these tests takes at the most: 256 bytes, its topic and its payload."""
 
 
-class Link:
-    """The link as the outbox sees it: up or down, a quota, and what was published on it."""
-
-    def __init__(self) -> None:
-        self.connected = True
-        self.send_quota = 65535
-        self.sent: list[tuple[int, bytes]] = []
-        self._number = 0
-
-    def publish(self, message: Outbound) -> int:
-        assert self.connected
-        self._number += 1
-        number = self._number if message.qos else 0
-        self.sent.append((number, message.payload))
-        return number
-
-    @property
-    def payloads(self) -> list[int]:
-        return [int(payload) for _, payload in self.sent]
-
-
-class Setting:
-    """An outbox on that link, and how often each message has become safe."""
-
-    def __init__(self, max_bytes: int = 1 << 20, max_age_s: float = 100.0) -> None:
-        self.link = Link()
-        self.outbox = Outbox(self.link, max_bytes, max_age_s)  # type: ignore[arg-type]
-        self.safe: list[int] = []
-
-    def put(self, *numbers: int, qos: int = 1) -> None:
-        for number in numbers:
-            message = Outbound("out", b"%d" % number, qos)
-            self.outbox.put(message, lambda number=number: self.safe.append(number))  # type: ignore[misc]
-
-    def acknowledge(self, count: int = 1_000_000) -> None:
-        """The oldest messages that are on their way."""
-        for number, _ in self.link.sent[:count]:
-            self.outbox.acknowledged(number)
-        del self.link.sent[:count]
-
-    def lose_the_link(self) -> None:
-        self.link.connected = False
-        self.outbox.link_down()
-        self.link.sent.clear()
+@pytest.fixture(params=["memory", "disk"])
+def setting(request: pytest.FixtureRequest, clock: Clock, tmp_path: Path) -> Setting:
+    setting = Setting(clock, tmp_path if request.param == "disk" else None)
+    setting.connect()
+    return setting
 
 
 @pytest.fixture
-def setting() -> Setting:
-    return Setting()
+def on_disk(clock: Clock, tmp_path: Path) -> Setting:
+    setting = Setting(clock, tmp_path)
+    setting.connect()
+    return setting
 
 
-@pytest.fixture
-def clock(monkeypatch: pytest.MonkeyPatch) -> Callable[[float], None]:
-    """Lets time pass without waiting for it."""
-
-    class Clock:
-        now = 1000.0
-
-        def monotonic(self) -> float:
-            return self.now
-
-    clock = Clock()
-    monkeypatch.setattr(outbox_module, "time", clock)
-
-    def advance(seconds: float) -> None:
-        clock.now += seconds
-
-    return advance
+# ------------------------------------------------------------- with a connection
 
 
 def test_messages_leave_in_their_order_and_stay_until_acknowledged(setting: Setting) -> None:
     setting.put(1, 2, 3)
     assert setting.link.sent == []  # until the end of the turn
     setting.outbox.pump()
-    assert setting.link.payloads == [1, 2, 3]
+    assert setting.payloads == [1, 2, 3]
     assert (len(setting.outbox), setting.safe) == (3, [])
     setting.acknowledge()
     assert (len(setting.outbox), setting.outbox.bytes, setting.safe) == (0, 0, [1, 2, 3])
@@ -101,10 +53,10 @@ def test_no_more_are_on_their_way_than_the_broker_takes(setting: Setting) -> Non
     setting.link.send_quota = 3
     setting.put(*range(8))
     setting.outbox.pump()
-    assert setting.link.payloads == [0, 1, 2]
+    assert setting.payloads == [0, 1, 2]
     setting.acknowledge(1)
     setting.outbox.pump()
-    assert setting.link.payloads == [1, 2, 3]
+    assert setting.payloads == [1, 2, 3]
 
 
 def test_no_more_are_on_their_way_than_the_window_even_if_the_broker_takes_more(setting: Setting) -> None:
@@ -113,8 +65,79 @@ def test_no_more_are_on_their_way_than_the_window_even_if_the_broker_takes_more(
     assert len(setting.link.sent) == 256
 
 
+def test_an_acknowledgement_is_counted_once(setting: Setting) -> None:
+    setting.put(1)
+    setting.outbox.pump()
+    (number, _), *_ = setting.link.sent
+    for _ in range(3):
+        setting.outbox.acknowledged(number)
+    setting.outbox.acknowledged(12345)
+    assert (setting.safe, setting.outbox.bytes) == ([1], 0)
+
+
+def test_what_is_urgent_goes_first(setting: Setting) -> None:
+    setting.put(1, priority=Priority.METRIC)
+    setting.put(2)
+    setting.put(3, priority=Priority.EVENT)
+    setting.outbox.pump()
+    assert setting.payloads == [3, 2, 1]
+
+
+def test_what_the_broker_has_in_time_is_never_written(on_disk: Setting) -> None:
+    for number in range(1000):
+        on_disk.put(number)
+        on_disk.outbox.pump()
+        on_disk.acknowledge()
+        on_disk.clock.advance(0.01)
+    on_disk.kill()
+    on_disk.start()
+    assert len(on_disk.outbox) == 0
+    assert (on_disk.folder / NAME).stat().st_size <= 3 * 4096  # type: ignore[operator]
+
+
+def test_what_the_broker_has_not_in_time_is_written_and_safe(on_disk: Setting) -> None:
+    on_disk.put(1, 2)
+    on_disk.outbox.pump()
+    on_disk.clock.advance(0.19)
+    assert on_disk.safe == []
+    on_disk.clock.advance(0.02)
+    assert on_disk.safe == [1, 2]
+    on_disk.acknowledge()
+    assert (on_disk.safe, len(on_disk.outbox)) == ([1, 2], 0)
+
+
+def test_a_batch_is_written_without_waiting(on_disk: Setting) -> None:
+    on_disk.put(*range(255))
+    on_disk.outbox.pump()
+    assert on_disk.safe == []
+    on_disk.put(255)
+    on_disk.outbox.pump()
+    assert on_disk.safe == list(range(256))
+
+
+def test_a_slow_broker_leaves_no_more_in_memory_than_a_bound_and_gets_everything(on_disk: Setting) -> None:
+    payload = bytes(100_000)
+    on_disk.link.send_quota = 4
+    for number in range(200):
+        on_disk.put(number, payload=payload)
+        on_disk.outbox.pump()
+        on_disk.written()
+    assert on_disk.outbox._held_bytes < 5 << 20
+    assert len(on_disk.outbox) == 200
+    received = 0
+    for _ in range(2000):
+        received += len(on_disk.link.sent)
+        on_disk.acknowledge()
+        on_disk.clock.advance(0.05)
+        on_disk.outbox.pump()
+    assert (received, len(on_disk.outbox), on_disk.outbox._held_bytes) == (200, 0, 0)
+
+
+# ------------------------------------------------------------- without one
+
+
 def test_while_the_link_is_down_everything_waits(setting: Setting) -> None:
-    setting.link.connected = False
+    setting.lose_the_link()
     setting.put(1)
     setting.put(2, qos=0)
     setting.outbox.pump()
@@ -128,45 +151,171 @@ def test_what_was_on_its_way_is_sent_again_first_and_in_its_old_order(setting: S
     setting.outbox.acknowledged(setting.link.sent[1][0])
     setting.lose_the_link()
     setting.put(6)
-    setting.link.connected, setting.link.send_quota = True, 100
+    setting.link.send_quota = 100
+    setting.connect()
     setting.outbox.pump()
-    assert setting.link.payloads == [0, 2, 3, 4, 5, 6]
+    assert setting.payloads == [0, 2, 3, 4, 5, 6]
     setting.acknowledge()
     assert sorted(setting.safe) == list(range(7))
 
 
-def test_an_acknowledgement_is_counted_once(setting: Setting) -> None:
-    setting.put(1)
-    setting.outbox.pump()
-    (number, _), *_ = setting.link.sent
-    for _ in range(3):
-        setting.outbox.acknowledged(number)
-    setting.outbox.acknowledged(12345)
-    assert (setting.safe, setting.outbox.bytes) == ([1], 0)
+def test_an_outage_leaves_the_memory_and_comes_back_in_order(on_disk: Setting) -> None:
+    on_disk.lose_the_link()
+    on_disk.put(*range(100))
+    on_disk.written()
+    assert (on_disk.outbox.in_memory, on_disk.outbox.on_disk_only) == (0, 100)
+    assert on_disk.safe == list(range(100))
+    on_disk.connect()
+    assert on_disk.replayed_in(1) == list(range(100))
+    assert (len(on_disk.outbox), on_disk.outbox.bytes, on_disk.safe) == (0, 0, list(range(100)))
 
 
-def test_beyond_the_bound_of_bytes_the_oldest_go_and_are_counted() -> None:
-    setting = Setting(max_bytes=5 * 260)
-    setting.link.connected = False
-    setting.put(*range(10))  # each takes 256 bytes and those of topic and payload
-    assert setting.outbox.bytes <= 5 * 260
+def test_what_is_on_the_disk_survives_the_end_of_the_process(on_disk: Setting) -> None:
+    on_disk.lose_the_link()
+    on_disk.put(*range(10))
+    on_disk.put(10, priority=Priority.METRIC)
+    on_disk.put(11, priority=Priority.EVENT)
+    on_disk.written()
+    on_disk.put(99)  # not written yet: lost, and never said to be safe
+    on_disk.kill()
+    on_disk.start()
+    assert len(on_disk.outbox) == 12
+    on_disk.connect()
+    assert on_disk.replayed_in(1) == [11, *range(10), 10]
+    on_disk.kill()
+    on_disk.start()
+    assert len(on_disk.outbox) == 0
+
+
+def test_a_clean_end_writes_what_is_left(on_disk: Setting) -> None:
+    on_disk.put(*range(5))
+    on_disk.outbox.pump()
+    on_disk.put(*range(5, 8))
+    on_disk.outbox.close()
+    assert (on_disk.outbox.in_memory, on_disk.safe) == (0, list(range(8)))
+    on_disk.start()
+    on_disk.connect()
+    assert on_disk.replayed_in(1) == list(range(8))
+
+
+def test_a_replay_keeps_its_pace_and_what_is_new_does_not_wait_for_it(on_disk: Setting) -> None:
+    on_disk.lose_the_link()
+    on_disk.put(*range(1000))
+    on_disk.written()
+    on_disk.connect()
+    sent: list[int] = []
+    for number in range(1000, 1020):
+        on_disk.put(number)
+        on_disk.outbox.pump()
+        assert number in on_disk.payloads  # in the turn in which it came
+        sent += on_disk.replayed_in(0.05)
+    assert len([number for number in sent if number < 1000]) == 500  # a second's worth
+    assert on_disk.replayed_in(1.05) == list(range(500, 1000))
+
+
+def test_a_replay_moves_on_while_new_results_fill_the_window(on_disk: Setting) -> None:
+    on_disk.lose_the_link()
+    on_disk.put(*range(50))
+    on_disk.written()
+    on_disk.link.send_quota = 8
+    on_disk.connect()
+    replayed: list[int] = []
+    for turn in range(200):
+        on_disk.put(*range(1000 + turn * 20, 1020 + turn * 20))
+        on_disk.outbox.pump()
+        on_disk.clock.advance(0.05)
+        replayed += [number for number in on_disk.payloads if number < 1000]
+        on_disk.acknowledge()
+    assert replayed == list(range(50))
+
+
+def test_what_was_held_up_is_marked_and_nothing_else(on_disk: Setting) -> None:
+    on_disk.put(1, payload=b'{"id":"live"}')
+    on_disk.outbox.pump()
+    assert on_disk.link.sent[0][1].payload == b'{"id":"live"}'
+    on_disk.lose_the_link()
+    on_disk.put(2, payload=b'{"id":"late"}')
+    on_disk.put(3, payload=b'{"status":"executing"}', priority=Priority.EVENT)
+    on_disk.written()
+    on_disk.put(4, payload=b'{"id":"later"}')
+    on_disk.connect()
+    on_disk.clock.advance(0.1)
+    on_disk.outbox.pump()
+    assert sorted(message.payload for _, message in on_disk.link.sent) == [
+        b'{"id":"late","replayed":true}',
+        b'{"id":"later","replayed":true}',
+        b'{"id":"live","replayed":true}',
+        b'{"status":"executing"}',  # a document that the one who asked reads again
+    ]
+    on_disk.acknowledge()
+    on_disk.put(5, payload=b'{"id":"now"}')
+    on_disk.outbox.pump()
+    assert on_disk.link.sent[0][1].payload == b'{"id":"now"}'
+
+
+def test_without_durability_nothing_is_written_and_what_was_is_still_sent(clock: Clock, tmp_path: Path) -> None:
+    before = Setting(clock, tmp_path)
+    before.put(1, 2)
+    before.written()
+    before.kill()
+    memory = Setting(clock, None)
+    memory.folder = tmp_path
+    memory.start()
+    memory.put(3)
+    memory.written()
+    assert (len(memory.outbox), memory.safe) == (3, [])
+    memory.connect()
+    assert sorted(memory.replayed_in(1)) == [1, 2, 3]
+    memory.kill()
+    memory.start()
+    assert len(memory.outbox) == 0
+
+
+# ------------------------------------------------------------- bounds
+
+
+@pytest.mark.parametrize("is_written", [False, True])
+def test_beyond_the_bound_of_bytes_the_oldest_go_and_are_counted(
+    clock: Clock,
+    tmp_path: Path,
+    is_written: bool,
+) -> None:
+    setting = Setting(clock, tmp_path if is_written else None, max_bytes=5 * SIZE)
+    for number in range(10):
+        setting.put(number)
+        if number % 2:
+            setting.written()
+        assert setting.outbox.bytes <= 5 * SIZE
     assert (len(setting.outbox), setting.outbox.dropped) == (5, 5)
-    assert setting.safe == [0, 1, 2, 3, 4]  # nobody waits for them any more
-    setting.link.connected = True
+    assert set(range(5)) <= set(setting.safe)  # nobody waits for them any more
+    setting.connect()
     setting.outbox.pump()
-    assert setting.link.payloads == [5, 6, 7, 8, 9]
+    assert sorted(setting.replayed_in(0.5)) == [5, 6, 7, 8, 9]
 
 
-def test_the_newest_message_is_kept_even_if_it_is_larger_than_the_bound() -> None:
-    setting = Setting(max_bytes=100)
-    setting.link.connected = False
+def test_beyond_the_bound_the_least_important_go_first(clock: Clock, tmp_path: Path) -> None:
+    setting = Setting(clock, tmp_path, max_bytes=6 * SIZE)
+    setting.put(1, priority=Priority.EVENT)
+    setting.put(2, 3)
+    setting.written()
+    setting.put(4, 5, priority=Priority.METRIC)
+    setting.put(6, 7, 8)
+    setting.connect()
+    setting.outbox.pump()
+    assert sorted(setting.replayed_in(1)) == [1, 2, 3, 6, 7, 8]
+    assert setting.outbox.dropped == 2
+
+
+def test_the_last_message_is_kept_even_if_it_is_larger_than_the_bound(clock: Clock) -> None:
+    setting = Setting(clock, None, max_bytes=100)
     setting.put(1, 2)
     assert (len(setting.outbox), setting.outbox.dropped) == (1, 1)
 
 
-def test_what_is_on_its_way_is_not_dropped() -> None:
+def test_what_is_on_its_way_is_not_dropped(clock: Clock) -> None:
     """The broker may have it already."""
-    setting = Setting(max_bytes=1000)
+    setting = Setting(clock, None, max_bytes=1000)
+    setting.connect()
     setting.put(0, 1)
     setting.outbox.pump()
     setting.link.connected = False
@@ -176,52 +325,149 @@ def test_what_is_on_its_way_is_not_dropped() -> None:
     assert {0, 1} <= set(setting.safe)
 
 
-def test_what_has_waited_too_long_goes_and_is_counted(clock: Callable[[float], None]) -> None:
-    setting = Setting(max_age_s=60)
-    setting.link.connected = False
+@pytest.mark.parametrize("is_written", [False, True])
+def test_what_has_waited_too_long_goes_and_is_counted(clock: Clock, tmp_path: Path, is_written: bool) -> None:
+    setting = Setting(clock, tmp_path if is_written else None, max_age_s=60)
     setting.put(1, 2)
-    clock(40)
+    clock.advance(40)
     setting.put(3)
-    clock(19)
+    clock.advance(19)
     setting.outbox.expire()
-    assert (setting.outbox.dropped, setting.outbox.oldest_s) == (0, 59)
-    clock(2)
+    assert (setting.outbox.dropped, round(setting.outbox.oldest_s)) == (0, 59)
+    clock.advance(2)
     setting.outbox.expire()
-    assert (setting.outbox.dropped, setting.outbox.oldest_s, setting.safe) == (2, 21, [1, 2])
-    clock(100)
+    assert (setting.outbox.dropped, round(setting.outbox.oldest_s)) == (2, 21)
+    clock.advance(100)
     setting.outbox.expire()
     assert (len(setting.outbox), setting.outbox.oldest_s, setting.outbox.bytes) == (0, 0, 0)
+    setting.written()
+    setting.kill()
+    setting.start()
+    assert len(setting.outbox) == 0
 
 
-def test_the_age_counts_from_the_first_time_after_a_lost_link(clock: Callable[[float], None]) -> None:
-    setting = Setting(max_age_s=60)
+@pytest.mark.parametrize("jump_s", [-86_400, 86_400])
+def test_a_clock_that_jumps_drops_nothing_while_the_agent_runs(clock: Clock, tmp_path: Path, jump_s: float) -> None:
+    setting = Setting(clock, tmp_path, max_age_s=3600)
     setting.put(1)
-    setting.outbox.pump()
-    clock(61)
-    setting.lose_the_link()
+    clock.wall += jump_s
+    setting.put(2)
+    setting.written()
+    setting.outbox.expire()
+    assert (len(setting.outbox), setting.outbox.dropped) == (2, 0)
+
+
+@pytest.mark.parametrize("earlier", [1.0, 1_800_000_000.0])
+def test_what_was_put_by_a_clock_that_was_not_set_or_ahead_is_not_taken_for_old(
+    clock: Clock,
+    tmp_path: Path,
+    earlier: float,
+) -> None:
+    now, clock.wall = clock.wall, earlier
+    setting = Setting(clock, tmp_path, max_age_s=3600)
+    setting.put(1)
+    setting.written()
+    setting.kill()
+    clock.wall = now
+    setting.start()
+    clock.advance(3500)
+    setting.outbox.expire()
+    assert len(setting.outbox) == 1
+    clock.advance(200)
+    setting.outbox.expire()
+    assert len(setting.outbox) == 0
+
+
+def test_the_age_counts_over_a_restart(clock: Clock, tmp_path: Path) -> None:
+    setting = Setting(clock, tmp_path, max_age_s=60)
+    setting.put(1)
+    setting.written()
+    setting.kill()
+    clock.advance(59)
+    setting.start()
+    assert round(setting.outbox.oldest_s) == 59
+    clock.advance(2)
     setting.outbox.expire()
     assert setting.outbox.dropped == 1
 
 
-@pytest.mark.parametrize("seed", range(20))
-def test_each_message_becomes_safe_exactly_once_whatever_happens(seed: int) -> None:
-    """Links come and go, acknowledgements come or not, memory runs out."""
+# ------------------------------------------------------------- whatever happens
+
+
+@pytest.mark.parametrize("seed", range(30))
+@pytest.mark.parametrize("is_written", [False, True])
+def test_each_message_becomes_safe_exactly_once_whatever_happens(
+    clock: Clock,
+    tmp_path: Path,
+    seed: int,
+    is_written: bool,
+) -> None:
+    """Links come and go, acknowledgements come or not, room runs out, time passes."""
     choice = random.Random(seed)
-    setting = Setting(max_bytes=30 * 260)
+    setting = Setting(clock, tmp_path if is_written else None, max_bytes=30 * SIZE, commit_s=0.1)
     steps: list[Callable[[], Any]] = [
         lambda: setting.outbox.pump(),
         lambda: setting.acknowledge(choice.randrange(5)),
         lambda: setting.lose_the_link(),
-        lambda: setattr(setting.link, "connected", True),
+        lambda: setting.connect(),
         lambda: setattr(setting.link, "send_quota", choice.choice([1, 5, 100])),
+        lambda: clock.advance(choice.choice([0.01, 0.05, 0.2])),
     ]
     for number in range(400):
-        setting.put(number, qos=choice.choice([0, 1]))
+        setting.put(number, qos=choice.choice([0, 1]), priority=choice.choice(list(Priority)))
         choice.choice(steps)()
-        assert setting.outbox.bytes <= 31 * 262
-    setting.link.connected = True
-    for _ in range(40):  # more than the bound lets wait
-        setting.outbox.pump()
-        setting.acknowledge()
+        assert setting.outbox.bytes <= 31 * SIZE
+    setting.connect()
+    setting.replayed_in(20)
     assert sorted(setting.safe) == list(range(400))
-    assert setting.outbox.bytes == 0
+    assert (len(setting.outbox), setting.outbox.bytes, setting.outbox.in_memory) == (0, 0, 0)
+
+
+@pytest.mark.parametrize("seed", range(30))
+def test_whatever_happens_what_was_safe_arrives(clock: Clock, tmp_path: Path, seed: int) -> None:
+    """As above, and the process is killed now and then: what was said to be safe reaches the broker."""
+    choice = random.Random(seed)
+    setting = Setting(clock, tmp_path, commit_s=0.1, replay_per_s=100)
+    received: set[int] = set()
+
+    def broker_receives() -> None:
+        received.update(setting.payloads)
+        setting.acknowledge(choice.randrange(20))
+
+    def killed() -> None:
+        setting.kill()
+        setting.start()
+
+    steps: list[Callable[[], Any]] = [
+        lambda: setting.outbox.pump(),
+        broker_receives,
+        broker_receives,
+        lambda: setting.lose_the_link(),
+        lambda: setting.connect(),
+        lambda: clock.advance(choice.choice([0.01, 0.05, 0.2])),
+        killed,
+    ]
+    for number in range(400):
+        setting.put(number, priority=choice.choice(list(Priority)))
+        choice.choice(steps)()
+    setting.connect()
+    for _ in range(400):
+        setting.outbox.pump()
+        received.update(setting.payloads)
+        setting.acknowledge()
+        clock.advance(0.1)
+    assert set(setting.safe) <= received
+    assert (len(setting.outbox), setting.outbox.bytes) == (0, 0)
+    setting.kill()
+    setting.start()
+    assert len(setting.outbox) == 0
+
+
+def test_a_correlation_a_content_type_and_retain_come_back_from_the_disk(on_disk: Setting) -> None:
+    message = Outbound("answers/é", b"\xff\x00", 1, True, "application/octet-stream", b"\x00\x01")
+    on_disk.lose_the_link()
+    on_disk.outbox.put(message)
+    on_disk.written()
+    on_disk.connect()
+    on_disk.clock.advance(0.1)
+    assert [sent for _, sent in on_disk.link.sent] == [message]

@@ -1,0 +1,296 @@
+"""The outbox's disk: writes behind, reads ahead, and what becomes of it when the disk fails.
+
+Messages are written in batches: when enough have gathered, or a moment after the first of them. One that is done with
+by then is never written. A disk that is full, read-only or failing is an *alarm*: messages stay in memory, and it is
+tried again. A file that is damaged is set aside, and a new one begun.
+"""
+
+from collections import deque
+from collections.abc import Callable, Iterable
+from typing import Protocol, TypeVar
+
+from maas_agent.hub.entry import Entry, Priority
+from maas_agent.hub.journal import Journal, JournalDamaged, JournalUnavailable, Row, Stub, Totals, key_of, priority_of
+from maas_agent.hub.loop import Loop
+from maas_agent.log import Log
+
+BATCH = 256
+"""So many messages are written at once, without waiting for more."""
+_RETRY_S = 5.0
+"""So long after the disk has failed it is tried again."""
+_PAGE = 64
+_UNSET_BEFORE = 1_767_225_600.0
+"""2026-01-01: before this project existed, so no clock that is set says so."""
+
+T = TypeVar("T")
+
+
+class Listener(Protocol):
+    """Who is told what happens on the disk."""
+
+    def found(self, totals: Totals) -> None:
+        """An earlier run has left messages."""
+        ...
+
+    def written(self, entries: Iterable[Entry]) -> None:
+        """These are on the disk."""
+        ...
+
+    def lost(self, rows: int, size: int) -> None:
+        """So many messages, of so many bytes together, were only on the disk, and cannot be read any more."""
+        ...
+
+    def alarmed(self) -> None:
+        """`Spool.alarm` has changed."""
+        ...
+
+
+class Spool:
+    """What of the outbox is on the disk, or should be.
+
+    ``keeps`` says whether new messages are written; without a ``journal`` nothing is ever on the disk.
+    """
+
+    def __init__(
+        self,
+        loop: Loop,
+        journal: Journal | None,
+        listener: Listener,
+        now: Callable[[], float],
+        log: Log,
+        *,
+        keeps: bool,
+        commit_s: float,
+    ) -> None:
+        self._loop, self._journal, self._listener, self._now, self._log = loop, journal, listener, now, log
+        self.keeps, self._commit_s = keeps and journal is not None, commit_s
+        self._sequence = 0
+        self._unwritten: dict[int, Entry] = {}
+        self._held: dict[int, Entry] = {}
+        """Entries that are on the disk, and in memory too."""
+        self._removed: set[int] = set()
+        """Rows that nobody wants any more."""
+        # What is only on the disk lies behind these keys; the stubs of some of it have been looked up already.
+        self._read_to = {priority: key_of(priority, 0) for priority in Priority}
+        self._seen_to = dict(self._read_to)
+        self._stubs: dict[Priority, deque[Stub]] = {priority: deque() for priority in Priority}
+        self._commit_due = self._retry_due = self._was_open = False
+        self._complained: str | None = None
+        self.rows = self.bytes = 0
+        """What is only on the disk."""
+        self.alarm: str | None = None
+        """What is wrong with the disk, if anything."""
+        self.set_aside: str | None = None
+        """The file that was damaged, if there was one since the start."""
+
+    def start(self) -> None:
+        """Open the file, and tell what an earlier run has left in it."""
+        self._guarded(self._open)
+
+    def next_key(self, priority: Priority) -> int:
+        """The key of a new message."""
+        self._sequence += 1
+        return key_of(priority, self._sequence)
+
+    # ------------------------------------------------------------- what is in memory
+
+    def add(self, entry: Entry) -> None:
+        """Write it soon."""
+        if self.keeps:
+            self._unwritten[entry.key] = entry
+            self._commit_soon()
+
+    def remove(self, entry: Entry) -> None:
+        """It is done with."""
+        if entry.stored:
+            del self._held[entry.key]
+            self._removed.add(entry.key)
+            self._commit_soon()
+        else:
+            self._unwritten.pop(entry.key, None)
+
+    def release(self, entries: Iterable[Entry]) -> None:
+        """These stored ones leave the memory: they are only on the disk now."""
+        for entry in entries:
+            del self._held[entry.key]
+            self._count(1, entry.size)
+            priority, before = entry.priority, entry.key - 1
+            self._read_to[priority] = min(self._read_to[priority], before)
+            if before < self._seen_to[priority]:
+                self._seen_to[priority] = before
+                self._stubs[priority].clear()
+
+    # ------------------------------------------------------------- what is only on the disk
+
+    def read(self, limit: int) -> list[Entry]:
+        """At most so many messages that are only on the disk, the most urgent first: back into memory with them."""
+        found: list[Row] = []
+        for priority in Priority:
+            while len(found) < limit and (rows := self._page(priority, limit - len(found))):
+                found += [row for row in rows if not self._is_elsewhere(row.key)]
+        if not self.rows:  # the file was found to be damaged just now: they count as lost
+            return []
+        entries = [
+            Entry(row.key, Priority(priority_of(row.key)), row.message, None, row.put_at, replayed=True, stored=True)
+            for row in found
+        ]
+        for entry in entries:
+            self._held[entry.key] = entry
+            self._count(-1, -entry.size)
+        return entries
+
+    def oldest(self, priority: Priority) -> Stub | None:
+        """The oldest message of this priority that is only on the disk."""
+        stubs = self._stubs[priority]
+        while self.rows and (stubs or self._look_up(priority)):
+            if not self._is_elsewhere(stubs[0].key):
+                return stubs[0]
+            stubs.popleft()
+        return None
+
+    def forget(self, stub: Stub) -> None:
+        """Nobody wants this one any more."""
+        self._removed.add(stub.key)
+        self._count(-1, -stub.size)
+        self._commit_soon()
+
+    def _page(self, priority: Priority, limit: int) -> list[Row]:
+        after, before = self._read_to[priority], key_of(priority + 1, 0)
+        rows = self._guarded(lambda journal: journal.page(after, before, limit)) or []
+        if rows:
+            self._read_to[priority] = rows[-1].key
+        return rows
+
+    def _look_up(self, priority: Priority) -> bool:
+        """Whether there are more stubs of this priority."""
+        after, before = self._seen_to[priority], key_of(priority + 1, 0)
+        stubs = self._guarded(lambda journal: journal.stubs(after, before, _PAGE)) or []
+        if stubs:
+            self._seen_to[priority] = stubs[-1].key
+            self._stubs[priority].extend(stubs)
+        return bool(stubs)
+
+    def _forget_stubs(self) -> None:
+        """What was looked up may be gone."""
+        for priority, stubs in self._stubs.items():
+            if stubs:
+                self._seen_to[priority] = stubs[0].key - 1
+                stubs.clear()
+
+    def _is_elsewhere(self, key: int) -> bool:
+        return key in self._held or key in self._removed
+
+    def _count(self, rows: int, size: int) -> None:
+        self.rows += rows
+        self.bytes += size
+
+    # ------------------------------------------------------------- writing
+
+    def turn_end(self) -> None:
+        """Enough may have gathered to be written at once."""
+        if len(self._unwritten) >= BATCH:
+            self.flush()
+
+    def close(self) -> None:
+        """Write what has gathered, and close the file."""
+        self.flush()
+        if self._journal is not None:
+            self._journal.close()
+
+    def _commit_soon(self) -> None:
+        if not self._commit_due:
+            self._commit_due = True
+            self._loop.after(self._commit_s, self._commit_now)
+
+    def _commit_now(self) -> None:
+        self._commit_due = False
+        self.flush()
+
+    def flush(self) -> None:
+        """Write what has gathered."""
+        if self._unwritten or self._removed:
+            self._guarded(self._write)
+
+    def _write(self, journal: Journal) -> None:
+        entries = list(self._unwritten.values())
+        journal.write([Row(entry.key, entry.put_at, entry.size, entry.message) for entry in entries], self._removed)
+        self._unwritten.clear()
+        self._removed.clear()
+        self._forget_stubs()
+        for entry in entries:
+            entry.stored = True
+            self._held[entry.key] = entry
+        self._listener.written(entries)
+        if not self.rows and not self._held:
+            journal.shrink()
+
+    # ------------------------------------------------------------- when the disk fails
+
+    def _guarded(self, action: Callable[[Journal], T]) -> T | None:
+        """Do it; ``None`` if the disk is not well. That has been dealt with then."""
+        if self._journal is None or self.alarm is not None:
+            return None
+        try:
+            return action(self._journal)
+        except JournalUnavailable as error:
+            self._fails(str(error))
+        except JournalDamaged as error:
+            self._put_aside(self._journal, error)
+        return None
+
+    def _open(self, journal: Journal) -> None:
+        totals = journal.open(_UNSET_BEFORE, self._now())
+        if self._was_open:
+            return
+        self._was_open = True
+        self._sequence += totals.last
+        for entry in self._unwritten.values():  # they came while it could not be opened
+            entry.key += totals.last
+        self._unwritten = {entry.key: entry for entry in self._unwritten.values()}
+        if totals.rows:
+            self._count(totals.rows, totals.bytes)
+            self._listener.found(totals)
+
+    def _fails(self, reason: str) -> None:
+        self.alarm = reason
+        if reason != self._complained:  # it is tried again and again, and told once
+            self._complained = reason
+            self._log.error("the outbox cannot be written: results are in memory only", reason=reason)
+            self._listener.alarmed()
+        if not self._retry_due:
+            self._retry_due = True
+            self._loop.after(_RETRY_S, self._try_again)
+
+    def _try_again(self) -> None:
+        self._retry_due, self.alarm = False, None
+        self._guarded(self._open)
+        self.flush()
+        if self.alarm is None and self._complained is not None:
+            self._complained = None
+            self._log.info("the outbox is on the disk again")
+            self._listener.alarmed()
+
+    def _put_aside(self, journal: Journal, error: JournalDamaged) -> None:
+        """Begin anew: what is in memory is written again, what was only on the disk is lost to this agent."""
+        rows, size = self.rows, self.bytes
+        try:
+            self.set_aside = str(journal.set_aside())
+            journal.open(_UNSET_BEFORE, self._now())
+        except (JournalUnavailable, JournalDamaged) as trouble:
+            self._fails(str(trouble))
+        else:
+            self._was_open = True
+            self._log.error("the outbox was damaged, and is set aside", file=self.set_aside, reason=error, lost=rows)
+        self.rows = self.bytes = 0
+        for entry in self._held.values():
+            entry.stored = False
+            self._unwritten[entry.key] = entry
+        self._held.clear()
+        self._removed.clear()
+        for priority in Priority:
+            self._read_to[priority] = self._seen_to[priority] = key_of(priority, 0)
+            self._stubs[priority].clear()
+        self._listener.lost(rows, size)
+        self._listener.alarmed()
+        if self._unwritten:
+            self._commit_soon()

@@ -1,0 +1,142 @@
+"""An outbox on a link and a loop that a test moves by hand, and on a real journal."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from maas_agent.config import Outbox as Settings
+from maas_agent.hub.client import Outbound
+from maas_agent.hub.entry import Priority
+from maas_agent.hub.journal import NAME, Journal
+from maas_agent.hub.outbox import Outbox
+
+
+class Link:
+    """The link as the outbox sees it: up or down, a quota, and what was published on it."""
+
+    def __init__(self) -> None:
+        self.connected = True
+        self.send_quota = 65535
+        self.sent: list[tuple[int, Outbound]] = []
+        self._number = 0
+
+    def publish(self, message: Outbound) -> int:
+        assert self.connected
+        self._number += 1
+        number = self._number if message.qos else 0
+        self.sent.append((number, message))
+        return number
+
+
+class Clock:
+    """Lets time pass without waiting for it: the timers of the loop, and the clocks of the outbox."""
+
+    def __init__(self) -> None:
+        self.now = 1000.0
+        self.wall = 1_790_000_000.0
+        self.timers: list[tuple[float, Callable[[], None]]] = []
+
+    def monotonic(self) -> float:
+        return self.now
+
+    def time(self) -> float:
+        return self.wall + self.now
+
+    def after(self, seconds: float, action: Callable[[], None]) -> None:
+        self.timers.append((self.now + seconds, action))
+
+    def advance(self, seconds: float) -> None:
+        end = self.now + seconds
+        while due := [timer for timer in self.timers if timer[0] <= end + 1e-9]:
+            first = min(due, key=lambda timer: timer[0])
+            self.timers.remove(first)
+            self.now = max(self.now, first[0])
+            first[1]()
+        self.now = end
+
+
+class Log:
+    """What was said, as (level, event)."""
+
+    def __init__(self) -> None:
+        self.events: list[tuple[str, str]] = []
+
+    def info(self, event: str, **_fields: Any) -> None:
+        self.events.append(("info", event))
+
+    def error(self, event: str, **_fields: Any) -> None:
+        self.events.append(("error", event))
+
+
+class Setting:
+    """An outbox, and how often each message has become safe. Payloads are numbers."""
+
+    def __init__(
+        self, clock: Clock, folder: Path | None, journal: Callable[[Path], Journal] | None = None, **settings: Any
+    ) -> None:
+        self.clock, self.folder = clock, folder
+        self._journal = journal or (lambda path: Journal(path, survives_power_cuts=False))
+        self._settings = Settings(durability="none" if folder is None else "process", **settings)
+        self.safe: list[int] = []
+        self.log = Log()
+        self.alarms: list[list[str]] = []
+        self.start()
+
+    def start(self) -> None:
+        """Begin, or begin again as after a kill: what was in memory is gone."""
+        self.link = Link()
+        self.link.connected = False
+        journal = None if self.folder is None else self._journal(self.folder / NAME)
+        loop: Any = self.clock
+        log: Any = self.log
+        self.outbox = Outbox(loop, self.link, self._settings, journal, self._alarmed, log)
+
+    def _alarmed(self) -> None:
+        self.clock.after(0, lambda: self.alarms.append(self.outbox.alarms))
+
+    def kill(self) -> None:
+        """The end of the process, as far as the file and the timers are concerned."""
+        self.clock.timers.clear()
+        journal = self.outbox._spool._journal
+        if journal is not None:
+            journal.close()
+        self.outbox = None  # type: ignore[assignment]
+
+    def connect(self) -> None:
+        self.link.connected = True
+        self.outbox.link_up()
+
+    def lose_the_link(self) -> None:
+        self.link.connected = False
+        self.outbox.link_down()
+        self.link.sent.clear()
+
+    def put(self, *numbers: int, qos: int = 1, priority: Priority = Priority.RESULT, payload: bytes = b"") -> None:
+        for number in numbers:
+            message = Outbound("out", payload or b"%d" % number, qos)
+            self.outbox.put(message, lambda number=number: self.safe.append(number), priority)  # type: ignore[misc]
+
+    def acknowledge(self, count: int = 1_000_000) -> None:
+        """The oldest messages that are on their way."""
+        for number, _ in self.link.sent[:count]:
+            self.outbox.acknowledged(number)
+        del self.link.sent[:count]
+
+    def written(self) -> None:
+        """Let what has gathered be written."""
+        self.clock.advance(self._settings.commit_s)
+
+    @property
+    def payloads(self) -> list[int]:
+        """What was sent and is not acknowledged."""
+        return [int(message.payload) for _, message in self.link.sent]
+
+    def replayed_in(self, seconds: float) -> list[int]:
+        """Let time pass while the broker acknowledges at once; what was sent, in order."""
+        sent: list[int] = []
+        for _ in range(round(seconds / 0.05)):
+            self.clock.advance(0.05)
+            self.outbox.pump()
+            sent += self.payloads
+            self.acknowledge()
+        return sent
