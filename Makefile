@@ -15,7 +15,7 @@ TFLITE := .venv-tflite-runtime
 STAMP := $(VENV)/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test test-arm test-systemd test-tflite-runtime swaps fleet attacks cuts faults soak mutants check format bench broker accelerators systemd network clean
+.PHONY: help install demo test test-arm test-systemd test-tflite-runtime swaps fleet attacks cuts faults soak mutants fuzz check format bench broker accelerators systemd network clean
 
 help: ## list these targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -30,7 +30,7 @@ $(STAMP): pyproject.toml constraints.txt scripts/make-venv
 demo: $(STAMP) ## the whole path on real samples: train, convert, publish, serve, replace (3 minutes)
 	@$(BIN)/python examples/digits/demo.py
 
-SUITES := tests/agent tests/converter tests/docs tests/attacks tests/conformance tests/cuts tests/faults tests/system
+SUITES := tests/agent tests/converter tests/docs tests/attacks tests/conformance tests/cuts tests/faults tests/fuzz tests/system
 test: $(STAMP) broker accelerators systemd network ## all tests
 	$(BIN)/python -m pytest $(SIDE_BY_SIDE) $(SUITES)
 	$(BIN)/python -m pytest -m alone $(SUITES)
@@ -81,6 +81,11 @@ MUTANTS := tests/agent/trials/test_mutants.py tests/system/test_bad_bundles.py
 mutants: $(STAMP) $(TFLITE)/.installed broker ## two thousand damaged models on either interpreter (12 minutes)
 	MAAS_MUTANTS=2000 $(BIN)/python -m pytest $(MUTANTS)
 	MAAS_MUTANTS=2000 MAAS_TEST_RUNTIME=tflite-runtime $(TFLITE)/bin/python -m pytest $(MUTANTS)
+
+fuzz: $(STAMP) ## a million hostile inputs for everything that parses (10 to 20 minutes); RUNS=... for more or fewer
+	@$(BIN)/python -c 'import atheris' 2>/dev/null || \
+	    $(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[fuzz]'
+	@$(BIN)/python -m tests.fuzz
 
 conformance: $(STAMP) ## the tuf-conformance suite against our TUF client: SUITE=its checkout
 	@test -d "$(SUITE)/tuf_conformance" || { echo "make conformance SUITE=FOLDER: a checkout of tuf-conformance" >&2; exit 2; }

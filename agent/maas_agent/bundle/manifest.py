@@ -7,7 +7,7 @@ device that skipped a step it does not know would answer wrongly without a word.
 
 import hashlib
 import re
-from math import isfinite, prod
+from math import prod
 from typing import Annotated, Literal
 
 import msgspec
@@ -32,6 +32,9 @@ Name = Annotated[str, msgspec.Meta(pattern=NAME.pattern)]
 Dimension = Annotated[int, msgspec.Meta(ge=1, le=1 << 24)]
 Shape = Annotated[tuple[Dimension, ...], msgspec.Meta(max_length=8)]
 Size = Annotated[int, msgspec.Meta(ge=1, le=1 << 31)]
+
+_SMALLEST, _LARGEST = 2.0**-126, (2 - 2.0**-23) * 2.0**127
+"""Of float32, in which devices compute: less is 0, and more is infinite."""
 
 _BYTES = {"float32": 4, "float16": 2, "int8": 1, "uint8": 1, "int16": 2, "int32": 4, "int64": 8, "bool": 1}
 
@@ -416,8 +419,13 @@ def squeezed(shape: tuple[int, ...]) -> tuple[int, ...]:
 def _check_tensor(tensor: Tensor) -> None:
     if prod(tensor.shape) * _BYTES[tensor.dtype] > MAX_TENSOR_BYTES:
         raise BundleError(f"tensor {tensor.name!r} has more than {MAX_TENSOR_BYTES} bytes")
-    if tensor.quantization is not None and not (tensor.quantization.scale > 0 and isfinite(tensor.quantization.scale)):
-        raise BundleError(f"tensor {tensor.name!r} has quantization scale {tensor.quantization.scale}")
+    if tensor.quantization is None:
+        return
+    scale, zero_point = tensor.quantization.scale, tensor.quantization.zero_point
+    if not _SMALLEST <= scale <= _LARGEST:
+        raise BundleError(f"tensor {tensor.name!r} has quantization scale {scale}")
+    if abs(zero_point) > 1 << 31:
+        raise BundleError(f"tensor {tensor.name!r} has quantization zero_point {zero_point}")
 
 
 def _check_sound(decode: Decode) -> None:
@@ -431,8 +439,8 @@ def _check_sound(decode: Decode) -> None:
 
 def _check_finite(step: Preprocess) -> None:
     for name, value in msgspec.structs.asdict(step).items():
-        if not all(isfinite(number) for number in (value if isinstance(value, tuple) else (value,))):
-            raise BundleError(f"a preprocessing step has {name} {value}: it has to be finite")
+        if not all(abs(number) <= _LARGEST for number in (value if isinstance(value, tuple) else (value,))):
+            raise BundleError(f"a preprocessing step has {name} {value}: it has to be finite, as float32")
 
 
 def _check_normalize(step: Normalize, channels: int) -> None:
@@ -440,7 +448,7 @@ def _check_normalize(step: Normalize, channels: int) -> None:
         raise BundleError(
             f"normalize has {len(step.mean)} means and {len(step.std)} deviations for {channels} channels"
         )
-    if not all(value > 0 for value in step.std):
+    if not all(value >= _SMALLEST for value in step.std):
         raise BundleError("normalize divides by a standard deviation that is not positive")
 
 

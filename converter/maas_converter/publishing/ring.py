@@ -125,7 +125,7 @@ def read_content(path: Path, ask: Ask = passphrase.ask) -> "X25519PrivateKey":
 
 
 def _read(path: Path, ask: Ask) -> Any:
-    from cryptography.exceptions import UnsupportedAlgorithm
+    from cryptography.exceptions import InternalError, UnsupportedAlgorithm
     from cryptography.hazmat.primitives.serialization import load_pem_private_key
 
     try:
@@ -137,7 +137,7 @@ def _read(path: Path, ask: Ask) -> Any:
     for word in [*passphrase.typed(), None] if encrypted else [None]:
         try:
             return load_pem_private_key(pem, password=ask(str(path)) if encrypted and word is None else word)
-        except (ValueError, TypeError, UnsupportedAlgorithm):
+        except (ValueError, TypeError, UnsupportedAlgorithm, InternalError):
             continue
     if encrypted:
         raise DataError(f"{path} does not open: the passphrase is another one, or the file is damaged")
