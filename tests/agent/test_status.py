@@ -36,12 +36,13 @@ def pipeline(**fields: Any) -> dict[str, Any]:
     } | fields
 
 
-def status(*pipelines: dict[str, Any], connected: bool = True) -> dict[str, Any]:
+def status(*pipelines: dict[str, Any], connected: bool = True, trouble: str | None = None) -> dict[str, Any]:
     outbox = {"results": 4, "bytes": 999, "dropped": 5}
     return {
         "device": "dev",
         "connected": connected,
         "broker": "mqtt://h",
+        "trouble": trouble,
         "outbox": outbox,
         "alarms": [],
         "pipelines": [*pipelines],

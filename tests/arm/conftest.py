@@ -9,23 +9,24 @@ from pathlib import Path
 
 import pytest
 
-from tests.arm.devices import ArmDevice, device
-from tests.arm.packages import ROOT
-from tests.arm.trees import ARCHITECTURES
 from tests.system.brokers import MOSQUITTO, Mosquitto
 from tests.system.console import Console
+from tests.trees.debian import ARCHITECTURES
+from tests.trees.devices import TreeDevice, device
+from tests.trees.packages import ROOT
 
 _CACHE = ROOT / ".cache" / "arm"
+_ARM = [name for name in ARCHITECTURES if name.startswith("arm")]
 
 
 @pytest.fixture(scope="session")
-def devices(request: pytest.FixtureRequest) -> Iterator[dict[str, ArmDevice]]:
+def devices(request: pytest.FixtureRequest) -> Iterator[dict[str, TreeDevice]]:
     """Those that the chosen tests need, made side by side: each takes one processor for minutes."""
     ready = subprocess.run([ROOT / "scripts" / "test-arm-ready"], capture_output=True, text=True)
     if ready.returncode != 0:
         pytest.skip(ready.stderr.strip())
     chosen = {item.callspec.params.get("arm") for item in request.session.items if hasattr(item, "callspec")}
-    names = [name for name in ARCHITECTURES if name in chosen]
+    names = [name for name in _ARM if name in chosen]
     _CACHE.mkdir(parents=True, exist_ok=True)
     with (_CACHE / "lock").open("w") as lock, ThreadPoolExecutor() as pool:
         fcntl.flock(lock, fcntl.LOCK_EX)  # two sessions would change the same trees
@@ -33,8 +34,8 @@ def devices(request: pytest.FixtureRequest) -> Iterator[dict[str, ArmDevice]]:
         yield dict(zip(names, made, strict=True))
 
 
-@pytest.fixture(scope="session", params=list(ARCHITECTURES))
-def arm(request: pytest.FixtureRequest, devices: dict[str, ArmDevice]) -> ArmDevice:
+@pytest.fixture(scope="session", params=_ARM)
+def arm(request: pytest.FixtureRequest, devices: dict[str, TreeDevice]) -> TreeDevice:
     return devices[request.param]
 
 

@@ -12,12 +12,12 @@ import pytest
 from PIL import Image
 
 from maas_agent.bundle.archive import open_bundle
-from tests.arm.devices import ArmDevice
 from tests.bundles import make_bundle, samples
 from tests.converter.shared import shared
 from tests.system.brokers import Mosquitto
 from tests.system.console import Console
 from tests.system.repositories import Repository
+from tests.trees.devices import TreeDevice
 
 WAIT_S = 120.0
 """Emulated, an agent, a worker and a self-test take many seconds to start."""
@@ -74,13 +74,13 @@ def resnet(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return bundle
 
 
-def test_python_there_is_of_that_machine_and_its_bits(arm: ArmDevice) -> None:
+def test_python_there_is_of_that_machine_and_its_bits(arm: TreeDevice) -> None:
     said = arm.python("import platform, sys; print(platform.machine(), sys.maxsize.bit_length() + 1)")
     assert said == f"{arm.architecture.machine} {arm.architecture.bits}"
 
 
 def test_check_passes_and_names_the_interpreter(
-    arm: ArmDevice, digits: Digits, broker: Mosquitto, console: Console
+    arm: TreeDevice, digits: Digits, broker: Mosquitto, console: Console
 ) -> None:
     (bundle,) = arm.place(digits.bundle)
     findings = arm.agent("check", "--config", arm.configure(broker.url, LOCAL.format(bundle=bundle)))
@@ -89,14 +89,14 @@ def test_check_passes_and_names_the_interpreter(
     assert arm.architecture.library in runtime
 
 
-def test_infer_answers_every_form_of_file_as_x86_does(arm: ArmDevice, digits: Digits) -> None:
+def test_infer_answers_every_form_of_file_as_x86_does(arm: TreeDevice, digits: Digits) -> None:
     there = arm.agent("infer", *arm.place(digits.bundle, *digits.files))
     here = _here("maas_agent", "infer", digits.bundle, *digits.files)
     assert len(there) == len(here) >= len(digits.files)
     assert _largest_difference(there, here) <= _tolerance(digits.bundle)
 
 
-def test_infer_recognizes_photos_as_x86_does(arm: ArmDevice, mobilenet: Path) -> None:
+def test_infer_recognizes_photos_as_x86_does(arm: TreeDevice, mobilenet: Path) -> None:
     photos = [shared(f"mobilenet/{name}.jpg") for name in ("cat_720p", "owl")]
     there = arm.agent("infer", *arm.place(mobilenet, *photos))
     here = _here("maas_agent", "infer", mobilenet, *photos)
@@ -106,7 +106,7 @@ def test_infer_recognizes_photos_as_x86_does(arm: ArmDevice, mobilenet: Path) ->
         assert np.argmax(_scores(expected)) in np.argsort(_scores(ours), axis=None)[-2:]
 
 
-def test_infer_gives_pictures_the_classes_that_x86_gives_them(arm: ArmDevice, resnet: Path, tmp_path: Path) -> None:
+def test_infer_gives_pictures_the_classes_that_x86_gives_them(arm: TreeDevice, resnet: Path, tmp_path: Path) -> None:
     pictures = np.load(shared("resnet8/cifar10-evaluation-1500.npz"))["x"][:_PICTURES]
     np.savez(tmp_path / "pictures.npz", x=pictures)
     there = arm.agent("infer", *arm.place(resnet, tmp_path / "pictures.npz"))
@@ -118,17 +118,17 @@ def test_infer_gives_pictures_the_classes_that_x86_gives_them(arm: ArmDevice, re
 
 
 @pytest.mark.parametrize("dtype", ["float32", "int8"])
-def test_bench_reproduces_the_golden_samples_that_x86_measured(arm: ArmDevice, dtype: Any, tmp_path: Path) -> None:
+def test_bench_reproduces_the_golden_samples_that_x86_measured(arm: TreeDevice, dtype: Any, tmp_path: Path) -> None:
     _benched(arm, make_bundle(tmp_path / "digits.maas", dtype=dtype))
 
 
 @pytest.mark.parametrize("real", ["mobilenet", "resnet"])
-def test_bench_reproduces_those_of_a_real_model(arm: ArmDevice, real: str, request: pytest.FixtureRequest) -> None:
+def test_bench_reproduces_those_of_a_real_model(arm: TreeDevice, real: str, request: pytest.FixtureRequest) -> None:
     _benched(arm, request.getfixturevalue(real))
 
 
 def test_a_local_bundle_answers_over_mqtt_as_x86_does(
-    arm: ArmDevice, digits: Digits, broker: Mosquitto, console: Console, tmp_path: Path
+    arm: TreeDevice, digits: Digits, broker: Mosquitto, console: Console, tmp_path: Path
 ) -> None:
     (bundle,) = arm.place(digits.bundle)
     config = arm.configure(broker.url, LOCAL.format(bundle=bundle))
@@ -136,7 +136,7 @@ def test_a_local_bundle_answers_over_mqtt_as_x86_does(
 
 
 def test_a_signed_bundle_is_pulled_verified_and_served(
-    arm: ArmDevice, broker: Mosquitto, console: Console, tmp_path: Path
+    arm: TreeDevice, broker: Mosquitto, console: Console, tmp_path: Path
 ) -> None:
     repository = Repository(tmp_path)
     try:
@@ -160,7 +160,7 @@ def _files(folder: Path) -> list[Path]:
     return [folder / name for name in ("raw", "sample.json", "picture.png", "three.npz", "three.csv")]
 
 
-def _benched(arm: ArmDevice, bundle: Path) -> None:
+def _benched(arm: TreeDevice, bundle: Path) -> None:
     table = arm.agent("bench", *arm.place(bundle))
     assert arm.architecture.library in table["runtime"]
     assert table["chosen"]["accelerator"] == "cpu"
@@ -170,7 +170,7 @@ def _benched(arm: ArmDevice, bundle: Path) -> None:
     assert min(trial["p50_ms"] for trial in served) > 0
 
 
-def _answered_over_mqtt(arm: ArmDevice, config: str, bundle: Path, console: Console, folder: Path) -> None:
+def _answered_over_mqtt(arm: TreeDevice, config: str, bundle: Path, console: Console, folder: Path) -> None:
     """Serve; one input must get the answer that this machine gives; stop in order."""
     (folder / "raw").write_bytes(SAMPLE)
     here = _here("maas_agent", "infer", bundle, folder / "raw")

@@ -2,9 +2,11 @@
 
 import re
 
+import pytest
+
 from tests.attacks.registry import ATTACKS, NAMES, ways_of
 from tests.attacks.test_attacks import PLAYS
-from tests.docs.pages import rows, section, text
+from tests.docs.pages import ROOT, rows, section, text
 
 PAGE = "docs/security.md"
 TABLE = {name: (ways, defends, test) for name, ways, defends, test in rows(section(PAGE, "## The attacks"))}
@@ -29,3 +31,51 @@ def test_the_totals_are_those_of_the_table() -> None:
 
 def test_no_way_is_played_twice() -> None:
     assert len({str(attack) for attack in ATTACKS}) == len(ATTACKS)
+
+
+HOSTILE = (
+    "Hostile broker",
+    "Publisher without rights",
+    "Hostile model",
+    "Hostile repository",
+    "Stolen device",
+    "Hostile neighbour on the network",
+)
+
+
+def test_the_threat_model_has_them_all() -> None:
+    assert tuple(re.findall(r"^### (.*)$", section(PAGE, "## The threat model"), re.MULTILINE)) == HOSTILE
+
+
+@pytest.mark.parametrize("who", HOSTILE)
+def test_every_defence_is_shown_by_a_test_that_there_is(who: str) -> None:
+    table = rows(section(PAGE, f"### {who}"))
+    assert table
+    for tries, defends, shown in table:
+        assert tries and defends
+        cited = re.findall(r"\[\w+\]\(\.\./([\w/.]+)\)((?: `\w+`)*)", shown)
+        assert cited, f"{who}: {tries}: nothing shows it"
+        for file, names in cited:
+            for name in re.findall(r"`(\w+)`", names):
+                assert f"def {name}(" in text(file), f"{file} has no {name}"
+        assert len(re.findall("`", shown)) == 2 * sum(names.count("`") // 2 for _, names in cited)
+
+
+def test_the_rules_that_are_shown_are_those_of_the_file() -> None:
+    """By account, the topics that the page says it reads and writes."""
+    granted: dict[str, dict[str, set[str]]] = {}
+    account = "gate-1"
+    for line in (ROOT / "examples/mosquitto/maas.acl").read_text().splitlines():
+        kind, _, rest = line.partition(" ")
+        if kind == "user":
+            account = f"{rest} of a group" if rest == "gate-1" else rest
+        elif kind in ("pattern", "topic"):
+            access, topic = rest.split()
+            for right in ("read", "write") if access == "readwrite" else (access,):
+                mine = granted.setdefault(account, {"read": set(), "write": set()})
+                mine[right].add(topic.replace("%u", "gate-1"))
+    shown = rows(section(PAGE, "## The broker's access rules"))
+    for (_, reads, writes), account in zip(shown, ("gate-1", "gate-1 of a group", "operator"), strict=False):
+        assert {"read": set(re.findall(r"`(.*?)`", reads)), "write": set(re.findall(r"`(.*?)`", writes))} == granted[
+            account
+        ]

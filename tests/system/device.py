@@ -35,14 +35,14 @@ class Device:
         *,
         device_id: str = "dev",
         extra: str = "",
-        broker: str = "",
+        broker: str = "reconnect_max_s = 1.0",
     ) -> None:
         folder.mkdir(exist_ok=True, parents=True)
         self.id, self.folder, self.store = device_id, folder, folder / "store"
         self.config, self.log_path = folder / "agent.toml", folder / "agent.log"
         self.config.write_text(
-            f'metrics_s = 0.5\n[device]\nid = "{device_id}"\n[broker]\nurl = "{broker_url}"\nreconnect_max_s = 1.0\n'
-            f'{broker}\n[store]\npath = "{self.store}"\n{extra}\n{_on_the_tests_runtime(pipelines)}\n'
+            f'metrics_s = 0.5\n[device]\nid = "{device_id}"\n[broker]\nurl = "{broker_url}"\n{broker}\n'
+            f'[store]\npath = "{self.store}"\n{extra}\n{_on_the_tests_runtime(pipelines)}\n'
         )
         self._process: subprocess.Popen[bytes] | None = None
 

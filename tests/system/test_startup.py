@@ -1,11 +1,14 @@
 """Start and end: no broker, wrong configuration, a second agent, the service manager."""
 
+import contextlib
 import json
 import os
+import re
 import signal
 import socket
 import subprocess
 import sys
+from collections.abc import Iterator
 from itertools import pairwise
 from pathlib import Path
 
@@ -129,57 +132,110 @@ def test_infer_answers_files_and_says_which_it_cannot(tmp_path: Path, bundle: Pa
 
 
 class Systemd:
-    """The receiving end of sd_notify(3): a datagram socket, as systemd makes one."""
+    """The receiving end of sd_notify(3): a datagram socket as systemd makes one, at a path or abstract."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, *, abstract: bool) -> None:
         self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
-        self.address = str(folder / "notify")
-        self._socket.bind(self.address)
-        self._socket.settimeout(WAIT_S)
+        name = str(folder / "notify")
+        self._socket.bind("\0" + name if abstract else name)
+        self.address = "@" + name if abstract else name
         self.heard: list[str] = []
 
     def wait(self, wanted: str) -> None:
+        """Until ``wanted`` has come; what came before is in ``heard`` too."""
+        self._socket.settimeout(WAIT_S)
         while True:
             self.heard.append(self._socket.recv(4096).decode())
             if self.heard[-1] == wanted:
                 return
 
-    def silent_for(self, seconds: float, wanted: str) -> bool:
-        """Whether ``wanted`` stays away for so long; what was queued before does not count."""
-        self._socket.setblocking(False)
-        try:
-            while True:
-                self._socket.recv(4096)
-        except BlockingIOError:
-            pass
+    def hears(self, wanted: str, seconds: float) -> bool:
+        """Whether ``wanted`` comes before it has been silent for so long."""
         self._socket.settimeout(seconds)
-        try:
+        with contextlib.suppress(TimeoutError):
             while self._socket.recv(4096).decode() != wanted:
                 pass
-        except TimeoutError:
             return True
         return False
 
+    def forget(self) -> None:
+        """What was sent until now does not count any more."""
+        self._socket.setblocking(False)
+        with contextlib.suppress(BlockingIOError):
+            while True:
+                self._socket.recv(4096)
+        self.heard.clear()
 
-def test_ready_is_said_when_the_first_pipeline_serves_and_the_watchdog_only_while_all_answer(
-    make_device: MakeDevice, console: Console, tmp_path: Path
+    def close(self) -> None:
+        self._socket.close()
+
+
+@pytest.fixture(params=["path", "abstract"])
+def systemd(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Systemd]:
+    end = Systemd(tmp_path, abstract=request.param == "abstract")
+    yield end
+    end.close()
+
+
+@pytest.mark.alone
+def test_systemd_hears_what_there_is_to_hear_in_its_order(
+    make_device: MakeDevice, console: Console, tmp_path: Path, systemd: Systemd
 ) -> None:
-    systemd = Systemd(tmp_path)
+    """Alive while it waits for a bundle, ready when that serves, silent while it hangs, stopping at its end."""
     bundle = tmp_path / "later.maas"
-    device = make_device(LOCAL.format(bundle=bundle) + "deadline_s = 0.4\n")
+    device = make_device(LOCAL.format(bundle=bundle))
     device.start({"NOTIFY_SOCKET": systemd.address, "WATCHDOG_USEC": "200000"})
     systemd.wait("WATCHDOG=1")
     assert "READY=1" not in systemd.heard
     make_bundle(bundle)
     console.publish("maas/dev/cmd/update/x", '{"status": "init"}')
     systemd.wait("READY=1")
+    # Why it waited, then what it does: systemctl status shows the last one.
+    statuses = [word for word in systemd.heard if word.startswith("STATUS=")]
+    assert statuses[0].startswith("STATUS=not digits (") and statuses[-1] == "STATUS=serving digits"
     systemd.wait("WATCHDOG=1")
     os.kill(device.pid, signal.SIGSTOP)
-    assert systemd.silent_for(1.0, "WATCHDOG=1")
+    systemd.forget()
+    assert not systemd.hears("WATCHDOG=1", 1.0)  # five times as long as it may be silent
     os.kill(device.pid, signal.SIGCONT)
     systemd.wait("WATCHDOG=1")
+    systemd.forget()
     device.stop()
     systemd.wait("STOPPING=1")
+    assert "READY=1" not in systemd.heard
+
+
+@pytest.fixture
+def freezer() -> Iterator[Path]:
+    """A cgroup whose processes stand still, and do not even end by SIGKILL: like a worker in a driver that hangs."""
+    paths = dict(re.findall(r"^\d+:([^:]*):(.*)$", Path("/proc/self/cgroup").read_text(), re.MULTILINE))
+    group = Path("/sys/fs/cgroup/freezer") / paths.get("freezer", "/none").lstrip("/") / f"maas-test-{os.getpid()}"
+    try:
+        group.mkdir()
+    except OSError as error:
+        pytest.skip(f"nothing can be frozen here ({error.strerror}): it needs root and a cgroup v1 freezer")
+    yield group
+    (group / "freezer.state").write_text("THAWED")
+    wait_until(lambda: not (group / "cgroup.procs").read_text(), "what was frozen does not end")
+    group.rmdir()
+
+
+def test_the_watchdog_hears_nothing_while_a_worker_hangs_that_nothing_ends(
+    make_device: MakeDevice, console: Console, bundle: Path, tmp_path: Path, freezer: Path
+) -> None:
+    systemd = Systemd(tmp_path, abstract=False)
+    device = make_device(LOCAL.format(bundle=bundle) + "deadline_s = 0.2\n")
+    device.start({"NOTIFY_SOCKET": systemd.address, "WATCHDOG_USEC": "200000"})
+    systemd.wait("READY=1")
+    (worker,) = device.workers()
+    (freezer / "cgroup.procs").write_text(str(worker))
+    (freezer / "freezer.state").write_text("FROZEN")
+    wait_until(lambda: "killing a worker" in device.log(), "the hub does not mind")
+    wait_until(lambda: not systemd.hears("WATCHDOG=1", 1.0), "the watchdog is told that all is well")
+    (freezer / "freezer.state").write_text("THAWED")
+    systemd.wait("WATCHDOG=1")
+    assert "result" in console.ask("dev", "digits", SAMPLE, "after")
+    systemd.close()
 
 
 def test_log_lines_have_priorities_under_systemd(serving: Device, tmp_path: Path) -> None:

@@ -1,5 +1,6 @@
 """What becomes of answers: counted, and put into the outbox for the topics that wait for them."""
 
+import time
 from collections.abc import Callable
 
 from maas_agent.documents import ErrorDetail, ErrorDocument, encode, rfc3339
@@ -24,7 +25,14 @@ class Answers:
         copies = [Outbound(job.out, answer.document, job.qos, content_type=answer.content_type)]
         if job.response_topic:
             copies.append(
-                Outbound(job.response_topic, answer.document, job.qos, False, answer.content_type, job.correlation)
+                Outbound(
+                    job.response_topic,
+                    answer.document,
+                    job.qos,
+                    content_type=answer.content_type,
+                    correlation=job.correlation,
+                    expiry_s=job.left_s(time.monotonic()),
+                )
             )
         done = _after(len(copies), job.acknowledge)
         for copy in copies:

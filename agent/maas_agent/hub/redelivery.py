@@ -14,16 +14,17 @@ import msgspec
 
 from maas_agent.hub.wire import Publish
 
-Write = Callable[[bytes], None]
+Acknowledge = Callable[[int], None]
+"""Takes the packet identifier of what is acknowledged."""
 
 
 class Delivery(msgspec.Struct, eq=False):
-    """A QoS 1 message that was not acknowledged. ``write`` takes packets for the connection on which it came last."""
+    """A QoS 1 message that was not acknowledged. ``answer`` does so on the connection on which it came last."""
 
     number: int
     topic: bytes
     payload_hash: int
-    write: Write | None
+    answer: Acknowledge | None
     is_done: bool = False
     """Whether its acknowledgement was asked for; it is still here if there was no proven connection to write it to."""
 
@@ -41,37 +42,38 @@ class Deliveries:
             self.disconnected()
             self._open.clear()
 
-    def proven(self) -> list[tuple[Write, int]]:
-        """The broker has answered: what was done before, as where to write its acknowledgement and its identifier."""
-        self._is_proven = True
-        done = [delivery for delivery in self._open.values() if delivery.is_done and delivery.write is not None]
-        return [(write, delivery.number) for delivery in done if (write := self.close(delivery)) is not None]
+    def proven(self) -> None:
+        """The broker has answered on this connection: what was done before is acknowledged now."""
+        if not self._is_proven:
+            self._is_proven = True
+            for delivery in [delivery for delivery in self._open.values() if delivery.is_done]:
+                self.acknowledge(delivery)
 
     def disconnected(self) -> None:
         """The connection is gone: acknowledgements wait until their message comes again."""
         self._is_proven = False
         for delivery in self._open.values():
-            delivery.write = None
+            delivery.answer = None
 
-    def received(self, packet: Publish, write: Write) -> tuple[Delivery, bool]:
+    def received(self, packet: Publish, answer: Acknowledge) -> tuple[Delivery, bool]:
         """The delivery that ``packet`` belongs to, and whether it is a new one."""
         content = hash(packet.payload)
         known = self._open.get(packet.number)
         # A broker that was set back to an older state may use an identifier for something else all the same.
         if known is not None and packet.dup and known.topic == packet.topic and known.payload_hash == content:
-            known.write = write
+            known.answer = answer
             return known, False
         if known is not None:
-            known.write = None
-        delivery = self._open[packet.number] = Delivery(packet.number, packet.topic, content, write)
+            known.answer = None
+        delivery = self._open[packet.number] = Delivery(packet.number, packet.topic, content, answer)
         return delivery, True
 
-    def close(self, delivery: Delivery) -> Write | None:
-        """Mark it as done; returns what takes its acknowledgement, or ``None`` while that has to wait."""
+    def acknowledge(self, delivery: Delivery) -> None:
+        """It is done; without a proven connection it is acknowledged when there is one on which it came again."""
         delivery.is_done = True
         if not self._is_proven:
-            return None
-        write, delivery.write = delivery.write, None
-        if write is not None:
+            return
+        answer, delivery.answer = delivery.answer, None
+        if answer is not None:
             del self._open[delivery.number]
-        return write
+            answer(delivery.number)

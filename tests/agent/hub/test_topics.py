@@ -87,6 +87,10 @@ def test_a_devices_own_topics_are_named() -> None:
         ("maas/dev/cmd/update/1/2", None),
         ("maas/dev/cmd/update/" + "x" * 65, None),
         ("maas/dev/cmd/update/a\n", None),
+        ("maas/dev/cmd/" + "x" * 129 + "/1", None),
+        ("maas/dev/cmd/up\x85date/1", None),
+        ("maas/dev/cmd/update/\uffff", None),
+        ("maas/dev/cmd/+/1", None),
         ("maas/other/cmd/update/1", None),
         ("maas/dev/digits/in/1", None),
         ("", None),
@@ -94,3 +98,19 @@ def test_a_devices_own_topics_are_named() -> None:
 )
 def test_a_command_topic_tells_name_and_id(topic: str, command: Command | None) -> None:
     assert TOPICS.command(topic) == command
+
+
+@pytest.mark.parametrize(
+    ("topic", "reserved"),
+    [
+        ("maas/dev/status", True),
+        ("maas/dev/digits/in/1", True),
+        ("maas/dev/cmd/rollback/1", True),
+        ("maas/groups/line-9/desired", True),
+        ("maas/device/answers", False),
+        ("answers/dev/press-7/1", False),
+        ("maas/answers/me", False),
+    ],
+)
+def test_a_request_does_not_choose_what_this_device_says_on_its_own_topics(topic: str, reserved: bool) -> None:
+    assert TOPICS.is_reserved(topic) is reserved

@@ -15,7 +15,7 @@ from pathlib import Path
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
-from tests.arm.trees import PYTHON, Architecture
+from tests.trees.debian import PYTHON, Architecture
 
 ROOT = Path(__file__).parents[2]
 _NEEDED_BY_THOSE = ("securesystemslib", "urllib3")

@@ -1,4 +1,6 @@
-"""Debian for another processor, in a folder: made by debootstrap once, entered by chroot through qemu and binfmt.
+"""Debian in a folder, for this processor or another one: made by debootstrap once, entered by chroot.
+
+Another processor's programs run through qemu and binfmt.
 
 Every command in a tree runs in namespaces of its own. They end with it, and with the process that started it: then the
 kernel unmounts what was mounted for the tree and kills what was left running in it, whatever happened.
@@ -17,7 +19,7 @@ PYTHON = "3.11"
 COMMAND_S = 600.0
 """The longest that anything in a tree takes: emulated, a compiler needs minutes."""
 
-_ENVIRONMENT = {"PATH": "/usr/sbin:/usr/bin:/sbin:/bin", "HOME": "/root", "LANG": "C.UTF-8"}
+ENVIRONMENT = {"PATH": "/usr/sbin:/usr/bin:/sbin:/bin", "HOME": "/root", "LANG": "C.UTF-8"}
 
 
 class Architecture(NamedTuple):
@@ -39,6 +41,12 @@ class Architecture(NamedTuple):
 
 
 ARCHITECTURES = {
+    "amd64": Architecture(
+        machine="x86_64",
+        bits=64,
+        wheels=("manylinux_2_34_x86_64", "manylinux_2_28_x86_64", "manylinux_2_27_x86_64", "manylinux2014_x86_64"),
+        library="ai-edge-litert",
+    ),
     "arm64": Architecture(
         machine="aarch64",
         bits=64,
@@ -86,9 +94,9 @@ class Tree:
         return f"{folder}/{file.name}"
 
     def _entered(self, command: tuple[str, ...]) -> list[str]:
-        variables = [f"{name}={value}" for name, value in _ENVIRONMENT.items()]
+        variables = [f"{name}={value}" for name, value in ENVIRONMENT.items()]
         proc = f"--mount-proc={self.root / 'proc'}"
-        return [*_namespaces(proc), "chroot", str(self.root), "env", "-i", *variables, *command]
+        return [*namespaces(proc), "chroot", str(self.root), "env", "-i", *variables, *command]
 
 
 class Running:
@@ -114,9 +122,9 @@ class Running:
         self._process.wait()
 
 
-def made(name: str, cache: Path) -> Tree:
-    """The tree ``name`` below ``cache``, made if it is not there or was made otherwise."""
-    tree, asked = Tree(name, cache / name), _packages(name)
+def made(name: str, cache: Path, packages: tuple[str, ...] = ()) -> Tree:
+    """The tree ``name`` below ``cache`` with Debian's ``packages``, made if it is not there or was made otherwise."""
+    tree, asked = Tree(name, cache / name), _packages(name, packages)
     stamp = cache / f"{name}.made"
     if not (tree.root.exists() and stamp.exists() and stamp.read_text() == asked):
         stamp.unlink(missing_ok=True)
@@ -126,15 +134,15 @@ def made(name: str, cache: Path) -> Tree:
     return tree
 
 
-def _packages(name: str) -> str:
-    return ",".join(("python3", "python3-venv", *ARCHITECTURES[name].debian))
+def _packages(name: str, more: tuple[str, ...]) -> str:
+    return ",".join(("python3", "python3-venv", *ARCHITECTURES[name].debian, *more))
 
 
 def _debootstrap(tree: Tree, packages: str) -> None:
     make = ["debootstrap", "--variant=minbase", f"--arch={tree.name}", f"--include={packages}", SUITE, str(tree.root)]
     tree.root.parent.mkdir(parents=True, exist_ok=True)
     path = os.environ | {"PATH": f"{os.environ['PATH']}:/usr/sbin:/sbin"}
-    done = subprocess.run([*_namespaces("--mount-proc"), *make, *_mirror()], env=path, capture_output=True, text=True)
+    done = subprocess.run([*namespaces("--mount-proc"), *make, *_mirror()], env=path, capture_output=True, text=True)
     assert done.returncode == 0, f"debootstrap of {tree.name} failed:\n{done.stdout[-2000:]}{done.stderr[-2000:]}"
 
 
@@ -146,6 +154,6 @@ def _mirror() -> list[str]:
     return [line.split()[3] for line in listed.splitlines() if line.startswith(f"Debian {SUITE} main ")][:1]
 
 
-def _namespaces(proc: str) -> list[str]:
+def namespaces(proc: str) -> list[str]:
     """What a command is started by: it ends with us, and everything it started or mounted ends with it."""
     return ["setpriv", "--pdeathsig", "KILL", "unshare", "--mount", "--pid", "--fork", "--kill-child", proc]

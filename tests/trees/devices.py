@@ -7,15 +7,15 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-from tests.arm.packages import ROOT, download, project_wheel, requirements
-from tests.arm.trees import Running, Tree, made
+from tests.trees.debian import Running, Tree, made
+from tests.trees.packages import ROOT, download, project_wheel, requirements
 
 _ENVIRONMENT = "/opt/maas-edge"
 _WHEELS = "/srv/wheels"
 _FILES = "/srv/files"
 
 
-class ArmDevice:
+class TreeDevice:
     """``maas-agent`` in a tree."""
 
     def __init__(self, tree: Tree) -> None:
@@ -46,13 +46,13 @@ class ArmDevice:
         return "/etc/maas-agent/agent.toml"
 
 
-def device(name: str, cache: Path) -> ArmDevice:
+def device(name: str, cache: Path, packages: tuple[str, ...] = ()) -> TreeDevice:
     """The device of that architecture: its tree, and this project's wheel in it. What is there is used again."""
-    tree = made(name, cache)
+    tree = made(name, cache, packages)
     shutil.rmtree(tree.root / _FILES.lstrip("/"), ignore_errors=True)
     with TemporaryDirectory() as folder:
         _install(tree, project_wheel(Path(folder)))
-    return ArmDevice(tree)
+    return TreeDevice(tree)
 
 
 def _install(tree: Tree, wheel: Path) -> None:
