@@ -19,7 +19,7 @@ Fault = Callable[[Scene], AbstractContextManager[None]]
 SEED = 6
 _BETWEEN = 250
 """Inputs that are answered before the next fault comes."""
-_SOME = 100
+_SOME = 400
 _MANY = 1000
 """The same before a fault that cuts what is under way, some of which is answered twice."""
 _LARGE = "max_bytes = 4294967296\nreplay_per_s = 5000"
