@@ -20,6 +20,7 @@ from maas_agent.processing.content import Form
 from maas_agent.runtime.setup import Library
 from maas_agent.toml_lines import line_of
 from maas_agent.trials import terms
+from maas_agent.untrusted import toml_table
 
 ID = re.compile(r"^[^/+#$\x00-\x1f\x7f][^/+#\x00-\x1f\x7f]{0,63}\Z")
 _DEVICE_KEY = "device.key"
@@ -239,7 +240,7 @@ def load_config(path: Path) -> Config:
     except UnicodeDecodeError:
         raise ConfigError(f"{path} is not UTF-8 text") from None
     try:
-        table = tomllib.loads(text)
+        table = toml_table(text)
     except tomllib.TOMLDecodeError as error:
         raise ConfigError(f"{path} is not valid TOML: {error}") from None
     try:
@@ -364,7 +365,7 @@ _INSIDE: dict[Any, Any] = {Repository | None: Repository, Shadow | None: Shadow}
 def _keys_at(where: str, text: str) -> list[str]:
     """The keys that the section at ``where`` may have."""
     kind: Any = Config
-    value: Any = tomllib.loads(text)
+    value: Any = toml_table(text)
     for name, index in re.findall(r"([^.\[\]]+)(?:\[(\d+)\])?", where):
         kind = {field.name: field.type for field in msgspec.structs.fields(kind)}[name]
         value = value[name]

@@ -32,6 +32,7 @@ import msgspec
 from maas_agent.bundle.edges import check_answers, check_stages
 from maas_agent.bundle.manifest import Name, Stage, When
 from maas_agent.errors import BundleError, DataError, NoInputError
+from maas_agent.untrusted import toml_table
 
 _Edge = Annotated[str, msgspec.Meta(min_length=1)]
 _Edges = Annotated[tuple[_Edge, ...], msgspec.Meta(min_length=1)]
@@ -86,7 +87,7 @@ def read_graph(path: Path) -> GraphFile:
 
 def _document(path: Path) -> dict[str, Any]:
     try:
-        document = tomllib.loads(path.read_text(encoding="utf-8"))
+        document = toml_table(path.read_text(encoding="utf-8"))
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise DataError(f"{path} is no TOML: {error}") from None
     except OSError as error:

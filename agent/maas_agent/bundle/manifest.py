@@ -15,6 +15,7 @@ import msgspec
 from maas_agent.bundle.edges import check_answers, check_stages
 from maas_agent.bundle.version import parse_version
 from maas_agent.errors import BundleError, DataError
+from maas_agent.untrusted import MALFORMED
 
 SCHEMA = 1
 """The manifest schema this code writes, and the only one it reads."""
@@ -308,7 +309,7 @@ def decode_manifest(data: bytes) -> Manifest:
     _check_schema(data)
     try:
         manifest = msgspec.json.decode(data, type=Manifest)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+    except MALFORMED as error:
         raise BundleError(f"manifest is not valid: {error}") from None
     _check_consistency(manifest)
     return manifest
@@ -348,7 +349,7 @@ class _SchemaOnly(msgspec.Struct):
 def _check_schema(data: bytes) -> None:
     try:
         found = msgspec.json.decode(data, type=_SchemaOnly).schema
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+    except MALFORMED as error:
         raise BundleError(f"manifest is not valid: {error}") from None
     if found != SCHEMA:
         raise BundleError(f"manifest has schema {found}, this program reads {SCHEMA}: update maas-edge on this machine")

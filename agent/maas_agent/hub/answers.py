@@ -3,6 +3,7 @@
 import time
 from collections.abc import Callable
 
+from maas_agent import codes
 from maas_agent.documents import ErrorDetail, ErrorDocument, encode, rfc3339
 from maas_agent.hub.client import Outbound
 from maas_agent.hub.dispatch import Job
@@ -60,7 +61,8 @@ class Answers:
             self._meter.answered += 1
             self._meter.latencies.add(answer.latency_ms)
         else:
-            self._meter.errors[answer.code] += 1
+            # A worker is not trusted: it cannot make the counters grow without end.
+            self._meter.errors[answer.code if answer.code in codes.MEANING else codes.INTERNAL] += 1
 
 
 def _after(count: int, action: Callable[[], None]) -> Callable[[], None]:

@@ -12,6 +12,7 @@ import msgspec
 from maas_agent.hub.once import Once
 from maas_agent.hub.topics import Command
 from maas_agent.log import Log
+from maas_agent.untrusted import MALFORMED, is_deeper
 
 Finish = Callable[[str | None, dict[str, Any]], None]
 """Called once with a reason (failed) or ``None`` (successful), and fields for the document."""
@@ -21,6 +22,8 @@ MAX_BYTES = 1 << 16
 MAX_RUNNING = 16
 MAX_BURST = 64
 """Requests that are dealt with at once, and one more each second: every answer is kept by the broker."""
+MAX_LEVELS = 16
+"""A request is sent back, with more in it: it must not be at the edge of what can be written."""
 
 
 class Commands:
@@ -81,6 +84,7 @@ def _request(payload: bytes) -> dict[str, Any] | None:
     if not payload or len(payload) > MAX_BYTES:
         return None
     try:
-        return msgspec.json.decode(payload, type=dict[str, Any])
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        request = msgspec.json.decode(payload, type=dict[str, Any])
+    except MALFORMED:
         return None
+    return None if is_deeper(request, MAX_LEVELS) else request

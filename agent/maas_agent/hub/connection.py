@@ -261,11 +261,18 @@ class Connection:
                 self._acknowledged(packet)
             elif self._packets.at_end:
                 self._closed()
-            elif (code := self._client.loop_read()) != paho.MQTT_ERR_SUCCESS:
+            elif (code := self._read_by_paho()) != paho.MQTT_ERR_SUCCESS:
                 self._end(Failure(f"the broker sent what is no MQTT: {paho.error_string(code)}"))
             if self._is_over:
                 return True
         return False
+
+    def _read_by_paho(self) -> int:
+        """Let paho read the packet that is its; raises `Malformed`."""
+        try:
+            return self._client.loop_read()
+        except Exception as error:  # what its parsers stumble over: struct.error, IndexError, its own, ...
+            raise Malformed(f"a packet that cannot be read: {error or type(error).__name__}") from None
 
     def _received(self, packet: Publish) -> None:
         if packet.qos and not self._held.take(packet.number, len(packet.payload)):

@@ -270,7 +270,8 @@ class Hub:
 
     def _install_request(self, request: dict[str, Any], finish: Finish) -> None:
         """Bundles were put into the inbox for these pipelines: try them now."""
-        asked = [str(name) for name in request.get("pipelines", [])]
+        named = request.get("pipelines")
+        asked = [name for name in named if isinstance(name, str)] if isinstance(named, list) else []
 
         def checked(outcomes: dict[str, Outcome]) -> None:
             found = {name: outcomes[name] for name in asked if name in outcomes}

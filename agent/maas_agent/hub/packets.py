@@ -155,7 +155,8 @@ class PacketSocket:
             return FOR_PAHO if self._closed_by_peer else None
         first, body = received[start], start + 1 + remaining[1]
         if remaining[0] > self._max:
-            return self._cut(first, body, remaining[0])
+            cut = self._cut(first, body, remaining[0])
+            return FOR_PAHO if cut is None and self._closed_by_peer else cut
         end = body + remaining[0]
         if len(received) < end:
             return FOR_PAHO if self._closed_by_peer else None

@@ -43,10 +43,10 @@ class Deliveries:
             self._open.clear()
 
     def proven(self) -> None:
-        """The broker has answered on this connection: what was done before is acknowledged now."""
-        if not self._is_proven:
-            self._is_proven = True
-            for delivery in [delivery for delivery in self._open.values() if delivery.is_done]:
+        """The broker has answered on the connection: what is done is acknowledged now."""
+        self._is_proven = True
+        for delivery in list(self._open.values()):
+            if delivery.is_done:
                 self.acknowledge(delivery)
 
     def disconnected(self) -> None:
@@ -69,11 +69,9 @@ class Deliveries:
         return delivery, True
 
     def acknowledge(self, delivery: Delivery) -> None:
-        """It is done; without a proven connection it is acknowledged when there is one on which it came again."""
+        """It is done: acknowledged on the connection on which it came last, as soon as that is proven."""
         delivery.is_done = True
-        if not self._is_proven:
-            return
-        answer, delivery.answer = delivery.answer, None
-        if answer is not None:
+        if self._is_proven and delivery.answer is not None:
+            answer, delivery.answer = delivery.answer, None
             del self._open[delivery.number]
             answer(delivery.number)

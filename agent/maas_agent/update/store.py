@@ -17,6 +17,7 @@ import msgspec
 from maas_agent.bundle.manifest import decode_manifest, digest_of
 from maas_agent.errors import BundleError, PullError
 from maas_agent.files import make_folder, sync_folder, write_durably
+from maas_agent.untrusted import MALFORMED
 from maas_agent.update.deliveries import Deliveries, kept, removed
 from maas_agent.update.parts import SUFFIX, Part, Request, what_the_disk_said
 
@@ -87,7 +88,7 @@ class Store:
         """The manifests that were begun with and will be tried again: what arrived for them is no garbage."""
         try:
             return set(msgspec.json.decode(self._pulling.read_bytes(), type=tuple[str, ...]))
-        except (OSError, msgspec.DecodeError, UnicodeDecodeError):
+        except (OSError, *MALFORMED):
             return set()
 
     def set_pulling(self, manifests: set[str]) -> None:

@@ -4,6 +4,8 @@ from typing import Any
 
 import msgspec
 
+from maas_agent.untrusted import MALFORMED
+
 ONLINE = "online"
 _ON_THE_WAY = ("pulling", "verifying", "staged", "testing", "shadow", "probation")
 
@@ -111,7 +113,7 @@ class Picture:
                     self._state(device, msgspec.json.decode(payload, type=_State))
                 case _:
                     return False
-        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        except MALFORMED:
             return False
         return True
 

@@ -12,6 +12,7 @@ import msgspec
 from securesystemslib.signer import CryptoSigner, Key, SSlibKey  # type: ignore[attr-defined]  # it has no __all__
 
 from maas_agent.errors import DataError, NoInputError
+from maas_agent.untrusted import MALFORMED
 from maas_converter.publishing import passphrase
 
 if TYPE_CHECKING:
@@ -148,7 +149,7 @@ def read_public(path: Path) -> Key:
     try:
         known = msgspec.json.decode(path.read_bytes(), type=dict[str, Any])
         return SSlibKey.from_dict(known.pop("keyid"), known)
-    except (OSError, msgspec.DecodeError, UnicodeDecodeError, KeyError, ValueError, TypeError, AttributeError) as error:
+    except (OSError, *MALFORMED, KeyError, ValueError, TypeError, AttributeError) as error:
         raise DataError(f"{path} is no public key: 'maas-converter keys create' makes .pub files ({error})") from None
 
 

@@ -132,3 +132,12 @@ def test_a_storm_of_commands_is_not_one_of_answers(monkeypatch: pytest.MonkeyPat
     for number in range(10):
         device.hear({"status": "init"}, Command(name, f"later-{number}"))
     assert len({command for command, _ in device.documents}) == MAX_BURST + 3
+
+
+def test_a_request_that_is_nested_too_deep_is_none(device: Device) -> None:
+    """It could just be read, and what was made of it could not be written any more: that ended the agent."""
+    for depth in (17, 900, 980, 985, 988, 989, 990, 991, 992, 993, 5000):
+        device.hear(b'{"status": "init", "more": ' + b"[" * depth + b"]" * depth + b"}")
+    assert device.documents == device.begun == []
+    device.hear(b'{"status": "init", "more": [[{"a": []}]]}')
+    assert device.statuses == ["executing"]

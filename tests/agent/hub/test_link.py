@@ -249,6 +249,9 @@ def test_what_comes_again_on_a_resumed_session_is_told_once_and_acknowledged_the
         b"\x30\x80\x80\x80\x80",
         b"\x40\x00",
         b"\xff\x00",
+        b"\x20\x04\x00\x00\x01\x99",
+        b"\x90\x06\x00\x01\x00\x01\x99\x80",
+        b"\xe0\x02\xfe\x00",
     ],
     ids=bytes.hex,
 )

@@ -302,3 +302,14 @@ def test_paho_gets_exactly_its_own_packets(cut: int) -> None:
     assert seen == ["connected", "subscribed", "subscribed"]
     assert [getattr(packet, "number", None) for packet in found] == [7, 0, 3]
     line.close()
+
+
+@pytest.mark.parametrize("sent", [6, 20], ids=["no head", "half a head"])
+def test_a_broker_that_ends_in_a_packet_that_is_too_large_has_ended(line: Line, sent: int) -> None:
+    """Nothing told of it: the socket stayed readable for ever, and the loop turned as fast as it could."""
+    line.broker.sendall(publish(b"x" * (MAX + 100), 7, is_v5=is_v5(line))[:sent])
+    line.turn()
+    line.broker.close()
+    line.packets.fill()
+    assert isinstance(line.packets.next_packet(), ForPaho)
+    assert line.packets.recv(1) or line.packets._closed_by_peer
