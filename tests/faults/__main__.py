@@ -27,6 +27,7 @@ def main() -> int:
     parser.add_argument("--minutes", type=float, help="random faults for so long, instead of scenarios")
     parser.add_argument("--seed", type=int, default=SEED, help="what the random faults are drawn from")
     parser.add_argument("--short", action="store_true", help="as make test plays them")
+    parser.add_argument("--page", type=Path, help="a file whose table gets these rows: docs/reliability.md")
     asked = parser.parse_args()
     if MOSQUITTO is None:
         sys.exit("Mosquitto is not installed: sudo apt install mosquitto")
@@ -42,6 +43,8 @@ def main() -> int:
         finally:
             stage.close()
     print(table(rows))
+    if asked.page:
+        asked.page.write_text(_with_rows(asked.page.read_text(encoding="utf-8"), dict(rows)), encoding="utf-8")
     broken = [title for title, account in rows if account.lost or account.duplicates >= MOST_DUPLICATES]
     if broken:
         print(f"the promise is broken: {'; '.join(broken)}", file=sys.stderr)
@@ -57,6 +60,12 @@ def _played(stage: Stage, scenario: Scenario, short: bool) -> tuple[str, Account
     account = stage.play(scenario, scenario.rounds[0 if short else 1])
     print(f"{scenario.title}: {account}, {time.monotonic() - began:.0f} s", file=sys.stderr, flush=True)
     return scenario.title, account
+
+
+def _with_rows(page: str, rows: dict[str, Account]) -> str:
+    """The page with these rows in its table, in the place of what they said before."""
+    printed = {line.split(" | ")[0]: line for line in table(list(rows.items())).splitlines()[2:]}
+    return "\n".join(printed.get(line.split(" | ")[0], line) for line in page.split("\n"))
 
 
 def _soak(stage: Stage, minutes: float, seed: int) -> tuple[str, Account]:

@@ -70,6 +70,8 @@ class Proxy:
         self._stalled: set[Direction] = set()
         self._holding, self._running = False, True
         self._kicks = 0
+        self.accepted = 0
+        """Connections of the agent so far."""
         self._bytes_per_s: float | None = None
         self._budget = dict.fromkeys(BOTH, 0.0)
         self._counted_at = time.monotonic()
@@ -204,6 +206,7 @@ class Proxy:
     def _accept(self) -> None:
         with contextlib.suppress(BlockingIOError):
             agent, _ = self._listener.accept()
+            self.accepted += 1
             try:
                 broker = socket.create_connection(("127.0.0.1", self._broker_port), _PATIENCE_S)
             except OSError:

@@ -29,7 +29,6 @@ from tests.system.device import Device, wait_until
 _WAIT_S = 90.0
 _PATIENCE_S = 30.0
 _MEMORY = Path("/dev/shm")
-_LOST_LINK = "no connection to the broker"
 _PIPELINE = '[[pipeline]]\nname = "digits"\nbundle = "{bundle}"\nallow_unsigned = true\nthreads = 1\n'
 _QUEUES = "max_queued_messages 0\nmax_queued_bytes 0\nuser root\n"
 """The broker's own bounds would drop what waits for an agent that is away."""
@@ -139,9 +138,11 @@ class Scene:
         return ask(self.device.store, {"do": "status"}, _WAIT_S)
 
     def until_noticed(self) -> None:
-        """Wait until the agent has lost a connection once more."""
-        before = self.device.log().count(_LOST_LINK)
-        self.until(lambda: self.device.log().count(_LOST_LINK) > before, "the agent does not notice", 30.0)
+        """Wait until the agent has given up its connection, or made another one."""
+        before = self.proxy.accepted
+        self.until(
+            lambda: self.proxy.accepted > before or not self.status()["connected"], "the agent does not notice", 30.0
+        )
 
     def start_agent(self) -> None:
         """As systemd does after its end."""
