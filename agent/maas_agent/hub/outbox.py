@@ -134,10 +134,8 @@ class Outbox:
     def pump(self) -> None:
         """At the end of a turn: send what may be sent, and write what has gathered."""
         if self._link.connected:
-            window = min(_WINDOW, self._link.send_quota)
-            reserved = max(1, window // 8) if self._spool.rows and window > 1 else 0
             for waiting in self._waiting.values():
-                while waiting and len(self._inflight) < window - reserved:
+                while waiting and len(self._inflight) < self._window():
                     self._send(waiting.popleft())
         self._spool.turn_end()
 
@@ -165,6 +163,11 @@ class Outbox:
         if entry is not None:
             self._replaying -= entry.replayed
             self._done(entry)
+
+    def _window(self) -> int:
+        """How many may be on their way, with something left for a replay; a slow connection takes fewer and fewer."""
+        window = min(_WINDOW, self._link.send_quota)
+        return window - max(1, window // 8) if self._spool.rows and window > 1 else window
 
     def _send(self, entry: Entry) -> None:
         message: Outbound | None = entry.message
