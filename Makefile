@@ -1,15 +1,21 @@
 # maas-edge: two commands to begin with are `make demo` and `make test`.
 PYTHON ?= python3
+# Tests start thousands of processes: each would compile our modules anew.
+unexport PYTHONDONTWRITEBYTECODE
 # One environment a Python: `make test PYTHON=python3.13` does not disturb .venv.
 VENV ?= .venv$(if $(filter-out python3,$(PYTHON)),-$(notdir $(PYTHON)))
 BIN := $(VENV)/bin
+# Tests run side by side: much of their time they wait, for a disk, a deadline or a process that starts. Those marked
+# `alone` measure times, and follow when the rest is done.
+PROCESSES ?= $(shell echo $$(( 2 * $$(nproc) )))
+SIDE_BY_SIDE := -n $(PROCESSES) --dist worksteal -m 'not alone'
 # The last Python that tflite-runtime is built for; python3 where that is it.
 PYTHON311 ?= $(if $(shell command -v python3.11),python3.11,python3)
 TFLITE := .venv-tflite-runtime
 STAMP := $(VENV)/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test test-arm test-systemd test-tflite-runtime swaps fleet attacks cuts mutants check format bench broker accelerators systemd clean
+.PHONY: help install demo test test-arm test-systemd test-tflite-runtime swaps fleet attacks cuts faults soak mutants fuzz check format bench broker accelerators systemd network clean
 
 help: ## list these targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -24,8 +30,10 @@ $(STAMP): pyproject.toml constraints.txt scripts/make-venv
 demo: $(STAMP) ## the whole path on real samples: train, convert, publish, serve, replace (3 minutes)
 	@$(BIN)/python examples/digits/demo.py
 
-test: $(STAMP) broker accelerators systemd ## all tests
-	$(BIN)/python -m pytest tests/agent tests/converter tests/docs tests/attacks tests/conformance tests/cuts tests/system
+SUITES := tests/agent tests/converter tests/docs tests/attacks tests/conformance tests/cuts tests/faults tests/fuzz tests/system
+test: $(STAMP) broker accelerators systemd network ## all tests
+	$(BIN)/python -m pytest $(SIDE_BY_SIDE) $(SUITES)
+	$(BIN)/python -m pytest -m alone $(SUITES)
 
 test-arm: $(STAMP) broker ## the package on emulated 64-bit and 32-bit ARM; needs root (8 minutes, then 3)
 	@scripts/test-arm-ready
@@ -59,6 +67,13 @@ attacks: $(STAMP) broker ## every attack in every way (7 minutes); make test pla
 cuts: $(STAMP) broker ## kill -9, a power cut and a full disk at every change an update makes (an hour or more); make test tries some
 	MAAS_CUTS=all $(BIN)/python -m pytest tests/cuts
 
+faults: $(STAMP) broker accelerators network ## every fault at full length, ten minutes of outage among them (45 minutes); make test plays each for seconds
+	$(BIN)/python -m tests.faults $(FAULTS)
+
+MINUTES ?= 30
+soak: $(STAMP) broker accelerators network ## random faults for MINUTES=30, from SEED if it is set
+	$(BIN)/python -m tests.faults --minutes $(MINUTES) $(if $(SEED),--seed $(SEED))
+
 fleet: $(STAMP) broker ## a staged rollout over a thousand simulated devices (a minute)
 	$(BIN)/python -m bench.fleet
 
@@ -66,6 +81,11 @@ MUTANTS := tests/agent/trials/test_mutants.py tests/system/test_bad_bundles.py
 mutants: $(STAMP) $(TFLITE)/.installed broker ## two thousand damaged models on either interpreter (12 minutes)
 	MAAS_MUTANTS=2000 $(BIN)/python -m pytest $(MUTANTS)
 	MAAS_MUTANTS=2000 MAAS_TEST_RUNTIME=tflite-runtime $(TFLITE)/bin/python -m pytest $(MUTANTS)
+
+fuzz: $(STAMP) ## a million hostile inputs for everything that parses (10 to 20 minutes); RUNS=... for more or fewer
+	@$(BIN)/python -c 'import atheris' 2>/dev/null || \
+	    $(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[fuzz]'
+	@$(BIN)/python -m tests.fuzz
 
 conformance: $(STAMP) ## the tuf-conformance suite against our TUF client: SUITE=its checkout
 	@test -d "$(SUITE)/tuf_conformance" || { echo "make conformance SUITE=FOLDER: a checkout of tuf-conformance" >&2; exit 2; }
@@ -93,6 +113,9 @@ accelerators:
 
 systemd:
 	@scripts/ensure-systemd
+
+network:
+	@scripts/ensure-iproute2
 
 clean: ## remove environments and caches
 	rm -rf .venv .venv-* .cache .mypy_cache .pytest_cache .ruff_cache .import_linter_cache dist

@@ -19,8 +19,9 @@ import msgspec
 from maas_agent.config import Broker, Config, Device, Pipeline, Repository, Store
 from maas_agent.hub import describe, health
 from maas_agent.hub.client import Outbound
+from maas_agent.hub.connection import Inbound
 from maas_agent.hub.health import Health
-from maas_agent.hub.link import Inbound, Link
+from maas_agent.hub.link import Link
 from maas_agent.hub.loop import Loop
 from maas_agent.hub.outbox import Outbox
 from maas_agent.hub.topics import Topics

@@ -10,6 +10,7 @@ BAD_IMAGE = "bad_image"
 BAD_AUDIO = "bad_audio"
 UNSUPPORTED = "unsupported"
 BAD_ID = "bad_id"
+EXPIRED = "expired"
 WORKER_DIED = "worker_died"
 INTERNAL = "internal"
 
@@ -23,7 +24,8 @@ MEANING = {
     BAD_IMAGE: "the image is damaged, truncated or of a kind that is not read",
     BAD_AUDIO: "the recording is damaged, truncated or of a kind that is not read",
     UNSUPPORTED: "the content type is not one this pipeline reads",
-    BAD_ID: "the id in the topic holds more than one level, or is too long",
+    BAD_ID: "the id in the topic holds more than one level, a wildcard or what is not printable, or is too long",
+    EXPIRED: "its Message Expiry Interval (MQTT 5) ran out before a worker was free for it",
     WORKER_DIED: "this input was being processed when two workers died",
     INTERNAL: "a defect in maas-edge or in the model; the log has more",
 }

@@ -20,12 +20,16 @@ from maas_agent.processing.content import Form
 from maas_agent.runtime.setup import Library
 from maas_agent.toml_lines import line_of
 from maas_agent.trials import terms
+from maas_agent.untrusted import toml_table
 
 ID = re.compile(r"^[^/+#$\x00-\x1f\x7f][^/+#\x00-\x1f\x7f]{0,63}\Z")
 _DEVICE_KEY = "device.key"
 _NO_DEVICE_ID = {"groups"}
 _NO_PIPELINE_NAME = {"status", "metrics", "desired", "cmd"}
 ACCELERATOR = re.compile(r"^(auto|cpu|gpu|npu|delegate:[^\x00-\x1f]+)\Z")
+
+_BROKER_URL = re.compile(r"^(mqtts?://[^/?#@\s]+/?|wss?://[^/?#@\s]+(/[!-\"$-~]*)?)\Z")
+"""A WebSocket has a path, in printable ASCII (RFC 3986); queries are part of it, fragments are not sent."""
 
 Seconds = Annotated[float, msgspec.Meta(gt=0, le=31_536_000)]
 Text = Annotated[str, msgspec.Meta(min_length=1, max_length=4096)]
@@ -45,7 +49,7 @@ class Device(_Section, frozen=True):
 
 
 class Broker(_Section, frozen=True):
-    """The MQTT broker. ``mqtt://host[:1883]`` or ``mqtts://host[:8883]``."""
+    """The MQTT broker. ``mqtt://host[:1883]``, ``mqtts://host[:8883]``, ``ws://host[:80][/mqtt]``, ``wss://host[:443][/mqtt]``."""
 
     url: Text = "mqtt://127.0.0.1:1883"
     username: str | None = None
@@ -236,7 +240,7 @@ def load_config(path: Path) -> Config:
     except UnicodeDecodeError:
         raise ConfigError(f"{path} is not UTF-8 text") from None
     try:
-        table = tomllib.loads(text)
+        table = toml_table(text)
     except tomllib.TOMLDecodeError as error:
         raise ConfigError(f"{path} is not valid TOML: {error}") from None
     try:
@@ -261,7 +265,10 @@ def _checked(path: Path, text: str, config: Config) -> Config:
     if not all(ID.match(level) for level in config.broker.topic_root.split("/")):
         raise refuse("broker.topic_root", f"{config.broker.topic_root!r} is no topic")
     if not _is_broker_url(config.broker.url):
-        raise refuse("broker.url", f"{config.broker.url!r}: write mqtt://HOST:PORT or mqtts://HOST:PORT")
+        raise refuse(
+            "broker.url",
+            f"{config.broker.url!r}: write mqtt://HOST:PORT or mqtts://HOST:PORT, ws://HOST:PORT/PATH or wss:// alike",
+        )
     if bool(config.broker.certificate) != bool(config.broker.key):
         raise refuse("broker", "certificate and key belong together: set both or none")
     if config.broker.password_file and not config.broker.username:
@@ -273,7 +280,7 @@ def _checked(path: Path, text: str, config: Config) -> Config:
 def _is_broker_url(url: str) -> bool:
     try:
         parts = urlsplit(url)
-        return bool(re.match(r"^mqtts?://[^/?#@\s]+/?\Z", url) and parts.hostname) and parts.port != 0
+        return bool(_BROKER_URL.match(url) and parts.hostname) and parts.port != 0
     except ValueError:  # a port that is none, a bracket that is not closed
         return False
 
@@ -358,7 +365,7 @@ _INSIDE: dict[Any, Any] = {Repository | None: Repository, Shadow | None: Shadow}
 def _keys_at(where: str, text: str) -> list[str]:
     """The keys that the section at ``where`` may have."""
     kind: Any = Config
-    value: Any = tomllib.loads(text)
+    value: Any = toml_table(text)
     for name, index in re.findall(r"([^.\[\]]+)(?:\[(\d+)\])?", where):
         kind = {field.name: field.type for field in msgspec.structs.fields(kind)}[name]
         value = value[name]

@@ -15,9 +15,12 @@ import msgspec
 from maas_agent.bundle.version import parse_version
 from maas_agent.errors import DataError
 from maas_agent.files import write_durably
+from maas_agent.untrusted import MALFORMED, is_deeper
 
 MAX_BYTES = 1 << 16
 """A larger document is not read."""
+MAX_LEVELS = 8
+"""Of what operators note in it: it is written to the disk within another document, a line for each value."""
 
 
 class Wish(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -66,8 +69,10 @@ def decode_desired(payload: bytes) -> Document:
         raise DataError(f"it has {len(payload)} bytes, at most {MAX_BYTES} are read")
     try:
         document = msgspec.json.decode(payload, type=Document)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+    except MALFORMED as error:
         raise DataError(str(error)) from None
+    if any(is_deeper(wish.rollout, MAX_LEVELS) for wish in document.models.values()):
+        raise DataError(f"a rollout in it is nested in more than {MAX_LEVELS} levels")
     for wish in document.models.values():
         for version in (*wish.withdrawn, *([wish.version] if wish.version is not None else [])):
             parse_version(version)
@@ -120,7 +125,7 @@ def load(store: Path, topics: list[str]) -> Desired:
         known = msgspec.json.decode(path.read_bytes(), type=dict[str, Topic])
     except FileNotFoundError:
         return {}
-    except (OSError, msgspec.DecodeError, UnicodeDecodeError) as error:
+    except (OSError, *MALFORMED) as error:
         raise DataError(f"{path} cannot be read: {error}") from None
     return {topic: found for topic, found in known.items() if topic in topics}
 

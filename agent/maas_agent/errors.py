@@ -19,11 +19,29 @@ The exit codes are those of BSD ``sysexits.h``.
 
 from typing import ClassVar
 
+LONGEST_SENTENCE = 4000
+"""Characters of an error."""
+
+
+def brief(said: object) -> str:
+    """``said`` as text, without its middle where it is longer than a sentence.
+
+    Parsers repeat the value that was wrong, and errors go into logs, retained topics and states on the disk: a megabyte
+    of it would be kept and sent again and again.
+    """
+    text = str(said)
+    if len(text) <= LONGEST_SENTENCE:
+        return text
+    return f"{text[: LONGEST_SENTENCE - 600]} … {text[-500:]}"
+
 
 class MaasError(Exception):
     """Base of all errors that are shown to a person as one sentence."""
 
     exit_code: ClassVar[int] = 70
+
+    def __str__(self) -> str:
+        return brief(super().__str__())
 
 
 class ConfigError(MaasError):

@@ -6,19 +6,25 @@ ends gather frames and send many with one system call: at thousands of samples a
 
 import socket
 import struct
-from typing import Generic, TypeVar
+from typing import Annotated, Generic, TypeVar
 
 import msgspec
 
 from maas_agent.config import Source
+from maas_agent.errors import LONGEST_SENTENCE, brief
 from maas_agent.processing.content import Form
 from maas_agent.runtime.setup import Setup
 from maas_agent.trials.terms import Limits
+from maas_agent.untrusted import MALFORMED
 
-MAX_FRAME_BYTES = 1 << 28
+MAX_FRAME_BYTES = (1 << 28) - (1 << 18)
+"""What an MQTT packet takes (2.1.4), less a topic and properties: an answer can be published."""
+Finite = Annotated[float, msgspec.Meta(ge=-1e15, le=1e15)]
 _RECEIVE_BYTES = 1 << 16
 """A larger buffer is mapped and unmapped by malloc at every call: 27 µs a call instead of 5 with 256 KiB."""
 _LENGTH = struct.Struct("<I")
+MAX_GIST = 256
+"""Characters: the hub keeps the latest thousand."""
 
 
 class _Message(msgspec.Struct, frozen=True, array_like=True):
@@ -76,8 +82,8 @@ class Mirror(_Message, frozen=True, tag=5):
 class Ready(_Message, frozen=True, tag=10):
     """The model is loaded and warm."""
 
-    runtime: str
-    load_ms: float
+    runtime: Annotated[str, msgspec.Meta(max_length=4096)]
+    load_ms: Finite
 
 
 class Answer(_Message, frozen=True, tag=11):
@@ -86,12 +92,12 @@ class Answer(_Message, frozen=True, tag=11):
     sequence: int
     id: str
     document: bytes
-    latency_ms: float
+    latency_ms: Finite
     code: str | None
-    content_type: str = "application/json"
-    took_ms: float = 0.0
+    content_type: Annotated[str, msgspec.Meta(max_length=127, pattern=r"^[ -~]*\Z")] = "application/json"
+    took_ms: Finite = 0.0
     """What the worker itself spent on it, without the time it waited."""
-    gist: str | float | None = None
+    gist: Annotated[str, msgspec.Meta(max_length=MAX_GIST)] | float | None = None
     """The answer in a word: the best label, or the mean of the values; of the first sample and the first output."""
     sample: tuple[bytes, str | None] | None = None
     """Payload and content type of a sample of the local source, while they are mirrored."""
@@ -110,7 +116,7 @@ class Pong(_Message, frozen=True, tag=13):
 class Failed(_Message, frozen=True, tag=14):
     """The model cannot be served here; the worker exits after this."""
 
-    reason: str
+    reason: Annotated[str, msgspec.Meta(max_length=LONGEST_SENTENCE)]
 
 
 class Alive(_Message, frozen=True, tag=15):
@@ -194,7 +200,15 @@ class Channel(Generic[Incoming]):
             end = start + _LENGTH.size + length
             if len(received) < end:
                 break
-            messages.append(self._decoder.decode(memoryview(received)[start + _LENGTH.size : end]))
+            messages.append(self._decoded(memoryview(received)[start + _LENGTH.size : end]))
             start = end
         del received[:start]
         return messages
+
+    def _decoded(self, body: memoryview) -> Incoming:
+        try:
+            return self._decoder.decode(body)
+        except MALFORMED as error:
+            raise msgspec.DecodeError(brief(error)) from None
+        finally:
+            body.release()  # whoever keeps the exception must not keep the buffer from growing

@@ -30,6 +30,8 @@ def _readable(status: dict[str, Any]) -> str:
         f"{outbox['results']} results waiting ({outbox['bytes']} bytes), {outbox['dropped']} dropped"
     ]
     lines += [f"  ALARM: {alarm}" for alarm in status["alarms"]]
+    if status["trouble"]:
+        lines.append(f"  TROUBLE: {status['trouble']}")
     for pipeline in status["pipelines"]:
         update, counters = pipeline["update"], pipeline["counters"]
         on_probation = update["probation"] is not None

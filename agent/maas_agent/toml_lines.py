@@ -2,7 +2,9 @@
 
 import re
 
-_HEADER = re.compile(r"^\s*(\[\[?)\s*([^\]]+?)\s*\]")
+_HEADER = re.compile(r"^\s*(\[\[?)([^\]]+)\]")
+_LONGEST = 1000
+"""Characters of a line that are looked at: no key is as long."""
 _KEY = re.compile(r"^\s*([A-Za-z0-9_.\"'-]+)\s*=")
 
 
@@ -13,9 +15,10 @@ def line_of(text: str, where: str) -> int | None:
     """
     found: int | None = None
     section, counts = "", dict[str, int]()
-    for number, line in enumerate(text.splitlines(), start=1):
+    for number, whole in enumerate(text.splitlines(), start=1):
+        line = whole[:_LONGEST]
         if header := _HEADER.match(line):
-            section = _section(header.group(2), header.group(1) == "[[", counts)
+            section = _section(header.group(2).strip(), header.group(1) == "[[", counts)
             if where == section or (where.startswith(section + ".") and found is None):
                 found = number
         elif key := _KEY.match(line):

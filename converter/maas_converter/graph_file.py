@@ -32,6 +32,8 @@ import msgspec
 from maas_agent.bundle.edges import check_answers, check_stages
 from maas_agent.bundle.manifest import Name, Stage, When
 from maas_agent.errors import BundleError, DataError, NoInputError
+from maas_agent.untrusted import toml_table
+from maas_converter.data.folder import is_there
 
 _Edge = Annotated[str, msgspec.Meta(min_length=1)]
 _Edges = Annotated[tuple[_Edge, ...], msgspec.Meta(min_length=1)]
@@ -86,7 +88,7 @@ def read_graph(path: Path) -> GraphFile:
 
 def _document(path: Path) -> dict[str, Any]:
     try:
-        document = tomllib.loads(path.read_text(encoding="utf-8"))
+        document = toml_table(path.read_text(encoding="utf-8"))
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise DataError(f"{path} is no TOML: {error}") from None
     except OSError as error:
@@ -142,7 +144,7 @@ def _check_keys(path: Path, where: str, table: Any, known: tuple[str, ...]) -> N
 
 def _existing(path: Path, where: str, named: Path) -> Path:
     found = path.parent / named
-    if not found.exists():
+    if not is_there(found):
         raise NoInputError(f"{path}: {where} = {str(named)!r}: there is no {found}")
     return found
 

@@ -21,6 +21,7 @@ import msgspec
 
 from maas_agent.bundle.manifest import Decode, DType, Input, LogMel, Normalize, Preprocess, Scale, Tensor, check_input
 from maas_agent.errors import DataError, NoInputError
+from maas_agent.untrusted import toml_table
 from maas_converter.data.dataset import Dataset, Files
 
 _STEPS: dict[str, type[msgspec.Struct]] = {"scale": Scale, "normalize": Normalize, "log_mel": LogMel}
@@ -39,7 +40,7 @@ def read_processing(path: Path) -> Processing:
     Raises `NoInputError`, or `DataError` that names the key or value at fault and what may stand there.
     """
     try:
-        document = tomllib.loads(path.read_text(encoding="utf-8"))
+        document = toml_table(path.read_text(encoding="utf-8"))
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise DataError(f"{path} is no TOML: {error}") from None
     except OSError as error:

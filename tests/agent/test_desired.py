@@ -1,12 +1,14 @@
 """The desired state: what a device makes of what was published."""
 
 from pathlib import Path
+from typing import Any
 
 import msgspec
 import pytest
 
 from maas_agent.desired import (
     MAX_BYTES,
+    MAX_LEVELS,
     Choice,
     Desired,
     Document,
@@ -140,3 +142,13 @@ def test_a_topic_without_a_document_keeps_its_serial(tmp_path: Path) -> None:
     save(tmp_path, {OWN: Topic(5)})
     assert load(tmp_path, [OWN])[OWN] == Topic(5)
     assert msgspec.json.decode(path_of(tmp_path).read_bytes())[OWN]["serial"] == 5
+
+
+def test_notes_of_an_operator_that_are_nested_too_deep_are_refused() -> None:
+    """64 KiB of them became megabytes on the disk, indented; or could not be written, which ended the agent."""
+    deep: Any = []
+    for _ in range(MAX_LEVELS):
+        deep = [deep]
+    with pytest.raises(DataError, match="nested in more than"):
+        decode_desired(document(m=Wish(rollout={"a": deep})))
+    assert decode_desired(document(m=Wish(rollout={"a": {"b": [1]}}))).models["m"].rollout == {"a": {"b": [1]}}

@@ -247,6 +247,8 @@ class Endless:
             stderr=subprocess.PIPE,
             env=os.environ | {"TMPDIR": str(self._scratch)},
             start_new_session=True,
+            # Started in the background of a shell, the tests ignore it, and so would what they start.
+            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
         )
         wait_until(self._busy, "the model runs")
 

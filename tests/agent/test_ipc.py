@@ -156,3 +156,25 @@ def test_sending_to_a_peer_that_is_gone_is_an_os_error(ends: tuple[socket.socket
     sender.put(Serve())
     with pytest.raises(BrokenPipeError):
         sender.flush()
+
+
+@pytest.mark.parametrize(
+    "odd",
+    [
+        {"latency_ms": float("inf")},
+        {"latency_ms": float("nan")},
+        {"took_ms": 1e300},
+        {"content_type": "x" * 128},
+        {"content_type": "a\nb"},
+        {"gist": "x" * 257},
+    ],
+)
+def test_an_answer_that_the_hub_could_not_count_or_send_is_no_answer(odd: dict[str, Any]) -> None:
+    """An infinite latency has no place in a histogram, and a long content type none in a packet: both ended the hub."""
+    answer = msgspec.structs.replace(Answer(1, "x", b"{}", 1.0, None), **odd)
+    body = msgspec.msgpack.encode(answer)
+    hub, worker = socket.socketpair()
+    with hub, worker:
+        worker.sendall(struct.pack("<I", len(body)) + body)
+        with pytest.raises(msgspec.DecodeError):
+            Channel[ToHub](hub, ToHub).receive()

@@ -59,3 +59,9 @@ def test_the_line_of_a_key_or_else_of_its_section_is_found(where: str, line: int
 @pytest.mark.parametrize("text", ["", "\n", "[", "x", "= 1", "[[", "[a\n=", "]]]]"])
 def test_text_that_is_no_toml_is_no_trouble(text: str) -> None:
     assert line_of(text, "a.b") is None
+
+
+def test_a_line_is_found_in_time_that_grows_with_the_text() -> None:
+    """A bracket and 5,000 blanks in a text took hours: the blanks could be shared out in any way."""
+    text = 'a = """\n[' + " " * 5000 + '\n"""\n[b]\nc = 1\n[' + "a." * 50_000 + "]"
+    assert line_of(text, "b.c") == 5

@@ -27,7 +27,7 @@ ACTIVE, OFFERED = "1.0.0", "1.1.0"
 """What the device runs when the attack begins, and what it would take without it."""
 
 _PIPELINE = (
-    '[[pipeline]]\nname = "digits"\nmodel = "digits"\n'
+    '[[pipeline]]\nname = "digits"\nmodel = "digits"\nthreads = 1\n'
     "update = { probation_s = 0.2, max_drift = 1.0, max_latency_ratio = 1000.0 }\n"
 )
 _REPOSITORY = '[repository]\nurl = "{url}"\nroot = "{root}"\npoll_s = 3600\ntimeout_s = 20.0\n'

@@ -9,8 +9,10 @@ from typing import NamedTuple
 
 import pytest
 
+from maas_converter.importers.process import import_model
 from maas_converter.keys import create_keys
 from maas_converter.repository import init_repository
+from tests.once import once
 
 _TRAIN = """
 import sys
@@ -57,6 +59,15 @@ keras.Sequential([keras.Input((None, None, 1)), layers.GlobalAveragePooling2D()]
 """
 
 
+_HIDDEN = Path(__file__).with_name("hidden")
+
+
+@pytest.fixture(autouse=True)
+def _without_scikit_learn(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As where only the converter is installed: Keras imports it if it is there, a fifth of the start of TensorFlow."""
+    monkeypatch.setenv("PYTHONPATH", str(_HIDDEN), prepend=os.pathsep)
+
+
 class Digits(NamedTuple):
     """Files for ``maas-converter convert``."""
 
@@ -75,18 +86,21 @@ class Digits(NamedTuple):
         return ["convert", str(self.model), *named, *data, "--preprocess", str(self.preprocess)]
 
 
+def _train(folder: Path) -> None:
+    quiet = os.environ | {"TF_CPP_MIN_LOG_LEVEL": "3", "CUDA_VISIBLE_DEVICES": "-1"}
+    done = subprocess.run(
+        [sys.executable, "-c", _TRAIN, str(folder)], env=quiet, capture_output=True, text=True, timeout=240
+    )
+    assert done.returncode == 0, done.stderr[-3000:]
+
+
 Converter = Callable[..., subprocess.CompletedProcess[str]]
 
 
 @pytest.fixture(scope="session")
 def digits(tmp_path_factory: pytest.TempPathFactory) -> Digits:
     """A trained digit classifier (about 95 %) with its data; also models that must be refused, in its folder."""
-    folder = tmp_path_factory.mktemp("digits")
-    quiet = os.environ | {"TF_CPP_MIN_LOG_LEVEL": "3", "CUDA_VISIBLE_DEVICES": "-1"}
-    done = subprocess.run(
-        [sys.executable, "-c", _TRAIN, str(folder)], env=quiet, capture_output=True, text=True, timeout=240
-    )
-    assert done.returncode == 0, done.stderr[-3000:]
+    folder = once(tmp_path_factory, "digits", _train)
     return Digits(
         folder=folder,
         model=folder / "digits.keras",
@@ -96,6 +110,16 @@ def digits(tmp_path_factory: pytest.TempPathFactory) -> Digits:
         labels=folder / "labels.txt",
         preprocess=folder / "preprocess.toml",
     )
+
+
+@pytest.fixture(scope="session")
+def digits_tflite(digits: Digits, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The digits model as the importer makes it: a float ``.tflite``. For tests of what comes after the import."""
+
+    def import_it(folder: Path) -> None:
+        (folder / "digits.tflite").write_bytes(import_model(digits.model, folder).tflite)
+
+    return once(tmp_path_factory, "digits-tflite", import_it) / "digits.tflite"
 
 
 @pytest.fixture(scope="session")
@@ -120,12 +144,19 @@ class DigitsBundle(NamedTuple):
 
 
 @pytest.fixture(scope="session")
-def digits_conversion(digits: Digits, maas_converter: Converter) -> DigitsBundle:
+def digits_conversion(
+    digits: Digits, maas_converter: Converter, tmp_path_factory: pytest.TempPathFactory
+) -> DigitsBundle:
     """An unsigned int8 bundle, converted once, with ``--json``."""
-    path = digits.folder / "digits-1.0.0.maas"
-    done = maas_converter(*digits.arguments(path), "--json")
-    assert done.returncode == 0, done.stderr
-    return DigitsBundle(path, done.stdout, done.stderr)
+
+    def convert(folder: Path) -> None:
+        done = maas_converter(*digits.arguments(folder / "digits-1.0.0.maas"), "--json")
+        assert done.returncode == 0, done.stderr
+        (folder / "stdout").write_text(done.stdout)
+        (folder / "stderr").write_text(done.stderr)
+
+    made = once(tmp_path_factory, "digits-bundle", convert)
+    return DigitsBundle(made / "digits-1.0.0.maas", (made / "stdout").read_text(), (made / "stderr").read_text())
 
 
 @pytest.fixture(scope="session")

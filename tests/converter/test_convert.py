@@ -252,16 +252,12 @@ class TestDataThatDoesNotFitTheModel:
     """Known only once the model is: refused before anything is quantized, and nothing is written."""
 
     @pytest.fixture(autouse=True)
-    def imported_before(self, digits, digits_bundle, monkeypatch):
+    def imported_before(self, digits_tflite, monkeypatch):
         """The real import, done once for all of these: it costs 6 s, and is not what they are about."""
         from maas_converter import bring
         from maas_converter.importers.process import Imported
 
-        if not (digits.folder / "float32.tflite").exists():
-            from maas_converter.importers.process import import_model
-
-            (digits.folder / "float32.tflite").write_bytes(import_model(digits.model, digits.folder).tflite)
-        imported = Imported((digits.folder / "float32.tflite").read_bytes(), "0" * 64)
+        imported = Imported(digits_tflite.read_bytes(), "0" * 64)
         monkeypatch.setattr(bring, "import_model", lambda source, folder, options: imported)
 
     def test_samples_of_another_shape(self, digits, tmp_path, capsys):

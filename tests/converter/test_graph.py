@@ -1,6 +1,7 @@
 """Bundles of several models: split and packed again, heads on a shared backbone, a small model before a large one."""
 
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -11,14 +12,13 @@ from maas_agent.bundle.golden import decode_golden
 from maas_agent.bundle.manifest import When
 from maas_converter import cli, measure
 from maas_converter.blobs import unpack
-from maas_converter.importers.process import import_model
 
 
 @pytest.fixture(scope="module")
-def stages(digits, tmp_path_factory) -> Path:
+def stages(digits_tflite, tmp_path_factory) -> Path:
     """The digits model as float TFLite, and cut into a backbone and a head."""
     folder = tmp_path_factory.mktemp("stages")
-    (folder / "digits.tflite").write_bytes(import_model(digits.model, folder).tflite)
+    shutil.copy(digits_tflite, folder / "digits.tflite")
     arguments = ["split", folder / "digits.tflite", "--at", "RESHAPE", "-o", folder / "cut", "--json"]
     assert cli.run([str(argument) for argument in arguments]) == 0
     return folder

@@ -11,6 +11,7 @@ from maas_agent.bundle.archive import open_bundle
 from maas_converter import cli, measure
 from maas_converter.blobs import unpack
 from tests.converter.shared import shared
+from tests.once import once
 
 BENCHMARK_BYTES = 98_496
 """The int8 ResNet-8 that MLPerf Tiny publishes."""
@@ -35,11 +36,13 @@ def _convert(maas_converter, out: Path, source: Path, *arguments: object) -> dic
 
 @pytest.fixture(scope="module")
 def resnet_int8(pictures, maas_converter, tmp_path_factory) -> dict:
-    out = tmp_path_factory.mktemp("resnet") / "int8.maas"
-    data = ("--calibration", pictures.calibration, "--evaluation", pictures.evaluation)
-    return _convert(
-        maas_converter, out, shared("resnet8/pretrainedResnet.h5"), *data, "--report", out.parent / "report"
-    )
+    def convert(folder: Path) -> None:
+        data = ("--calibration", pictures.calibration, "--evaluation", pictures.evaluation)
+        source, report = shared("resnet8/pretrainedResnet.h5"), folder / "report"
+        found = _convert(maas_converter, folder / "int8.maas", source, *data, "--report", report)
+        (folder / "found.json").write_text(json.dumps(found))
+
+    return json.loads((once(tmp_path_factory, "resnet8-int8", convert) / "found.json").read_text())
 
 
 def test_resnet8_in_int8_is_no_larger_and_within_half_a_point(resnet_int8):
@@ -88,6 +91,7 @@ def test_auto_meets_a_size_and_loses_less_than_a_point_on_samples_it_never_saw(p
     assert len([candidate for candidate in found["candidates"] if candidate["on_front"]]) >= 3
 
 
+@pytest.mark.alone
 def test_auto_without_a_size_is_as_fast_as_int8(pictures, maas_converter, resnet_int8, tmp_path):
     source, cache = shared("resnet8/pretrainedResnet.tflite"), {"XDG_CACHE_HOME": str(tmp_path)}
     data = ("--calibration", pictures.calibration, "--evaluation", pictures.evaluation)

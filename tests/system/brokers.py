@@ -11,14 +11,9 @@ from pathlib import Path
 
 import pytest
 
+from tests.ports import free_port
+
 MOSQUITTO = shutil.which("mosquitto", path="/usr/sbin:/usr/bin:/usr/local/sbin:/usr/local/bin")
-
-
-def free_port() -> int:
-    """A TCP port that nobody listens on now."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 class Mosquitto:
@@ -37,6 +32,10 @@ class Mosquitto:
     @property
     def url(self) -> str:
         return f"mqtt://127.0.0.1:{self.port}"
+
+    def log(self) -> str:
+        """Everything it has logged so far."""
+        return self._log.read_text()
 
     def start(self) -> None:
         """Start it, and wait until it accepts connections."""
@@ -61,12 +60,17 @@ class Mosquitto:
             self._process = None
 
 
-@contextmanager
-def running(folder: Path) -> Iterator[Mosquitto]:
-    """A started one; where it is not installed the test is skipped, and fails in CI."""
+def need_mosquitto() -> None:
+    """Where it is not installed the test is skipped, and fails in CI."""
     if MOSQUITTO is None:
         assert os.environ.get("CI") != "true", "CI needs Mosquitto: apt install mosquitto"
         pytest.skip("Mosquitto is not installed: sudo apt install mosquitto")
+
+
+@contextmanager
+def running(folder: Path) -> Iterator[Mosquitto]:
+    """A started one; where it is not installed the test is skipped, and fails in CI."""
+    need_mosquitto()
     mosquitto = Mosquitto(folder)
     mosquitto.start()
     try:

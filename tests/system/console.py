@@ -11,7 +11,7 @@ from paho.mqtt.enums import CallbackAPIVersion, MQTTProtocolVersion
 from paho.mqtt.packettypes import PacketTypes
 from paho.mqtt.properties import Properties
 
-WAIT_S = 30.0
+WAIT_S = 60.0
 
 
 class Message:
@@ -27,16 +27,16 @@ class Message:
 
 
 class Console:
-    """An MQTT 5 client on a thread of its own; subscribed to everything."""
+    """An MQTT 5 client on a thread of its own; subscribed to everything, unless told otherwise."""
 
-    def __init__(self, port: int, name: str = "console") -> None:
+    def __init__(self, port: int, name: str = "console", filters: tuple[str, ...] = ("#",)) -> None:
         self.messages: list[Message] = []
         self._news = threading.Condition()
         self._client = paho.Client(CallbackAPIVersion.VERSION2, name, protocol=MQTTProtocolVersion.MQTTv5)
         self._client.max_inflight_messages_set(0)
         self._client.max_queued_messages_set(0)
         self._client.on_message = self._on_message
-        self._client.on_connect = lambda client, *_: client.subscribe("#", qos=1)
+        self._client.on_connect = lambda client, *_: client.subscribe([(each, 1) for each in filters])
         self._subscribed = threading.Event()
         self._client.on_subscribe = lambda *_: self._subscribed.set()
         self._client.connect("127.0.0.1", port)

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from tests.runtimes import RUNTIME
 
-WAIT_S = 30.0
+WAIT_S = 60.0
 
 
 def wait_until(condition: Callable[[], object], what: str, seconds: float = WAIT_S) -> None:
@@ -22,28 +22,35 @@ def wait_until(condition: Callable[[], object], what: str, seconds: float = WAIT
 
 
 class Device:
-    """``pipelines`` is the TOML of the [[pipeline]] tables; ``extra`` goes before them.
+    """``pipelines`` is the TOML of the [[pipeline]] tables; ``extra`` goes before them, ``broker`` into [broker].
 
     Pipelines that do not say on which interpreter they run get the one of these tests.
     """
 
     def __init__(
-        self, folder: Path, broker_url: str, pipelines: str, *, device_id: str = "dev", extra: str = ""
+        self,
+        folder: Path,
+        broker_url: str,
+        pipelines: str,
+        *,
+        device_id: str = "dev",
+        extra: str = "",
+        broker: str = "reconnect_max_s = 1.0",
     ) -> None:
         folder.mkdir(exist_ok=True, parents=True)
         self.id, self.folder, self.store = device_id, folder, folder / "store"
         self.config, self.log_path = folder / "agent.toml", folder / "agent.log"
         self.config.write_text(
-            f'metrics_s = 0.5\n[device]\nid = "{device_id}"\n[broker]\nurl = "{broker_url}"\nreconnect_max_s = 1.0\n'
+            f'metrics_s = 0.5\n[device]\nid = "{device_id}"\n[broker]\nurl = "{broker_url}"\n{broker}\n'
             f'[store]\npath = "{self.store}"\n{extra}\n{_on_the_tests_runtime(pipelines)}\n'
         )
         self._process: subprocess.Popen[bytes] | None = None
 
-    def start(self, environment: dict[str, str] | None = None) -> None:
-        """Start the agent; returns at once."""
+    def start(self, environment: dict[str, str] | None = None, within: tuple[str, ...] = ()) -> None:
+        """Start the agent, by the command ``within`` if there is one; returns at once."""
         with self.log_path.open("ab") as log:
             self._process = subprocess.Popen(
-                [sys.executable, "-m", "maas_agent", "run", "--config", str(self.config)],
+                [*within, sys.executable, "-m", "maas_agent", "run", "--config", str(self.config)],
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,

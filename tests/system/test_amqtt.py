@@ -10,7 +10,7 @@ import pytest
 from paho.mqtt.enums import CallbackAPIVersion
 
 from tests.bundles import make_bundle, samples
-from tests.system.brokers import free_port
+from tests.ports import free_port
 from tests.system.conftest import LOCAL
 from tests.system.device import Device, wait_until
 

@@ -2,7 +2,6 @@
 
 import io
 import json
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -53,13 +52,6 @@ def test_a_bad_input_gets_an_error_with_a_code_and_the_next_one_its_answer(
     assert "Traceback" not in serving.log()
 
 
-def test_100_mb_are_refused_without_being_kept_in_memory(serving: Device, console: Console) -> None:
-    document = console.ask("dev", "digits", bytes(100 << 20), "huge")
-    assert document["error"]["code"] == "too_large"
-    assert "result" in console.ask("dev", "digits", samples(1)[0].tobytes(), "good")
-    assert peak_kib(serving.pid) < 64 * 1024
-
-
 def test_an_id_of_several_levels_is_an_error(shared: tuple[Device, Console]) -> None:
     _, console = shared
     console.publish("maas/dev/digits/in/a/b", samples(1)[0].tobytes())
@@ -84,14 +76,17 @@ def test_a_retained_input_is_not_answered_again_on_every_connect(serving: Device
     assert console.on("maas/dev/digits/out/kept") == []
 
 
-@pytest.mark.parametrize("payload", ["", "init", "[]", "{}", '{"status": "done"}', "\xff", "[" * 5000])
-def test_garbage_on_a_command_topic_is_ignored(shared: tuple[Device, Console], payload: str) -> None:
+GARBAGE = ["", "init", "[]", "{}", '{"status": "done"}', "\xff", "[" * 5000]
+
+
+@pytest.mark.parametrize("number", range(len(GARBAGE)))
+def test_garbage_on_a_command_topic_is_ignored(shared: tuple[Device, Console], number: int) -> None:
     _, console = shared
-    console.publish("maas/dev/cmd/update/x", payload)
-    console.publish("maas/dev/cmd/no-such/y", '{"status": "init"}')
-    answer = console.wait("maas/dev/cmd/no-such/y", lambda d: d["status"] == "failed").document
+    console.publish(f"maas/dev/cmd/update/{number}", GARBAGE[number])
+    console.publish(f"maas/dev/cmd/no-such/{number}", '{"status": "init"}')
+    answer = console.wait(f"maas/dev/cmd/no-such/{number}", lambda d: d["status"] == "failed").document
     assert "update" in answer["reason"]
-    assert len(console.on("maas/dev/cmd/update/x")) == 1
+    assert len(console.on(f"maas/dev/cmd/update/{number}")) == 1
 
 
 def errors(console: Console, code: str) -> int:
@@ -102,8 +97,3 @@ def errors(console: Console, code: str) -> int:
 
 def errors_in(metrics: dict[str, Any], code: str) -> int:
     return int(metrics["pipelines"]["digits"]["errors"].get(code, 0))
-
-
-def peak_kib(pid: int) -> int:
-    with Path(f"/proc/{pid}/status").open() as status:
-        return next(int(line.split()[1]) for line in status if line.startswith("VmHWM"))

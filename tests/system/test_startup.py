@@ -177,6 +177,7 @@ def systemd(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Systemd]
     end.close()
 
 
+@pytest.mark.alone
 def test_systemd_hears_what_there_is_to_hear_in_its_order(
     make_device: MakeDevice, console: Console, tmp_path: Path, systemd: Systemd
 ) -> None:

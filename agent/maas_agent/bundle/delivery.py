@@ -15,6 +15,7 @@ import msgspec
 
 from maas_agent.bundle.manifest import Sha256, Size
 from maas_agent.errors import BundleError
+from maas_agent.untrusted import MALFORMED
 
 SCHEMA = 1
 """The delivery schema this code writes, and the only one it reads."""
@@ -105,7 +106,7 @@ def decode_delivery(data: bytes) -> Delivery:
         delivery = msgspec.json.decode(data, type=Delivery)
         for sealed in delivery.recipients.values():
             base64.b64decode(sealed, validate=True)
-    except (msgspec.DecodeError, UnicodeDecodeError, binascii.Error, ValueError, RecursionError) as error:
+    except (*MALFORMED, binascii.Error, ValueError) as error:
         raise BundleError(f"the delivery is not valid: {error}") from None
     if delivery.is_sealed != bool(delivery.recipients):
         raise BundleError("the delivery has sealed blobs and no recipients, or the other way round")

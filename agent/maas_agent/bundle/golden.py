@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from maas_agent.bundle.manifest import DType
 from maas_agent.errors import BundleError
+from maas_agent.untrusted import MALFORMED
 
 
 class _Array(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -46,7 +47,7 @@ def decode_golden(data: bytes) -> GoldenSamples:
     """Read golden samples; raise `BundleError` if the blob is none or its arrays do not fit."""
     try:
         file = msgspec.msgpack.decode(data, type=_File)
-    except msgspec.DecodeError as error:
+    except MALFORMED as error:
         raise BundleError(f"golden samples are not readable: {error}") from None
     samples = _unpacked(file.samples)
     outputs = {name: _unpacked(array).astype(np.float32) for name, array in file.outputs.items()}

@@ -7,7 +7,7 @@ device that skipped a step it does not know would answer wrongly without a word.
 
 import hashlib
 import re
-from math import isfinite, prod
+from math import prod
 from typing import Annotated, Literal
 
 import msgspec
@@ -15,6 +15,7 @@ import msgspec
 from maas_agent.bundle.edges import check_answers, check_stages
 from maas_agent.bundle.version import parse_version
 from maas_agent.errors import BundleError, DataError
+from maas_agent.untrusted import MALFORMED
 
 SCHEMA = 1
 """The manifest schema this code writes, and the only one it reads."""
@@ -31,6 +32,9 @@ Name = Annotated[str, msgspec.Meta(pattern=NAME.pattern)]
 Dimension = Annotated[int, msgspec.Meta(ge=1, le=1 << 24)]
 Shape = Annotated[tuple[Dimension, ...], msgspec.Meta(max_length=8)]
 Size = Annotated[int, msgspec.Meta(ge=1, le=1 << 31)]
+
+_SMALLEST, _LARGEST = 2.0**-126, (2 - 2.0**-23) * 2.0**127
+"""Of float32, in which devices compute: less is 0, and more is infinite."""
 
 _BYTES = {"float32": 4, "float16": 2, "int8": 1, "uint8": 1, "int16": 2, "int32": 4, "int64": 8, "bool": 1}
 
@@ -308,7 +312,7 @@ def decode_manifest(data: bytes) -> Manifest:
     _check_schema(data)
     try:
         manifest = msgspec.json.decode(data, type=Manifest)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+    except MALFORMED as error:
         raise BundleError(f"manifest is not valid: {error}") from None
     _check_consistency(manifest)
     return manifest
@@ -348,7 +352,7 @@ class _SchemaOnly(msgspec.Struct):
 def _check_schema(data: bytes) -> None:
     try:
         found = msgspec.json.decode(data, type=_SchemaOnly).schema
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+    except MALFORMED as error:
         raise BundleError(f"manifest is not valid: {error}") from None
     if found != SCHEMA:
         raise BundleError(f"manifest has schema {found}, this program reads {SCHEMA}: update maas-edge on this machine")
@@ -415,8 +419,13 @@ def squeezed(shape: tuple[int, ...]) -> tuple[int, ...]:
 def _check_tensor(tensor: Tensor) -> None:
     if prod(tensor.shape) * _BYTES[tensor.dtype] > MAX_TENSOR_BYTES:
         raise BundleError(f"tensor {tensor.name!r} has more than {MAX_TENSOR_BYTES} bytes")
-    if tensor.quantization is not None and not (tensor.quantization.scale > 0 and isfinite(tensor.quantization.scale)):
-        raise BundleError(f"tensor {tensor.name!r} has quantization scale {tensor.quantization.scale}")
+    if tensor.quantization is None:
+        return
+    scale, zero_point = tensor.quantization.scale, tensor.quantization.zero_point
+    if not _SMALLEST <= scale <= _LARGEST:
+        raise BundleError(f"tensor {tensor.name!r} has quantization scale {scale}")
+    if abs(zero_point) > 1 << 31:
+        raise BundleError(f"tensor {tensor.name!r} has quantization zero_point {zero_point}")
 
 
 def _check_sound(decode: Decode) -> None:
@@ -430,8 +439,8 @@ def _check_sound(decode: Decode) -> None:
 
 def _check_finite(step: Preprocess) -> None:
     for name, value in msgspec.structs.asdict(step).items():
-        if not all(isfinite(number) for number in (value if isinstance(value, tuple) else (value,))):
-            raise BundleError(f"a preprocessing step has {name} {value}: it has to be finite")
+        if not all(abs(number) <= _LARGEST for number in (value if isinstance(value, tuple) else (value,))):
+            raise BundleError(f"a preprocessing step has {name} {value}: it has to be finite, as float32")
 
 
 def _check_normalize(step: Normalize, channels: int) -> None:
@@ -439,7 +448,7 @@ def _check_normalize(step: Normalize, channels: int) -> None:
         raise BundleError(
             f"normalize has {len(step.mean)} means and {len(step.std)} deviations for {channels} channels"
         )
-    if not all(value > 0 for value in step.std):
+    if not all(value >= _SMALLEST for value in step.std):
         raise BundleError("normalize divides by a standard deviation that is not positive")
 
 

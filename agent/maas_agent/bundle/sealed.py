@@ -104,10 +104,16 @@ class WrongKind(TypeError):  # noqa: N818 - it reads as what it is
 
 def decode_key(pem: bytes) -> "X25519PrivateKey":
     """A device's key; raises `WrongKind`, ``ValueError`` or ``TypeError`` if it is none, ``ImportError``."""
+    from cryptography.exceptions import InternalError, UnsupportedAlgorithm
     from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
     from cryptography.hazmat.primitives.serialization import load_pem_private_key
 
-    key: Any = load_pem_private_key(pem, password=None)
+    try:
+        key: Any = load_pem_private_key(pem, password=None)
+    except UnsupportedAlgorithm as error:
+        raise ValueError(str(error)) from None
+    except InternalError:  # a key of another length than its kind has
+        raise ValueError("it is damaged") from None
     if not isinstance(key, X25519PrivateKey):
         raise WrongKind("it is not of the kind X25519")
     return key

@@ -7,6 +7,7 @@ signed bytes begin with a context string so that no signature made here can pass
 import msgspec
 
 from maas_agent.errors import BundleError
+from maas_agent.untrusted import MALFORMED
 
 _CONTEXT = b"maas-edge bundle v1\n"
 
@@ -33,5 +34,5 @@ def decode_envelope(data: bytes) -> Envelope:
     """Read ``signature.json``; raise `BundleError` if it is none."""
     try:
         return msgspec.json.decode(data, type=Envelope)
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+    except MALFORMED as error:
         raise BundleError(f"signature.json is not valid: {error}") from None

@@ -9,9 +9,15 @@ from maas_agent.errors import DataError
 _COMPARATOR = re.compile(r"^(==|!=|>=|<=|>|<|\^|~|)\s*(\d+(?:\.\d+){0,2}(?:[-+][0-9A-Za-z.+-]+)?)$")
 
 
+MAX_CHARACTERS = 255
+"""Of a version: it becomes a part of paths and URLs, and stands in sentences."""
+
+
 def parse_version(text: str) -> semver.Version:
     """Read a SemVer 2.0.0 version such as ``1.2.0``; raise `DataError` if it is none."""
     try:
+        if len(text) > MAX_CHARACTERS:
+            raise ValueError
         return semver.Version.parse(text)
     except ValueError:
         raise DataError(f"{text!r} is no version: write three numbers, as in 1.2.0 (semver.org)") from None
@@ -46,6 +52,8 @@ def _bounds(part: str, text: str) -> list[tuple[str, semver.Version]]:
     operator, written = match.groups()
     numbers = re.split(r"[-+]", written, maxsplit=1)[0].count(".") + 1
     try:
+        if len(written) > MAX_CHARACTERS:
+            raise ValueError
         low = semver.Version.parse(written, optional_minor_and_patch=True)
     except ValueError:
         raise DataError(f"{text!r} is no version range: {written[:40]!r} is no version (semver.org)") from None

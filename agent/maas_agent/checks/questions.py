@@ -10,6 +10,7 @@ import msgspec
 from maas_agent.children import signal_name
 from maas_agent.errors import UnavailableError
 from maas_agent.runtime.setup import Setup
+from maas_agent.untrusted import MALFORMED
 
 
 class Loads(msgspec.Struct, frozen=True, tag="loads"):
@@ -55,7 +56,7 @@ def ask(question: Question, seconds: float) -> str:
         raise UnavailableError(f"its library crashes ({signal_name(-child.returncode)}){illegal}")
     try:
         reply = msgspec.json.decode(child.stdout, type=Reply)
-    except msgspec.DecodeError:
+    except MALFORMED:
         last = child.stderr.decode(errors="replace").strip().rpartition("\n")[2][:300]
         raise UnavailableError(last or f"ended with status {child.returncode}") from None
     if reply.reason is not None:

@@ -12,10 +12,12 @@ import msgspec
 from maas_agent.checks.clock import ServerTime, server_time
 from maas_agent.checks.finding import Finding
 from maas_agent.checks.questions import Offers, ask
-from maas_agent.config import Config, Repository
+from maas_agent.config import Broker, Config, Repository
 from maas_agent.errors import MaasError, UnavailableError
 
 _WAIT_S = 10.0
+_BROKER_S = 20.0
+"""For an attempt with each MQTT version."""
 _REFRESH_S = 60.0
 
 
@@ -28,14 +30,25 @@ class Reached(msgspec.Struct, frozen=True):
 
 def broker(config: Config) -> Finding:
     """Connect as this device's second self."""
-    from maas_agent.hub.probe import probe_broker
+    from maas_agent.hub.probe import UnreachableError, probe_broker
 
     url = config.broker.url
-    mend = f"is the broker running, and [broker] right? Try: mosquitto_sub -L {url}/'$SYS/broker/version' -C 1"
     try:
-        return Finding("broker", True, f"{url}, MQTT {probe_broker(config, _WAIT_S)}")
+        return Finding("broker", True, f"{url}, MQTT {probe_broker(config, _BROKER_S)}")
+    except UnreachableError as error:
+        return Finding("broker", False, f"{url}: {error}", error.mend or _try_by_hand(config.broker))
     except MaasError as error:
-        return Finding("broker", False, f"{url}: {error}", mend)
+        return Finding("broker", False, f"{url}: {error}", "mend [broker]")
+
+
+def _try_by_hand(broker: Broker) -> str:
+    """Somebody else's client says more, or the same."""
+    if broker.url.startswith("ws"):
+        return "is the broker running, and [broker] right?"
+    files = {"--cafile": broker.ca, "--cert": broker.certificate, "--key": broker.key, "-u": broker.username}
+    options = "".join(f" {option} {value}" for option, value in files.items() if value)
+    command = f"mosquitto_sub -L {broker.url}/'$SYS/broker/version' -C 1{options}"
+    return f"is the broker running, and [broker] right? Try: {command}"
 
 
 def reach(repository: Repository) -> Reached:

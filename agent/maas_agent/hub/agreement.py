@@ -1,7 +1,8 @@
 """Whether a candidate answers as the active bundle does: rules without I/O."""
 
 from collections import deque
-from math import isfinite
+from math import isfinite, nan
+from sys import float_info
 from typing import Any
 
 import msgspec
@@ -9,7 +10,10 @@ import msgspec
 from maas_agent.config import Shadow
 from maas_agent.hub.tally import Conduct, is_slower, median
 from maas_agent.ipc import Answer
+from maas_agent.untrusted import MALFORMED, is_deeper
 
+_MAX_LEVELS = 32
+"""Of a result: a batch of outputs of arrays has a dozen."""
 _TIMED = 1000
 """Of more inputs than this the times of the latest are kept."""
 
@@ -67,7 +71,10 @@ def agree(active: Answer, candidate: Answer, tolerance: float) -> bool:
     """Whether both say the same: the same error, the same best label, or values that are close."""
     if active.code is not None or candidate.code is not None:
         return active.code == candidate.code
-    return same(_result(active.document), _result(candidate.document), tolerance)
+    try:
+        return same(_result(active.document), _result(candidate.document), tolerance)
+    except MALFORMED:
+        return False  # a worker is not trusted to say what it should
 
 
 def same(one: Any, other: Any, tolerance: float) -> bool:
@@ -84,9 +91,24 @@ def same(one: Any, other: Any, tolerance: float) -> bool:
     return False
 
 
+class _Parameters(msgspec.Struct, frozen=True):
+    result: Any = None
+
+
+class _Document(msgspec.Struct, frozen=True):
+    """Of a result, or of an Open Inference Protocol response, what is compared."""
+
+    result: Any = None
+    parameters: _Parameters = _Parameters()
+
+
 def _result(document: bytes) -> Any:
-    decoded = msgspec.json.decode(document)
-    return decoded["result"] if "result" in decoded else decoded.get("parameters", {}).get("result")
+    """Raises one of `MALFORMED`."""
+    decoded = msgspec.json.decode(document, type=_Document)
+    result = decoded.result if decoded.result is not None else decoded.parameters.result
+    if is_deeper(result, _MAX_LEVELS):
+        raise msgspec.DecodeError("a result that is nested too deep")
+    return result
 
 
 def _close(one: list[float], other: list[float], tolerance: float) -> bool:
@@ -98,7 +120,7 @@ def _close(one: list[float], other: list[float], tolerance: float) -> bool:
 
 def _flat(values: Any) -> list[float]:
     if not isinstance(values, list):
-        return [float("nan") if values is None else float(values)]
+        return [float(values) if isinstance(values, int | float) and abs(values) <= float_info.max else nan]
     return [number for value in values for number in _flat(value)]
 
 

@@ -1,7 +1,9 @@
 """What becomes of answers: counted, and put into the outbox for the topics that wait for them."""
 
+import time
 from collections.abc import Callable
 
+from maas_agent import codes
 from maas_agent.documents import ErrorDetail, ErrorDocument, encode, rfc3339
 from maas_agent.hub.client import Outbound
 from maas_agent.hub.dispatch import Job
@@ -24,7 +26,14 @@ class Answers:
         copies = [Outbound(job.out, answer.document, job.qos, content_type=answer.content_type)]
         if job.response_topic:
             copies.append(
-                Outbound(job.response_topic, answer.document, job.qos, False, answer.content_type, job.correlation)
+                Outbound(
+                    job.response_topic,
+                    answer.document,
+                    job.qos,
+                    content_type=answer.content_type,
+                    correlation=job.correlation,
+                    expiry_s=job.left_s(time.monotonic()),
+                )
             )
         done = _after(len(copies), job.acknowledge)
         for copy in copies:
@@ -52,7 +61,8 @@ class Answers:
             self._meter.answered += 1
             self._meter.latencies.add(answer.latency_ms)
         else:
-            self._meter.errors[answer.code] += 1
+            # A worker is not trusted: it cannot make the counters grow without end.
+            self._meter.errors[answer.code if answer.code in codes.MEANING else codes.INTERNAL] += 1
 
 
 def _after(count: int, action: Callable[[], None]) -> Callable[[], None]:

@@ -1,10 +1,7 @@
-"""A paho-mqtt client as this device needs it: version, will, credentials, TLS; its socket opened elsewhere."""
+"""A paho-mqtt client as this device needs it: version, will, credentials; its socket opened elsewhere."""
 
-import socket
-import ssl
 from pathlib import Path
-from typing import Any, cast
-from urllib.parse import urlsplit
+from typing import Any
 
 import msgspec
 import paho.mqtt.client as paho
@@ -14,11 +11,12 @@ from paho.mqtt.properties import Properties
 
 from maas_agent.config import Broker
 from maas_agent.errors import ConfigError
-from maas_agent.hub.packets import PacketSocket, Transport
+from maas_agent.hub.packets import PacketSocket
+from maas_agent.hub.transport import endpoint
 
 V5, V311 = MQTTProtocolVersion.MQTTv5, MQTTProtocolVersion.MQTTv311
-_CONNECT_S = 15.0
-_RECEIVE_MAXIMUM = 512
+RECEIVE_MAXIMUM = 512
+"""QoS 1 inputs the broker may have under way to this device (MQTT 5)."""
 
 
 class Outbound(msgspec.Struct, frozen=True):
@@ -30,6 +28,10 @@ class Outbound(msgspec.Struct, frozen=True):
     retain: bool = False
     content_type: str | None = None
     correlation: bytes | None = None
+    expiry_s: int | None = None
+    """Seconds after which nobody wants it any more (MQTT 5, Message Expiry Interval)."""
+    user_properties: tuple[tuple[str, str], ...] = ()
+    """Names and values for whoever reads it (MQTT 5)."""
 
 
 class Client(paho.Client):
@@ -37,23 +39,14 @@ class Client(paho.Client):
 
     prepared: PacketSocket
 
-    def open_transport(self) -> Transport:
-        """Resolve, connect, shake hands; blocks."""
-        transport = super()._create_socket()
-        if isinstance(transport, socket.socket):
-            # Packets are gathered here already: Nagle's algorithm would only hold the last one back.
-            transport.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        return cast(Transport, transport)
-
     # paho has no public way to give it a socket; test_paho_takes_the_socket_it_is_given fails if that changes.
     def _create_socket(self) -> Any:
         return self.prepared
 
 
 def new_client(broker: Broker, protocol: MQTTProtocolVersion, client_id: str, will: Outbound | None) -> Client:
-    """A client that is ready to connect; raises `ConfigError` if a secret or a certificate cannot be read."""
-    url = urlsplit(broker.url)
-    tls = url.scheme == "mqtts"
+    """A client that is ready to connect; raises `ConfigError` if the password cannot be read."""
+    there = endpoint(broker)
     client = Client(
         CallbackAPIVersion.VERSION2,
         client_id=client_id,
@@ -61,26 +54,22 @@ def new_client(broker: Broker, protocol: MQTTProtocolVersion, client_id: str, wi
         protocol=protocol,
         reconnect_on_failure=False,
     )
-    client.connect_timeout = _CONNECT_S
     if will is not None:
         client.will_set(will.topic, will.payload, will.qos, will.retain)
     if broker.username:
         client.username_pw_set(broker.username, _secret(broker.password_file))
-    if tls:
-        client.tls_set_context(_tls_context(broker))
     client.on_socket_register_write = lambda *_: None  # the end of the turn writes
-    host, port = url.hostname or "127.0.0.1", url.port or (8883 if tls else 1883)
     if protocol == V5:
-        client.connect_async(host, port, broker.keepalive_s, clean_start=False, properties=_session(broker))
+        client.connect_async(there.host, there.port, broker.keepalive_s, clean_start=False, properties=_session(broker))
     else:
-        client.connect_async(host, port, broker.keepalive_s)
+        client.connect_async(there.host, there.port, broker.keepalive_s)
     return client
 
 
 def _session(broker: Broker) -> Properties:
     properties = Properties(PacketTypes.CONNECT)  # type: ignore[no-untyped-call]
     properties.SessionExpiryInterval = broker.session_expiry_s
-    properties.ReceiveMaximum = _RECEIVE_MAXIMUM
+    properties.ReceiveMaximum = RECEIVE_MAXIMUM
     return properties
 
 
@@ -93,13 +82,3 @@ def _secret(path: str | None) -> str | None:
         raise ConfigError(f"broker.password_file: cannot read {path}: {error.strerror}") from None
     except UnicodeDecodeError:
         raise ConfigError(f"broker.password_file: {path} is not UTF-8 text") from None
-
-
-def _tls_context(broker: Broker) -> ssl.SSLContext:
-    try:
-        context = ssl.create_default_context(cafile=broker.ca)
-        if broker.certificate and broker.key:
-            context.load_cert_chain(broker.certificate, broker.key)
-    except OSError as error:  # ssl.SSLError is one
-        raise ConfigError(f"broker: ca, certificate or key cannot be used: {error.strerror or error}") from None
-    return context

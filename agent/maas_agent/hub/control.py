@@ -13,8 +13,9 @@ from typing import Any
 import msgspec
 
 from maas_agent.errors import ConfigError
-from maas_agent.hub.commands import Handler
+from maas_agent.hub.commands import MAX_LEVELS, Handler
 from maas_agent.hub.loop import Loop
+from maas_agent.untrusted import MALFORMED, is_deeper
 
 NAME = "control.sock"
 _MAX_CLIENTS = 8
@@ -88,7 +89,9 @@ class ControlSocket:
         finish = partial(self._finish, client)
         try:
             request = msgspec.json.decode(client.request, type=dict[str, Any])
-        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        except MALFORMED:
+            request = None
+        if request is None or is_deeper(request, MAX_LEVELS):
             finish("this is no JSON object", {})
             return
         handler = self._handlers.get(str(request.get("do")))

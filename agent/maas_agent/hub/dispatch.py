@@ -4,6 +4,7 @@ import itertools
 import time
 from collections import OrderedDict, deque
 from collections.abc import Callable
+from math import ceil
 from typing import Protocol
 
 import msgspec
@@ -28,6 +29,12 @@ class Job(msgspec.Struct):
     """Workers that died while this input was with them and may have been the reason."""
     ticket: int = 0
     """Its place in the order of arrival; see `maas_agent.hub.order`."""
+    expires_at: float | None = None
+    """When nobody wants an answer any more, on the monotonic clock."""
+
+    def left_s(self, now: float) -> int | None:
+        """Whole seconds, at least one, for which an answer is still wanted; ``None``: for ever."""
+        return None if self.expires_at is None else max(1, ceil(self.expires_at - now))
 
 
 class Recipient(Protocol):
@@ -39,6 +46,8 @@ class Recipient(Protocol):
 
 
 MAX_DEATHS = 2
+MAX_QUEUE_BYTES = 64 << 20
+"""Of QoS 0 inputs that wait: however few they are, they must not take all memory."""
 
 
 class _Desk:
@@ -56,16 +65,18 @@ class Dispatcher:
     A worker computes one input after the other, so when it dies any of those it held may be the reason. All of
     them are suspects: they go to a worker one at a time, and nothing else goes there with them. If that dies too, the
     one it held is to blame and is given up.
+
+    An input whose time runs out while it waits goes to ``on_expired`` instead of a worker.
     """
 
-    def __init__(self, window: int, queue: int) -> None:
-        self._window, self._queue_bound = window, queue
+    def __init__(self, window: int, queue: int, on_expired: Callable[[Job], None] = lambda _job: None) -> None:
+        self._window, self._queue_bound, self._on_expired = window, queue, on_expired
         self._queue: deque[Job] = deque()
         self._suspects: deque[Job] = deque()
         self._desks: dict[Recipient, _Desk] = {}
         self._resting = False
         self._sequence = itertools.count(1)
-        self._qos0_waiting = 0
+        self._qos0_waiting = self._qos0_bytes = 0
         self.dropped = 0
 
     def __len__(self) -> int:
@@ -82,16 +93,31 @@ class Dispatcher:
         desk = self._desks.get(worker)
         return desk.busy_since if desk is not None and desk.held else None
 
-    def submit(self, job: Job) -> Job | None:
-        """Queue an input; returns one that was dropped for it.
+    def submit(self, job: Job) -> list[Job]:
+        """Queue an input; returns those that were dropped for it.
 
-        Too many of QoS 0 push out the oldest of them; QoS 1 is bounded by the broker's window.
+        Too many of QoS 0 push out the oldest of them; QoS 1 is bounded by the window of the connection.
         """
         self._queue.append(job)
-        if job.qos == 0:
-            self._qos0_waiting += 1
+        self._count_waiting(job, 1)
         self.pump()  # before anything is dropped: there may be room with a worker
-        return self._drop_oldest() if self._qos0_waiting > self._queue_bound else None
+        dropped = [self._drop_oldest()] if self._qos0_waiting > self._queue_bound else []
+        while self._qos0_waiting > 1 and self._qos0_bytes > MAX_QUEUE_BYTES:
+            dropped.append(self._drop_oldest())
+        return dropped
+
+    def expire(self) -> None:
+        """Give up the waiting inputs whose time has run out."""
+        now = time.monotonic()
+        for waiting in (self._suspects, self._queue):
+            late = [job for job in waiting if _is_late(job, now)]
+            if late:
+                kept = [job for job in waiting if not _is_late(job, now)]
+                waiting.clear()
+                waiting.extend(kept)
+            for job in late:
+                self._count_waiting(job, -1)
+                self._on_expired(job)
 
     def feed(self, worker: Recipient) -> None:
         """Send requests to ``worker`` too from now on."""
@@ -108,7 +134,8 @@ class Dispatcher:
         desk = self._desks.pop(worker, None)
         if desk is not None:
             self._queue.extendleft(reversed(desk.held.values()))
-            self._qos0_waiting += sum(job.qos == 0 for job in desk.held.values())
+            for job in desk.held.values():
+                self._count_waiting(job, 1)
 
     def pump(self) -> None:
         """Fill the workers' windows from the queue; their channels send at the end of the turn."""
@@ -117,7 +144,9 @@ class Dispatcher:
         if self._suspects:
             self._try_suspect()
         while self._queue and (free := self._least_loaded()) is not None:
-            self._send(*free, self._take(self._queue))
+            job = self._take(self._queue)
+            if job is not None:
+                self._send(*free, job)
 
     def answered(self, worker: Recipient, sequence: int) -> Job | None:
         """The job that ``sequence`` was the request of; ``None`` if it is not known any more."""
@@ -137,14 +166,16 @@ class Dispatcher:
         culprits = [job for job in jobs if job.deaths >= MAX_DEATHS and len(jobs) == 1]
         rest = [job for job in jobs if job not in culprits]
         self._suspects.extendleft(reversed(rest))
-        self._qos0_waiting += sum(job.qos == 0 for job in rest)
+        for job in rest:
+            self._count_waiting(job, 1)
         return culprits
 
     def _try_suspect(self) -> None:
         """One worker at a time is risked, and only when it holds nothing that it could take with it."""
         worker, desk = next(iter(self._desks.items()))
-        if not desk.held:
-            self._send(worker, desk, self._take(self._suspects))
+        job = self._take(self._suspects) if not desk.held else None
+        if job is not None:
+            self._send(worker, desk, job)
             desk.with_suspect = True
 
     def _least_loaded(self) -> tuple[Recipient, _Desk] | None:
@@ -156,10 +187,20 @@ class Dispatcher:
                 best = worker, desk
         return best
 
-    def _take(self, waiting: deque[Job]) -> Job:
-        job = waiting.popleft()
-        self._qos0_waiting -= job.qos == 0
-        return job
+    def _take(self, waiting: deque[Job]) -> Job | None:
+        """The first that is still wanted; those before it are given up."""
+        while waiting:
+            job = waiting.popleft()
+            self._count_waiting(job, -1)
+            if job.expires_at is None or not _is_late(job, time.monotonic()):
+                return job
+            self._on_expired(job)
+        return None
+
+    def _count_waiting(self, job: Job, change: int) -> None:
+        if job.qos == 0:
+            self._qos0_waiting += change
+            self._qos0_bytes += change * len(job.payload)
 
     def _send(self, worker: Recipient, desk: _Desk, job: Job) -> None:
         if not desk.held:
@@ -168,12 +209,20 @@ class Dispatcher:
         desk.held[sequence] = job
         worker.send(Request(sequence, job.id, job.payload, job.content_type, job.arrived, job.arrived_at))
 
-    def _drop_oldest(self) -> Job | None:
-        for waiting in (self._suspects, self._queue):
-            for index, job in enumerate(waiting):
-                if job.qos == 0:
-                    del waiting[index]
-                    self._qos0_waiting -= 1
-                    self.dropped += 1
-                    return job
-        return None
+    def _drop_oldest(self) -> Job:
+        """Take away the QoS 0 input that has waited longest; there is one."""
+        waiting, index = next(
+            (waiting, index)
+            for waiting in (self._suspects, self._queue)
+            for index, job in enumerate(waiting)
+            if job.qos == 0
+        )
+        job = waiting[index]
+        del waiting[index]
+        self._count_waiting(job, -1)
+        self.dropped += 1
+        return job
+
+
+def _is_late(job: Job, now: float) -> bool:
+    return job.expires_at is not None and job.expires_at <= now

@@ -6,7 +6,7 @@ from typing import Any
 
 from maas_agent import __version__
 from maas_agent.documents import rfc3339
-from maas_agent.hub.loop import Action, Loop
+from maas_agent.hub.loop import Loop
 from maas_agent.hub.notify import ServiceManager
 from maas_agent.hub.outbox import Outbox
 from maas_agent.hub.pipeline import Pipeline
@@ -93,13 +93,3 @@ def offline(device: str, groups: tuple[str, ...]) -> dict[str, Any]:
 def stopped(device: str, groups: tuple[str, ...]) -> dict[str, Any]:
     """The farewell of a clean exit."""
     return {"status": "stopped", "device": device, "groups": groups, "time": rfc3339(time.time())}
-
-
-def every(loop: Loop, seconds: float, action: Action) -> None:
-    """Do ``action`` every so many seconds."""
-
-    def tick() -> None:
-        loop.after(seconds, tick)
-        action()
-
-    loop.after(seconds, tick)

@@ -6,6 +6,7 @@ import random
 import signal
 import string
 import time
+from math import ceil
 from pathlib import Path
 from typing import Any
 
@@ -19,17 +20,18 @@ from maas_agent.errors import ConfigError, UnavailableError
 from maas_agent.hub import health, journal
 from maas_agent.hub.client import Outbound
 from maas_agent.hub.commands import Commands, Finish
+from maas_agent.hub.connection import Inbound
 from maas_agent.hub.control import ControlSocket
 from maas_agent.hub.dispatch import Job
 from maas_agent.hub.entry import Priority
-from maas_agent.hub.health import Health, every
+from maas_agent.hub.health import Health
 from maas_agent.hub.journal import Journal
-from maas_agent.hub.link import Inbound, Link
-from maas_agent.hub.loop import Loop
+from maas_agent.hub.link import Link
+from maas_agent.hub.loop import Loop, every
 from maas_agent.hub.memory_groups import MemoryGroups
 from maas_agent.hub.outbox import Outbox
 from maas_agent.hub.pipeline import Pipeline
-from maas_agent.hub.topics import Address, Command, Topics
+from maas_agent.hub.topics import MAX_ID, Address, Command, Topics
 from maas_agent.hub.updates import Updates
 from maas_agent.hub.wishes import Wishes
 from maas_agent.log import Log
@@ -38,6 +40,8 @@ from maas_agent.update.protocol import Outcome
 _STOP_S = 20.0
 _PROBATION = "a bundle is on probation there; it is tried when that has ended"
 _EXPIRE_S = 10.0
+_METRICS_INTERVALS = 3
+_WHAT_AN_ID_IS = f"the id is one level of a topic, printable, without + and #, at most {MAX_ID} characters"
 
 
 class Hub:
@@ -151,7 +155,7 @@ class Hub:
         if size > limit:
             pipeline.refuse(job, codes.TOO_LARGE, f"{size} bytes, at most {limit} are taken")
         elif address.bad_id is not None:
-            pipeline.refuse(job, codes.BAD_ID, "the id is one level of a topic, printable, at most 128 characters")
+            pipeline.refuse(job, codes.BAD_ID, _WHAT_AN_ID_IS)
         else:
             pipeline.submit(job)
 
@@ -173,17 +177,20 @@ class Hub:
             response_topic=_usable(message.response_topic, self._topics),
             correlation=message.correlation,
             acknowledge=message.acknowledge,
+            expires_at=None if message.expiry_s is None else time.monotonic() + message.expiry_s,
         )
 
     # ------------------------------------------------------------- what is told
 
-    def _publish(self, topic: str, document: dict[str, Any], *, retain: bool = False) -> None:
+    def _publish(
+        self, topic: str, document: dict[str, Any], *, retain: bool = False, expiry_s: int | None = None
+    ) -> None:
         """Tell the present state of something: not queued, because a newer one will follow a reconnect.
 
         With QoS 0, so that it takes nothing from the window in which the broker accepts results.
         """
         if self._link.connected:
-            self._link.publish(Outbound(topic, msgspec.json.encode(document), 0, retain))
+            self._link.publish(Outbound(topic, msgspec.json.encode(document), 0, retain, expiry_s=expiry_s))
 
     def _publish_state(self, pipeline: Pipeline) -> None:
         self._publish(self._topics.state(pipeline.settings.name), pipeline.state(), retain=True)
@@ -192,12 +199,16 @@ class Hub:
         self._publish(self._topics.status, self._health.online(), retain=True)
 
     def _publish_metrics(self) -> None:
-        """Without a connection they are kept: an outage is when somebody will want to look at them."""
+        """Who is here but was away for some intervals has no use for old ones.
+
+        Those of an outage are kept: that is when somebody will want to look at them.
+        """
+        document = self._health.metrics() | {"link": msgspec.to_builtins(self._link.counters)}
         if self._link.connected:
-            self._publish(self._topics.metrics, self._health.metrics())
+            self._publish(self._topics.metrics, document, expiry_s=ceil(_METRICS_INTERVALS * self._config.metrics_s))
         else:
-            document = msgspec.json.encode(self._health.metrics())
-            self._outbox.put(Outbound(self._topics.metrics, document, 1), priority=Priority.METRIC)
+            kept = Outbound(self._topics.metrics, msgspec.json.encode(document), 1)
+            self._outbox.put(kept, priority=Priority.METRIC)
 
     def _publish_command(self, command: Command, document: dict[str, Any]) -> None:
         topic = f"{self._topics.base}/cmd/{command.name}/{command.id}"
@@ -222,6 +233,9 @@ class Hub:
             "device": self._device,
             "connected": self._link.connected,
             "broker": self._config.broker.url,
+            "mqtt": self._link.version,
+            "trouble": self._link.trouble,
+            "link": msgspec.to_builtins(self._link.counters),
             "outbox": self._health.outbox(),
             "alarms": self._outbox.alarms,
             "pipelines": [p.state() | {"counters": p.meter.counters()} for p in self._pipelines.values()],
@@ -256,7 +270,8 @@ class Hub:
 
     def _install_request(self, request: dict[str, Any], finish: Finish) -> None:
         """Bundles were put into the inbox for these pipelines: try them now."""
-        asked = [str(name) for name in request.get("pipelines", [])]
+        named = request.get("pipelines")
+        asked = [name for name in named if isinstance(name, str)] if isinstance(named, list) else []
 
         def checked(outcomes: dict[str, Outcome]) -> None:
             found = {name: outcomes[name] for name in asked if name in outcomes}

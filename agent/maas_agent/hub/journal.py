@@ -14,6 +14,7 @@ from pathlib import Path
 import msgspec
 
 from maas_agent.hub.client import Outbound
+from maas_agent.untrusted import MALFORMED
 
 NAME = "outbox.db"
 _SEQUENCE_BITS = 48
@@ -26,6 +27,10 @@ _SHRINK_BYTES = 4 << 20
 _CACHE_KIB = 512
 _DAMAGE = {sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_MISMATCH, sqlite3.SQLITE_ERROR}
 """No database, or not the one that was written here. Every other error is the disk's: full, read-only, failing."""
+
+_ODD = (*MALFORMED, TypeError, ValueError, OverflowError)
+"""What damage that SQLite does not see comes to: a NULL or a text where a number or a message was, a schema that is no
+UTF-8."""
 
 _decoder = msgspec.msgpack.Decoder(Outbound)
 
@@ -129,7 +134,7 @@ class Journal:
         rows: list[Row] = []
         with self._in_our_terms():
             for key, put_at, size, body in self._select("key, put_at, size, body", after, before, limit):
-                rows.append(Row(key, put_at, size, _decoder.decode(body)))
+                rows.append(Row(key, float(put_at), int(size), _decoder.decode(body)))
         return rows
 
     def stubs(self, after: int, before: int, limit: int) -> list[Stub]:
@@ -137,7 +142,7 @@ class Journal:
         stubs: list[Stub] = []
         with self._in_our_terms():
             for key, put_at, size in self._select("key, put_at, size", after, before, limit):
-                stubs.append(Stub(key, put_at, size))
+                stubs.append(Stub(key, float(put_at), int(size)))
         return stubs
 
     def _select(self, columns: str, after: int, before: int, limit: int) -> sqlite3.Cursor:
@@ -178,7 +183,7 @@ class Journal:
     def _in_our_terms(self) -> Iterator[None]:
         try:
             yield
-        except (sqlite3.Error, msgspec.DecodeError, OSError, JournalDamaged) as error:
+        except (sqlite3.Error, OSError, JournalDamaged, *_ODD) as error:
             self.close()  # which also undoes what was begun
             raise _translated(error) from None
 

@@ -133,3 +133,13 @@ class Loop:
             os.read(self._wake_read, 4096)
         except BlockingIOError:
             return
+
+
+def every(loop: Loop, seconds: float, action: Action) -> None:
+    """Do ``action`` every so many seconds."""
+
+    def tick() -> None:
+        loop.after(seconds, tick)
+        action()
+
+    loop.after(seconds, tick)

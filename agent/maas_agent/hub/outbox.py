@@ -167,9 +167,14 @@ class Outbox:
             self._done(entry)
 
     def _send(self, entry: Entry) -> None:
-        is_marked = entry.replayed and entry.priority != Priority.EVENT
-        number = self._link.publish(replayed(entry.message) if is_marked else entry.message)
-        if entry.message.qos:
+        message: Outbound | None = entry.message
+        if entry.replayed and entry.priority != Priority.EVENT:
+            message = replayed(entry.message, self._now() - entry.put_at)
+        if message is None:
+            self._drop(entry)
+            return
+        number = self._link.publish(message)
+        if message.qos:
             self._inflight[number] = entry
             self._replaying += entry.replayed
         else:

@@ -6,9 +6,12 @@ sender can be answered. What is sent waits for `flush`: one system call a turn.
 """
 
 import contextlib
+import fcntl
 import select
 import socket
 import ssl
+import sys
+import termios
 import time
 from typing import Protocol
 
@@ -26,13 +29,13 @@ from maas_agent.hub.wire import (
 
 _READ_BYTES = 1 << 16
 _READS_A_TURN = 8
-_MAX_OUTGOING = 8 << 20
+MAX_OUTGOING = 8 << 20
 _MAX_HEAD = 1 << 17
-"""Topic and properties of a PUBLISH that is cut; more than this is a broken peer."""
+"""Topic and properties of a PUBLISH that is cut; with more than this, its properties are cut off too."""
 
 
 class Transport(Protocol):
-    """What paho opens: a TCP, TLS or WebSocket connection."""
+    """A TCP, TLS or WebSocket connection."""
 
     def recv(self, size: int, /) -> bytes:
         """Read at most ``size`` bytes."""
@@ -50,8 +53,8 @@ class Transport(Protocol):
         """Its descriptor."""
         ...
 
-    def setblocking(self, flag: bool, /) -> None:
-        """Switch waiting on or off."""
+    def settimeout(self, seconds: float | None, /) -> None:
+        """How long a call may wait: 0 not at all, ``None`` for ever."""
         ...
 
 
@@ -77,6 +80,8 @@ class PacketSocket:
         self._discard = 0
         self._paho_end = 0
         self._closed_by_peer = False
+        self.failure: OSError | None = None
+        """What the transport ended with, if it did not just end."""
         self._outgoing = bytearray()
         self._patience_s = 0.0
 
@@ -91,7 +96,8 @@ class PacketSocket:
                 chunk = self._transport.recv(_READ_BYTES)
             except (BlockingIOError, ssl.SSLWantReadError, ssl.SSLWantWriteError):
                 return False
-            except OSError:
+            except OSError as error:
+                self.failure = error
                 chunk = b""
             if not chunk:
                 self._closed_by_peer = True
@@ -102,6 +108,30 @@ class PacketSocket:
             if len(chunk) < _READ_BYTES and self._is_plain:
                 return False  # the kernel has no more: spare the call that would say so
         return True
+
+    @property
+    def waiting_bytes(self) -> int:
+        """What was written and not sent."""
+        return len(self._outgoing)
+
+    @property
+    def backlog(self) -> int:
+        """What was written and is not on the peer's machine yet: here, and in the kernel (``SIOCOUTQ``, tcp(7))."""
+        try:
+            queued = fcntl.ioctl(self._descriptor, termios.TIOCOUTQ, bytes(4))
+        except OSError:  # not TCP, or gone
+            queued = bytes(4)
+        return len(self._outgoing) + int.from_bytes(queued, sys.byteorder)
+
+    @property
+    def at_end(self) -> bool:
+        """After `FOR_PAHO`: whether it stands for the end of the stream, and not for a packet."""
+        return self._closed_by_peer and self._position >= self._paho_end
+
+    @property
+    def failed_in_tls(self) -> bool:
+        """Whether it was TLS that ended the stream, as with an alert over a certificate."""
+        return isinstance(self.failure, ssl.SSLError)
 
     def flush(self) -> bool:
         """Send what was written; ``False`` if some of it remains. Raises ``OSError`` if the peer is gone."""
@@ -128,7 +158,8 @@ class PacketSocket:
             return FOR_PAHO if self._closed_by_peer else None
         first, body = received[start], start + 1 + remaining[1]
         if remaining[0] > self._max:
-            return self._cut(first, body, remaining[0])
+            cut = self._cut(first, body, remaining[0])
+            return FOR_PAHO if cut is None and self._closed_by_peer else cut
         end = body + remaining[0]
         if len(received) < end:
             return FOR_PAHO if self._closed_by_peer else None
@@ -160,7 +191,7 @@ class PacketSocket:
 
     def send(self, data: bytes | bytearray) -> int:
         """Take ``data``; it goes out with the next `flush`. Raises ``BlockingIOError`` while too much waits."""
-        if len(self._outgoing) > _MAX_OUTGOING:
+        if len(self._outgoing) > MAX_OUTGOING:
             raise BlockingIOError
         self._outgoing += data
         return len(data)
@@ -185,7 +216,7 @@ class PacketSocket:
         ends_at = time.monotonic() + self._patience_s
         readable = select.poll()
         readable.register(self._descriptor, select.POLLIN)
-        self._transport.setblocking(False)
+        self._transport.settimeout(0.0)
         while (left_s := ends_at - time.monotonic()) > 0:
             try:
                 if not self._transport.recv(_READ_BYTES):
@@ -199,27 +230,37 @@ class PacketSocket:
 
     def setblocking(self, flag: bool) -> None:
         """Switch waiting on or off."""
-        self._transport.setblocking(flag)
+        self._transport.settimeout(None if flag else 0.0)
+
+    def settimeout(self, seconds: float) -> None:
+        """Wait for at most so long from now on."""
+        self._transport.settimeout(seconds)
 
     # ------------------------------------------------------------- packets that are too large
 
     def _cut(self, first: int, body: int, remaining: int) -> Publish | None:
         if first & 0xF0 != PUBLISH:
             raise Malformed(f"a packet of {remaining} bytes that is no PUBLISH")
-        head = head_length(self._received, body, first & 0x0F, has_properties=self._has_properties)
+        head, has_properties = self._head(first, body, remaining)
         if head is not None and head > remaining:
             raise Malformed("a PUBLISH contradicts itself")
         if head is None or len(self._received) < body + head:
-            if len(self._received) - body > _MAX_HEAD:
-                raise Malformed("a PUBLISH whose topic and properties have no end")
             return None
         packet = decode_publish(
-            self._received, body, body + head, first & 0x0F, has_properties=self._has_properties, cut_bytes=remaining
+            self._received, body, body + head, first & 0x0F, has_properties=has_properties, cut_bytes=remaining
         )
         self._position = body + head
         self._discard = remaining - head
         self._drop()
         return packet
+
+    def _head(self, first: int, body: int, remaining: int) -> tuple[int | None, bool]:
+        """Length of what is kept of a PUBLISH, and whether its properties are: not where they make it large."""
+        received, flags = self._received, first & 0x0F
+        whole = head_length(received, body, flags, has_properties=self._has_properties)
+        if whole is None or not self._has_properties or whole <= _MAX_HEAD or whole > remaining:
+            return whole, self._has_properties
+        return head_length(received, body, flags, has_properties=False), False
 
     def _drop(self) -> None:
         dropped = min(self._discard, len(self._received) - self._position)

@@ -15,7 +15,7 @@ from maas_agent.hub.crew import Crew, Deadlines
 from maas_agent.hub.crew import Listener as CrewListener
 from maas_agent.hub.dispatch import Dispatcher, Job
 from maas_agent.hub.ledger import Ledger
-from maas_agent.hub.loop import Loop
+from maas_agent.hub.loop import Loop, every
 from maas_agent.hub.memory_groups import MemoryGroups
 from maas_agent.hub.meter import Meter
 from maas_agent.hub.order import Order
@@ -34,6 +34,8 @@ from maas_agent.update.protocol import Outcome, Progress
 from maas_agent.update.slots import PipelineState, Slot
 
 _HEARTBEATS_A_DEADLINE = 4
+_EXPIRE_S = 1.0
+"""How often waiting inputs are looked at; what a worker is about to get is looked at anyway."""
 
 OnRestarted = Callable[[str | None], None]
 """Called with the reason if it failed."""
@@ -65,7 +67,7 @@ class Pipeline:
         self._on_change, self._on_judged, self._groups = on_change, on_judged, groups
         self._order = Order() if settings.ordered else None
         self._aside = Aside(store, settings.name, log)
-        self._dispatcher = Dispatcher(settings.window, settings.queue)
+        self._dispatcher = Dispatcher(settings.window, settings.queue, self._expired)
         self._serving = Serving(loop, self._dispatcher, self)
         self._takeover = Takeover(loop, settings, self._ledger, self._serving, self, log)
         self._placement = Placement(
@@ -83,6 +85,7 @@ class Pipeline:
         self._runs: str | None = None
         self._stopping = False
         self._trouble: str | None = None
+        every(loop, _EXPIRE_S, self._dispatcher.expire)
         loop.at_turn_end(self._serving.turn_end)
         loop.at_turn_end(self._takeover.turn_end)
 
@@ -159,8 +162,7 @@ class Pipeline:
         """Take an input; it will be answered on its out topic."""
         self._arrived(job)
         self._takeover.submitted(job)
-        dropped = self._dispatcher.submit(job)
-        if dropped is not None:
+        for dropped in self._dispatcher.submit(job):
             self._in_turn(dropped, lambda: None)
 
     def refuse(self, job: Job, code: str, message: str) -> None:
@@ -184,6 +186,10 @@ class Pipeline:
         self._aside.keep(job, crew.version, crew.start.manifest, str(crew.setup), how)
         message = "two workers died while they had this input"
         self._in_turn(job, lambda: self._answers.refuse(job, codes.WORKER_DIED, message))
+
+    def _expired(self, job: Job) -> None:
+        message = "its Message Expiry Interval ran out before a worker was free for it"
+        self._in_turn(job, lambda: self._answers.refuse(job, codes.EXPIRED, message))
 
     def _arrived(self, job: Job) -> None:
         self.meter.received += 1

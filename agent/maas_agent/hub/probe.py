@@ -1,21 +1,30 @@
-"""Does a broker take this device? One connection attempt, waited for: for ``maas-agent check``."""
-
-from typing import Any
+"""Does a broker take this device? An attempt with each MQTT version, waited for: for ``maas-agent check``."""
 
 from maas_agent.config import Config
 from maas_agent.errors import UnavailableError
-from maas_agent.hub.link import Inbound, Link
+from maas_agent.hub.connection import Inbound
+from maas_agent.hub.link import Link
 from maas_agent.hub.loop import Loop
+from maas_agent.hub.reasons import Failure
 from maas_agent.log import Log
 
 _ATTEMPTS = 2
 
 
+class UnreachableError(UnavailableError):
+    """There is no connection; ``mend`` is what to type or change, if that is known."""
+
+    def __init__(self, failure: Failure) -> None:
+        super().__init__(failure.reason)
+        self.mend = failure.mend
+
+
 class _Probe:
-    """Stops the loop when the link is up."""
+    """Stops the loop when the link is up, or has failed with each MQTT version."""
 
     def __init__(self, loop: Loop) -> None:
-        self._loop = loop
+        self._loop, self._attempts = loop, 0
+        self.last = Failure("no answer")
 
     def link_up(self) -> None:
         self._loop.stop()
@@ -29,29 +38,30 @@ class _Probe:
     def acknowledged(self, number: int) -> None:
         pass
 
+    def failed(self, failure: Failure) -> None:
+        self.last = failure
+        self._attempts += 1
+        if self._attempts == _ATTEMPTS:
+            self._loop.stop()
 
-class _Reasons(Log):
-    """Keeps the last reason instead of printing it, and gives up after one attempt with each MQTT version."""
 
-    def __init__(self, loop: Loop) -> None:
-        super().__init__("check")
-        self._loop, self._attempts = loop, 0
-        self.last = "no answer"
+class _Silent(Log):
+    """The probe tells, not the log."""
 
-    def _write(self, level: str, event: str, fields: dict[str, Any]) -> None:
-        if "reason" in fields:
-            self.last = str(fields["reason"])
-            self._attempts += 1
-            if self._attempts == _ATTEMPTS:
-                self._loop.stop()
+    def _write(self, level: str, event: str, fields: object) -> None:
+        """Say nothing."""
 
 
 def probe_broker(config: Config, timeout_s: float) -> str:
-    """Connect as this device's own second self; returns the MQTT version, raises `UnavailableError` with the reason."""
+    """Connect as this device's own second self; returns the MQTT version, raises `UnreachableError` with the reason.
+
+    ``timeout_s`` is in seconds. Raises `ConfigError` if a secret or a certificate cannot be read.
+    """
     loop = Loop()
-    reasons = _Reasons(loop)
+    probe = _Probe(loop)
     client_id = f"{config.broker.topic_root.replace('/', '-')}-{config.device.id}-check"
-    link = Link(loop, config.broker, client_id, None, [], 0, _Probe(loop), reasons)
+    link = Link(loop, config.broker, client_id, None, [], 0, probe, _Silent("check"))
+    link.on_failed = probe.failed
     loop.at_turn_end(link.flush)
     loop.after(timeout_s, loop.stop)
     link.start()
@@ -60,5 +70,5 @@ def probe_broker(config: Config, timeout_s: float) -> str:
     link.stop(None)
     loop.close()
     if not connected:
-        raise UnavailableError(reasons.last)
+        raise UnreachableError(probe.last)
     return version

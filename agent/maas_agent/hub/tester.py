@@ -7,7 +7,8 @@ import msgspec
 from maas_agent.hub.errand import Errand
 from maas_agent.hub.loop import Loop
 from maas_agent.trials.task import Assignment, Report
-from maas_agent.update.protocol import SELF_TEST_S
+from maas_agent.untrusted import MALFORMED
+from maas_agent.update.protocol import MAX_LINE_BYTES, SELF_TEST_S
 
 
 class Tester:
@@ -17,15 +18,20 @@ class Tester:
         self._on_report = on_report
         self._received = bytearray()
         job = msgspec.json.encode(assignment) + b"\n"
-        self._errand = Errand(loop, "maas_agent.trials", job, SELF_TEST_S, self._received.extend, self._ended)
+        self._errand = Errand(loop, "maas_agent.trials", job, SELF_TEST_S, self._receive, self._ended)
 
     def kill(self) -> None:
         """End it and what it started."""
         self._errand.kill()
 
+    def _receive(self, chunk: bytes) -> None:
+        self._received += chunk
+        if len(self._received) > MAX_LINE_BYTES:
+            self.kill()  # what it tries is untrusted, and so is what it says
+
     def _ended(self, how: str) -> None:
         try:
             report = msgspec.json.decode(self._received, type=Report)
-        except msgspec.DecodeError:
+        except MALFORMED:
             report = Report(refused=f"the process that tries it {how}")
         self._on_report(report)

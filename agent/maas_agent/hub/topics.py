@@ -81,7 +81,7 @@ class Topics:
         head, _, last = topic.rpartition("/")
         if head in self._inputs:
             target = self._inputs[head]
-            if 0 < len(last) <= MAX_ID and last.isprintable():
+            if is_level(last):
                 return Address(target, last)
             return Address(target, bad_id=last)
         if topic in self._inputs:
@@ -94,6 +94,19 @@ class Topics:
     def command(self, topic: str) -> Command | None:
         """What a command topic names, or ``None`` if it is none of this device."""
         name, separator, command_id = topic.removeprefix(self._commands).partition("/")
-        if not topic.startswith(self._commands) or not separator or not ID.match(command_id):
+        if not topic.startswith(self._commands) or not separator or not (is_level(name) and _is_id(command_id)):
             return None
         return Command(name, command_id)
+
+
+def _is_id(text: str) -> bool:
+    return bool(ID.match(text)) and is_level(text)
+
+
+def is_level(text: str) -> bool:
+    """Whether ``text`` can be a level of a topic that is published to, on every broker.
+
+    No wildcards (section 4.7.1), and nothing that a broker may close the connection over (section 1.5.4): control
+    characters, and what is no character.
+    """
+    return 0 < len(text) <= MAX_ID and text.isprintable() and not set(text) & {"/", "+", "#"}

@@ -11,6 +11,7 @@ from maas_agent.hub.errand import Errand
 from maas_agent.hub.loop import Loop, Timer
 from maas_agent.hub.pipeline import Pipeline
 from maas_agent.log import Log
+from maas_agent.untrusted import Lines
 from maas_agent.update import inbox
 from maas_agent.update.protocol import (
     MAX_LINE_BYTES,
@@ -209,7 +210,7 @@ class Puller:
     ) -> None:
         self.outcomes: dict[str, Outcome] = {}
         self._on_event, self._log = on_event, log
-        self._received = b""
+        self._lines = Lines()
         self.names = {wanted.pipeline for wanted in job.wanted}
         self._errand = Errand(loop, "maas_agent.update", line_of(job), longest_s(job), self._receive, on_end)
 
@@ -218,10 +219,9 @@ class Puller:
         self._errand.kill()
 
     def _receive(self, chunk: bytes) -> None:
-        *lines, self._received = (self._received + chunk).split(b"\n")
-        for line in lines:
+        for line in self._lines.feed(chunk):
             self._obey(line)
-        if len(self._received) > MAX_LINE_BYTES:
+        if len(self._lines.rest) > MAX_LINE_BYTES:
             self.kill()
 
     def _obey(self, line: bytes) -> None:

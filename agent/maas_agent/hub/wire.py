@@ -8,10 +8,15 @@ from functools import lru_cache
 from typing import Any
 
 import msgspec
-from paho.mqtt.packettypes import PacketTypes
-from paho.mqtt.properties import Properties
 
 PUBLISH, PUBACK = 0x30, 0x40
+PINGREQ = b"\xc0\x00"
+_EXPIRY, _CONTENT_TYPE, _RESPONSE_TOPIC, _CORRELATION = 0x02, 0x03, 0x08, 0x09
+_SUBSCRIPTION, _USER_PROPERTY = 0x0B, 0x26
+_FIXED = {0x01: 1, _EXPIRY: 4, 0x23: 2}
+"""Payload Format Indicator, Message Expiry Interval, Topic Alias: their lengths."""
+_COUNTED = {_CONTENT_TYPE, _RESPONSE_TOPIC, _CORRELATION}
+_MAY_REPEAT = {_SUBSCRIPTION, _USER_PROPERTY}
 
 
 class Malformed(Exception):  # noqa: N818 - the standard's own word (section 1.2)
@@ -119,31 +124,114 @@ def encode_publish(
     return bytes((PUBLISH | qos << 1 | retain,)) + length + body + payload
 
 
+def encode_disconnect(reason: int, *, has_properties: bool) -> bytes:
+    """A DISCONNECT (section 3.14); 3.1.1 has no reasons."""
+    return bytes((0xE0, 1, reason)) if has_properties and reason else b"\xe0\x00"
+
+
 def encode_puback(number: int) -> bytes:
     """A PUBACK with the reason code Success, which needs neither code nor properties (section 3.4.2.1)."""
     return b"\x40\x02" + number.to_bytes(2, "big")
 
 
-@lru_cache(maxsize=64)
-def packed_properties(content_type: str | None, correlation: bytes | None) -> bytes:
+def packed_properties(
+    content_type: str | None,
+    correlation: bytes | None,
+    expiry_s: int | None = None,
+    user_properties: tuple[tuple[str, str], ...] = (),
+) -> bytes:
     """Properties of a PUBLISH, packed with their length (section 3.3.2.3)."""
-    properties = Properties(PacketTypes.PUBLISH)  # type: ignore[no-untyped-call]
-    if content_type:
-        properties.ContentType = content_type
+    if not correlation and expiry_s is None:
+        return _packed_description(content_type, user_properties)
+    packed = _description(content_type, user_properties)
+    if expiry_s is not None:
+        packed += bytes((_EXPIRY,)) + expiry_s.to_bytes(4, "big")
     if correlation:
-        properties.CorrelationData = correlation
-    packed: bytes = properties.pack()  # type: ignore[no-untyped-call]
+        packed += bytes((_CORRELATION,)) + _counted(correlation)
+    return _as_variable_integer(len(packed)) + packed
+
+
+@lru_cache(maxsize=64)
+def _packed_description(content_type: str | None, user_properties: tuple[tuple[str, str], ...]) -> bytes:
+    """Nearly every answer has the same ones: neither an expiry nor the data of one request belongs in here."""
+    packed = _description(content_type, user_properties)
+    return _as_variable_integer(len(packed)) + packed
+
+
+@lru_cache(maxsize=64)
+def _description(content_type: str | None, user_properties: tuple[tuple[str, str], ...]) -> bytes:
+    packed = bytes((_CONTENT_TYPE,)) + _counted(content_type.encode()) if content_type else b""
+    for name, value in user_properties:
+        packed += bytes((_USER_PROPERTY,)) + _counted(name.encode()) + _counted(value.encode())
     return packed
 
 
-def unpacked_properties(packed: bytes) -> Any:
-    """paho's `Properties` of a received PUBLISH; raises `Malformed`."""
-    properties = Properties(PacketTypes.PUBLISH)  # type: ignore[no-untyped-call]
+class Properties(msgspec.Struct, frozen=True):
+    """What is of use here of the properties of a received PUBLISH (section 3.3.2.3)."""
+
+    content_type: str | None = None
+    response_topic: str | None = None
+    correlation: bytes | None = None
+    expiry_s: int | None = None
+    """Message Expiry Interval, in seconds."""
+
+
+NO_PROPERTIES = Properties()
+
+
+@lru_cache(maxsize=64)
+def unpacked_properties(packed: bytes) -> Properties:
+    """The properties of a received PUBLISH, without their length; raises `Malformed`."""
+    found: dict[int, Any] = {}
+    position = 0
+    while position < len(packed):
+        identifier, position = packed[position], position + 1
+        value, position = _property(packed, identifier, position)
+        if identifier in found and identifier not in _MAY_REPEAT:
+            raise Malformed(f"property {identifier} twice")
+        found[identifier] = value
     try:
-        properties.unpack(_as_variable_integer(len(packed)) + packed)  # type: ignore[no-untyped-call]
-    except Exception as error:  # paho raises what its parser stumbles over: IndexError, KeyError, its own
-        raise Malformed(f"properties cannot be read: {error}") from None
-    return properties
+        return Properties(
+            content_type=_text(found.get(_CONTENT_TYPE)),
+            response_topic=_text(found.get(_RESPONSE_TOPIC)),
+            correlation=found.get(_CORRELATION),
+            expiry_s=int.from_bytes(found[_EXPIRY], "big") if _EXPIRY in found else None,
+        )
+    except UnicodeDecodeError:
+        raise Malformed("a property that is not UTF-8") from None
+
+
+def _property(packed: bytes, identifier: int, position: int) -> tuple[bytes, int]:
+    """The value that begins at ``position``, and where it ends."""
+    if identifier in _FIXED:
+        end = position + _FIXED[identifier]
+    elif identifier in _COUNTED:
+        position, end = _end_of_counted(packed, position)
+    elif identifier == _USER_PROPERTY:
+        _, middle = _end_of_counted(packed, position)
+        _, end = _end_of_counted(packed, middle)
+    elif identifier == _SUBSCRIPTION:
+        number = variable_integer(bytearray(packed[position : position + 4]), 0)
+        end = position + number[1] if number else len(packed) + 1
+    else:
+        raise Malformed(f"property {identifier}, which a PUBLISH has not")
+    if end > len(packed):
+        raise Malformed("properties that end inside one")
+    return packed[position:end], end
+
+
+def _end_of_counted(packed: bytes, position: int) -> tuple[int, int]:
+    """Where text or binary data with a length of two bytes begins and ends (sections 1.5.4 and 1.5.6)."""
+    start = position + 2
+    return start, start + int.from_bytes(packed[position:start], "big") if start <= len(packed) else len(packed) + 1
+
+
+def _text(data: bytes | None) -> str | None:
+    return data.decode() if data is not None else None
+
+
+def _counted(data: bytes) -> bytes:
+    return len(data).to_bytes(2, "big") + data
 
 
 def _as_variable_integer(value: int) -> bytes:

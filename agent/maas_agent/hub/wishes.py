@@ -11,6 +11,7 @@ from maas_agent import desired
 from maas_agent.desired import Choice, Desired
 from maas_agent.errors import DataError
 from maas_agent.hub.loop import Loop
+from maas_agent.hub.once import Once
 from maas_agent.hub.pipeline import Pipeline
 from maas_agent.hub.topics import Topics
 from maas_agent.hub.updates import Updates
@@ -28,7 +29,7 @@ class Wishes:
     def __init__(self, loop: Loop, store: Path, topics: Topics, device: str, log: Log) -> None:
         self._loop, self._store, self._topics, self._device, self._log = loop, store, topics, device, log
         self._desired: Desired = self._loaded()
-        self._complaints: set[str] = set()
+        self._once = Once(log)
         self._soon = False
 
     def of(self, model: str | None) -> Choice:
@@ -52,7 +53,9 @@ class Wishes:
                 raise DataError(f"it has {cut_bytes} bytes, at most {desired.MAX_BYTES} are read")
             now = desired.received(self._desired, topic, payload)
         except DataError as error:
-            self._complain(f"the desired state on {topic} is ignored: {error}")
+            text = f"the desired state on {topic} is ignored: {error}"
+            cause = "".join(character for character in text if not character.isdigit())  # sizes and offsets are none
+            self._once.error(cause, text)
             return
         if now == self._desired:
             return  # it is retained: every connect brings it again
@@ -84,7 +87,8 @@ class Wishes:
 
         def done(reason: str | None) -> None:
             if reason is not None:
-                self._complain(f"pipeline {pipeline.settings.name} still runs {version}, which is withdrawn: {reason}")
+                text = f"pipeline {pipeline.settings.name} still runs {version}, which is withdrawn: {reason}"
+                self._once.error(text, text)
 
         pipeline.roll_back(f"{version} was withdrawn", done)
 
@@ -94,9 +98,3 @@ class Wishes:
         except DataError as error:
             self._log.error("the desired state is forgotten until the broker sends it again", reason=error)
             return {}
-
-    def _complain(self, text: str) -> None:
-        """Once for each cause: a storm of messages must not become one in the log."""
-        if text not in self._complaints and len(self._complaints) < 100:
-            self._complaints.add(text)
-            self._log.error(text)

@@ -11,6 +11,7 @@ import msgspec
 from maas_agent.children import signal_name
 from maas_agent.errors import DataError, MaasError, NoInputError, RuntimeFailure, UnavailableError, UsageError
 from maas_agent.offline.messages import Answered, Doing, Failed, Message, Task, Warned
+from maas_agent.untrusted import MALFORMED
 
 _ERRORS: dict[int, type[MaasError]] = {
     kind.exit_code: kind for kind in (UsageError, DataError, NoInputError, UnavailableError, RuntimeFailure)
@@ -62,7 +63,7 @@ def _listen(
 def _message(line: bytes) -> Message:
     try:
         message: Message = msgspec.json.decode(line, type=Message)
-    except msgspec.DecodeError:
+    except MALFORMED:
         raise RuntimeFailure("the process that runs the model ended in the middle of an answer") from None
     return message
 

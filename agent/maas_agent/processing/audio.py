@@ -26,7 +26,7 @@ def sample_of(payload: bytes, spec: Decode) -> NDArray[np.generic]:
     needed = resample.needed(length, wave.rate, spec.sample_rate)
     heard = _mixed(wav.read(wave, needed))
     sample = np.zeros(length, np.float32)
-    at_rate = resample.resampled(heard, wave.rate, spec.sample_rate)[:length]
+    at_rate = resample.resampled(heard, wave.rate, spec.sample_rate, length)
     sample[: len(at_rate)] = at_rate
     return _as_stored(sample, spec.dtype).reshape(spec.shape)
 

@@ -6,6 +6,7 @@ import msgspec
 
 from maas_agent import codes
 from maas_agent.errors import DecodeError
+from maas_agent.untrusted import MALFORMED
 
 Form = Literal["raw", "json", "image", "audio"]
 
@@ -51,6 +52,6 @@ def form_of(payload: bytes, content_type: str | None, configured: Form | None, s
 def _is_json(payload: bytes) -> bool:
     try:
         msgspec.json.decode(payload)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+    except MALFORMED:
         return False
     return True

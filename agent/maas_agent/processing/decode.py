@@ -20,6 +20,7 @@ from maas_agent.errors import DecodeError
 from maas_agent.processing import audio
 from maas_agent.processing.content import Form, form_of
 from maas_agent.processing.inference import Request, numbers, request_tensor
+from maas_agent.untrusted import MALFORMED
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -105,7 +106,7 @@ def _raw(data: bytes, spec: Decode) -> Decoded:
 def _json(data: bytes, spec: Decode) -> Decoded:
     try:
         document: Any = msgspec.json.decode(data)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+    except MALFORMED as error:
         if _NOT_FINITE.search(data):
             raise DecodeError(codes.NOT_FINITE, "the JSON holds NaN or Infinity") from None
         raise DecodeError(codes.BAD_JSON, f"not JSON: {error}") from None

@@ -10,6 +10,7 @@ J. F. Kaiser, R. W. Schafer, On the Use of the I0-Sinh Window for Spectrum Analy
 
 from functools import lru_cache
 from math import ceil, gcd
+from sys import maxsize
 
 import numpy as np
 from numpy.typing import NDArray
@@ -33,20 +34,21 @@ def needed(samples: int, rate: int, target: int) -> int:
     return samples if rate == target else ceil(samples * rate / target) + _reach(rate, target)
 
 
-def resampled(sound: NDArray[np.float32], rate: int, target: int) -> NDArray[np.float32]:
+def resampled(sound: NDArray[np.float32], rate: int, target: int, most: int | None = None) -> NDArray[np.float32]:
     """``sound`` (samples,) at ``rate`` Hz as (ceil(samples * target / rate),) at ``target`` Hz.
 
-    Before and after it is silence.
+    Before and after it is silence. No more than the first ``most`` samples are computed: a few at 1 Hz would be
+    millions.
     """
     if rate == target:
-        return sound
+        return sound[:most]
     divisor = gcd(rate, target)
     up, down = target // divisor, rate // divisor
     bank = _bank(rate, target)
     phases, width = bank.shape
     reach = width // 2
     windows = np.lib.stride_tricks.sliding_window_view(np.pad(sound, (reach, reach + 1)), width)
-    result = np.empty(-(-len(sound) * up // down), np.float32)
+    result = np.empty(min(-(-len(sound) * up // down), most or maxsize), np.float32)
     rows = max(1, _BLOCK // width)
     for begin in range(0, len(result), rows):
         numbers = np.arange(begin, min(begin + rows, len(result)), dtype=np.int64)

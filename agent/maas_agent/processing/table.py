@@ -1,5 +1,6 @@
 """Samples as a table: one a row, one number a column, and one column that may say what each is."""
 
+from collections import Counter
 from math import isfinite
 
 import msgspec
@@ -48,11 +49,11 @@ def _names(name: str, first: Row) -> tuple[str, ...] | None:
     """What the columns are called, or ``None`` if the first row is a sample already."""
     if all(is_number(cell) for cell in first.cells):
         return None
-    names = first.cells
+    names, times = first.cells, Counter(first.cells)
     for position, column in enumerate(names, start=1):
         if not column:
             raise DataError(f"{name}, line {first.line}: column {position} has no name; leave out an index column")
-        if names.count(column) > 1:
+        if times[column] > 1:
             raise DataError(f"{name}, line {first.line}: two columns are called {column!r}")
     return names
 

@@ -18,6 +18,7 @@ from maas_agent.trials.hardware import cores, fingerprint, runtime_version
 from maas_agent.trials.record import Trial, Trials, ranked
 from maas_agent.trials.task import Task, Verdict
 from maas_agent.trials.terms import Terms
+from maas_agent.untrusted import MALFORMED
 
 TRIAL_S = 120.0
 """How long one trial may take, loading included."""
@@ -76,7 +77,7 @@ def judged(task: Task, status: int, said: bytes, complained: bytes) -> Verdict:
         return _ended(task, f"killed by {signal_name(-status)}: the model crashes this device{_last(complained)}")
     try:
         return msgspec.json.decode(said, type=Verdict)
-    except msgspec.DecodeError:
+    except MALFORMED:
         return _ended(task, f"ended with status {status} and no verdict{_last(complained) or ': no message'}")
 
 

@@ -22,7 +22,7 @@ _TIMEOUT = urllib3.Timeout(connect=15, read=30)
 _RETRY = urllib3.Retry(total=3, connect=1, read=1, redirect=3, status=0, backoff_factor=0.2)
 # identity: a digest and a length are of the bytes that were signed, and a compressed answer could be a bomb.
 _HEADERS = {"Accept-Encoding": "identity", "User-Agent": "maas-agent"}
-_CONTENT_RANGE = re.compile(r"bytes (\d+)-\d+/(?:\d+|\*)", re.IGNORECASE)  # RFC 9110 14.4
+_CONTENT_RANGE = re.compile(r"bytes (\d{1,19})-\d+/(?:\d+|\*)", re.IGNORECASE)  # RFC 9110 14.4
 
 
 class Fetcher(FetcherInterface):

@@ -17,8 +17,9 @@ from typing import Literal
 
 import msgspec
 
-from maas_agent.errors import VerifyError
+from maas_agent.errors import VerifyError, brief
 from maas_agent.files import write_durably
+from maas_agent.untrusted import MALFORMED
 
 _NAME = "marks.json"
 
@@ -86,12 +87,12 @@ def load(store: Path, anchor: str, warn: Callable[[str], None]) -> Marks:
         return belonging_to(msgspec.json.decode(path.read_bytes(), type=Marks), anchor)
     except FileNotFoundError:
         return Marks(anchor)
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+    except MALFORMED as error:
         aside = path.with_name(f"{_NAME}.damaged")
         path.replace(aside)
         warn(
-            f"{path} was damaged ({error}) and is now {aside}: until the next look at the repository, old metadata "
-            "is told only by the files in tuf/ and by the clock"
+            f"{path} was damaged ({brief(error)}) and is now {aside}: until the next look at the repository, old "
+            "metadata is told only by the files in tuf/ and by the clock"
         )
         return Marks(anchor)
 

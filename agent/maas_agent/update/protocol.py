@@ -20,6 +20,7 @@ from maas_agent.bundle.manifest import Sha256
 from maas_agent.errors import DataError
 from maas_agent.trials.record import Trials
 from maas_agent.trials.terms import Terms
+from maas_agent.untrusted import MALFORMED
 
 State = Literal[
     "init", "pulling", "verifying", "staged", "testing", "shadow", "probation", "active", "failed", "rolled_back"
@@ -144,7 +145,7 @@ def decode_event(line: bytes) -> Event:
     try:
         event: Event = msgspec.json.decode(line, type=Event)
         return event
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+    except MALFORMED as error:
         raise DataError(f"the puller said something that is no event: {error}") from None
 
 
@@ -152,5 +153,5 @@ def decode_job(line: bytes) -> Job:
     """Read the first line from the hub; raise `DataError` if it is no job."""
     try:
         return msgspec.json.decode(line, type=Job)
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+    except MALFORMED as error:
         raise DataError(f"this is no job: {error}") from None

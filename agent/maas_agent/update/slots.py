@@ -15,9 +15,10 @@ from pathlib import Path
 import msgspec
 
 from maas_agent.bundle.version import parse_version
-from maas_agent.errors import DataError
+from maas_agent.errors import DataError, brief
 from maas_agent.files import make_folder, write_durably
 from maas_agent.trials.record import Trials
+from maas_agent.untrusted import MALFORMED
 from maas_agent.update.protocol import Outcome, Progress, State
 
 _BEFORE: dict[State, tuple[State, ...]] = {
@@ -217,10 +218,11 @@ def load(store: Path, pipeline: str, warn: Callable[[str], None]) -> PipelineSta
         return _started_over(msgspec.json.decode(path.read_bytes(), type=PipelineState))
     except FileNotFoundError:
         return PipelineState()
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+    except MALFORMED as error:
         aside = path.with_name(f"{path.name}.damaged")
         path.replace(aside)
-        warn(f"the state of pipeline {pipeline!r} was damaged ({error}): it starts afresh, the file is now {aside}")
+        damage = brief(error)
+        warn(f"the state of pipeline {pipeline!r} was damaged ({damage}): it starts afresh, the file is now {aside}")
         return PipelineState()
     except OSError as error:
         raise DataError(f"cannot read the state of pipeline {pipeline!r}, {path}: {error.strerror}") from None

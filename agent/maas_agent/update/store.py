@@ -14,9 +14,10 @@ from pathlib import Path
 
 import msgspec
 
-from maas_agent.bundle.manifest import decode_manifest, digest_of
+from maas_agent.bundle.manifest import Sha256, decode_manifest, digest_of
 from maas_agent.errors import BundleError, PullError
 from maas_agent.files import make_folder, sync_folder, write_durably
+from maas_agent.untrusted import MALFORMED
 from maas_agent.update.deliveries import Deliveries, kept, removed
 from maas_agent.update.parts import SUFFIX, Part, Request, what_the_disk_said
 
@@ -86,8 +87,8 @@ class Store:
     def pulling(self) -> set[str]:
         """The manifests that were begun with and will be tried again: what arrived for them is no garbage."""
         try:
-            return set(msgspec.json.decode(self._pulling.read_bytes(), type=tuple[str, ...]))
-        except (OSError, msgspec.DecodeError, UnicodeDecodeError):
+            return set(msgspec.json.decode(self._pulling.read_bytes(), type=tuple[Sha256, ...]))
+        except (OSError, *MALFORMED):
             return set()
 
     def set_pulling(self, manifests: set[str]) -> None:

@@ -23,7 +23,7 @@ from maas_agent.update import marks as rules
 from maas_agent.update.catalogue import catalogue
 from maas_agent.update.choose import Offer
 from maas_agent.update.marks import Mark
-from maas_agent.update.tuf_client import mark_keys, speakers
+from maas_agent.update.tuf_client import mark_keys, sound, speakers
 
 
 def read_root(path: Path) -> bytes:
@@ -90,7 +90,10 @@ class Trusted:
 
 def _keys(delegator: Root | Targets, role: str) -> tuple[dict[str, Any], int]:
     trusted = delegator.get_delegated_role(role)
-    return {keyid: delegator.get_key(keyid) for keyid in trusted.keyids}, trusted.threshold
+    keys = (
+        delegator.keys if isinstance(delegator, Root) else delegator.delegations.keys if delegator.delegations else {}
+    )
+    return {keyid: keys[keyid] for keyid in trusted.keyids if keyid in keys}, trusted.threshold
 
 
 def _good(keys: dict[str, Any], envelope: Envelope, data: bytes) -> set[str]:
@@ -113,7 +116,10 @@ def _given_root(data: bytes) -> Root:
         raise ConfigError(f"the trusted root is no root metadata: {error}") from None
     if not isinstance(signed, Root):
         raise ConfigError(f"the trusted root is {signed.type} metadata, not root metadata")
-    return signed
+    try:
+        return sound(signed)
+    except RepositoryError as error:
+        raise ConfigError(f"the trusted root is no root metadata: {error}") from None
 
 
 def _newest_root(root: Root, folder: Path) -> Root:
@@ -129,6 +135,7 @@ def _following(root: Root, folder: Path) -> Root | None:
         data = Metadata[Root].from_bytes((folder / "root_history" / f"{number}.root.json").read_bytes())
         for delegator in (root, data.signed) if isinstance(data.signed, Root) else ():
             delegator.verify_delegate("root", data.signed_bytes, data.signatures)
+        sound(data.signed)
     except (OSError, RepositoryError):
         return None
     return data.signed if isinstance(data.signed, Root) and data.signed.version == number else None
@@ -143,6 +150,7 @@ def _cached_targets(root: Root, folder: Path) -> Iterator[tuple[str, Targets]]:
         try:
             data = Metadata[Targets].from_bytes((folder / f"{quote(role, '')}.json").read_bytes())
             delegator.verify_delegate(role, data.signed_bytes, data.signatures)
+            sound(data.signed)
         except (OSError, RepositoryError):
             continue
         if role not in seen and isinstance(data.signed, Targets):

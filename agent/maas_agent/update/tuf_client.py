@@ -10,7 +10,9 @@ from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from fnmatch import fnmatch
 from pathlib import Path
+from typing import TypeVar
 
+import msgspec
 from tuf.api.exceptions import RepositoryError
 from tuf.api.metadata import Root, Targets, Timestamp  # type: ignore[attr-defined]
 from tuf.ngclient.config import UpdaterConfig
@@ -19,6 +21,8 @@ from tuf.ngclient.updater import Updater
 
 from maas_agent.bundle.manifest import NAME
 from maas_agent.files import make_folder, sync_folder, write_durably
+
+Signed = TypeVar("Signed", Root, Targets)
 
 _CONFIG = UpdaterConfig(targets_max_length=16 << 20)
 """Bytes of each role: root 0.5 MB, timestamp 16 KB, snapshot 2 MB (``ngclient``'s own); 32 delegated roles at most."""
@@ -66,12 +70,13 @@ class TufClient(Updater):
                 raise RepositoryError(f"more than {self.config.max_delegations} roles are delegated")
             if not NAME.fullmatch(role):
                 raise RepositoryError(f"the name of a delegated role, {role!r}, is none")
-            loaded[role] = self._load_targets(role, parent)
+            loaded[role] = sound(self._load_targets(role, parent))
             waiting += [(child, role) for child in reversed(_children(loaded[role], model))]
         return loaded
 
     def _load_root(self) -> None:
         super()._load_root()
+        sound(self.root)
         # The set of trusted metadata takes the system's clock when it is made, and has no parameter for another one.
         self._trusted_set.reference_time = self._time(self.root)
 
@@ -90,6 +95,54 @@ class TufClient(Updater):
         beside.symlink_to(target)
         beside.replace(link)
         sync_folder(folder)
+
+
+class _Role(msgspec.Struct):
+    keyids: tuple[str, ...]
+    threshold: int
+
+
+class _Delegated(_Role, kw_only=True):
+    name: str
+    terminating: bool
+    paths: tuple[str, ...] | None = None
+    path_hash_prefixes: tuple[str, ...] | None = None
+
+
+class _Succinct(_Role, kw_only=True):
+    bit_length: int
+    name_prefix: str
+
+
+class _Delegations(msgspec.Struct):
+    roles: tuple[_Delegated, ...] = ()
+    succinct_roles: _Succinct | None = None
+
+
+class _File(msgspec.Struct):
+    length: int
+    hashes: dict[str, str]
+
+
+class _Types(msgspec.Struct):
+    """What is read of a root and of targets."""
+
+    roles: dict[str, _Role] = {}
+    targets: dict[str, _File] = {}
+    delegations: _Delegations | None = None
+
+
+def sound(signed: Signed) -> Signed:
+    """``signed`` if its fields are of the types that the specification gives them; raises ``RepositoryError``.
+
+    python-tuf does not look at all of them, and whoever has a key of some role may sign a number where a name belongs:
+    that must be refused as what it is, for the models of this role only.
+    """
+    try:
+        msgspec.convert(signed.to_dict(), _Types)
+    except ValueError as error:  # msgspec's, or a lone surrogate, which is no text
+        raise RepositoryError(f"metadata of the type {signed.type} is malformed: {error}") from None
+    return signed
 
 
 def speakers(loaded: dict[str, Targets], path: str) -> Iterator[str]:

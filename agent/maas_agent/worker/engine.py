@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from maas_agent import codes
 from maas_agent.documents import ErrorDetail, ErrorDocument, ResultDocument, encode, rfc3339
 from maas_agent.errors import DecodeError, RuntimeFailure
-from maas_agent.ipc import Answer, Request
+from maas_agent.ipc import MAX_GIST, Answer, Request
 from maas_agent.processing.content import Form
 from maas_agent.processing.decode import Decoded, decode
 from maas_agent.processing.inference import Response, ResponseOutput
@@ -97,7 +97,7 @@ class Engine:
         if name is None:
             return None
         label = (answer if len(self._outputs) == 1 else answer[name]).get("label")
-        return label if label is not None else float(values[name].mean())
+        return str(label)[:MAX_GIST] if label is not None else float(values[name].mean())
 
     def _answer_of(self, values: Values) -> Any:
         """One sample's answer; of a bundle with several outputs, one answer for each that there is, by name."""

@@ -13,7 +13,7 @@ import msgspec
 
 from maas_agent import codes
 from maas_agent.bundle.staged import Staged
-from maas_agent.errors import BundleError, MaasError
+from maas_agent.errors import BundleError, MaasError, brief
 from maas_agent.ipc import (
     Alive,
     Answer,
@@ -199,7 +199,7 @@ def serve(end: socket.socket) -> int:
         pulse = Pulse(channel, start.heartbeat_s)
         engine = Engine(_loaded(start, chosen), start.device, start.pipeline, start.form, pulse.beat)
     except (MaasError, MemoryError, OSError) as error:
-        reason = str(error) or "there is not enough memory"
+        reason = brief(error) or "there is not enough memory"
         log.error("cannot serve", setup=start.setup, reason=reason)
         channel.put(Failed(reason))
         channel.flush()

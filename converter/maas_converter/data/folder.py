@@ -104,9 +104,17 @@ def _sample(folder: Path, row: Row, kind: str) -> _Sample:
         raise DataError(f"{where}: {name!r} is no name of a file in {folder}")
     if not answer or (kind == "y" and not (is_number(answer) and np.isfinite(float(answer)))):
         raise DataError(f"{where}: {answer!r}, where {'a finite number' if kind == 'y' else 'a class'} belongs")
-    if not (folder / relative).exists():
+    if not is_there(folder / relative):
         raise DataError(f"{where}: there is no file {folder / relative}")
     return _Sample(_checked(folder / relative), answer)
+
+
+def is_there(path: Path) -> bool:
+    """Whether there is such a file; there is none with a name that no file can have."""
+    try:
+        return path.exists()
+    except OSError:  # a name that is too long
+        return False
 
 
 def _entries(folder: Path) -> list[Path]:
@@ -144,7 +152,7 @@ def _answers(
         return None, ()
     answers = [sample.answer for sample in listing.samples]
     if listing.kind == "y":
-        return np.array(answers, np.float64), ()
+        return np.array([float(answer) for answer in answers], np.float64), ()
     return numbered(path, answers, labels)
 
 

@@ -1,5 +1,6 @@
 """Names of classes: the labels file, and how names become class numbers."""
 
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -35,10 +36,11 @@ def numbered(path: Path, names: Sequence[str], labels: tuple[str, ...]) -> tuple
     """
     found = sorted(set(names))
     order = labels or tuple(found)
-    unknown = [name for name in found if name not in order]
+    lines = Counter(order)
+    unknown = [name for name in found if name not in lines]
     if unknown:
         raise DataError(f"{path} has classes that are no labels: {', '.join(unknown[:8])}; labels are {some(order)}")
-    twice = [name for name in found if order.count(name) > 1]
+    twice = [name for name in found if lines[name] > 1]
     if twice:
         raise DataError(f"{path}: the class {twice[0]!r} has two lines in the labels: write class numbers, column 'y'")
     if not labels and _has_two_orders(found):
@@ -51,7 +53,14 @@ def numbered(path: Path, names: Sequence[str], labels: tuple[str, ...]) -> tuple
 
 
 def _has_two_orders(names: list[str]) -> bool:
-    return all(name.isdecimal() for name in names) and sorted(names, key=int) != names
+    """Whether all are numbers, and go up in another order than their letters: 10 before 9."""
+    return all(name.isdecimal() for name in names) and sorted(names, key=_size) != names
+
+
+def _size(number: str) -> tuple[int, str]:
+    """Orders whole numbers as numbers, however many digits they have."""
+    digits = number.lstrip("0")
+    return len(digits), digits
 
 
 def some(names: Sequence[str]) -> str:

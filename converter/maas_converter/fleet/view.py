@@ -1,8 +1,8 @@
 """What the devices of a fleet say of themselves on the broker: messages in, a picture out. No I/O."""
 
-from typing import Any
-
 import msgspec
+
+from maas_agent.untrusted import MALFORMED
 
 ONLINE = "online"
 _ON_THE_WAY = ("pulling", "verifying", "staged", "testing", "shadow", "probation")
@@ -79,9 +79,18 @@ class _Status(msgspec.Struct, frozen=True):
     time: str = ""
 
 
+class _Latency(msgspec.Struct, frozen=True):
+    p50: float | None = None
+    p99: float | None = None
+
+
+class _Figures(msgspec.Struct, frozen=True):
+    latency_ms: _Latency = _Latency()
+
+
 class _Metrics(msgspec.Struct, frozen=True):
     time: str = ""
-    pipelines: dict[str, dict[str, Any]] = {}
+    pipelines: dict[str, _Figures] = {}
 
 
 class Picture:
@@ -111,7 +120,7 @@ class Picture:
                     self._state(device, msgspec.json.decode(payload, type=_State))
                 case _:
                     return False
-        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        except MALFORMED:
             return False
         return True
 
@@ -134,9 +143,9 @@ class Picture:
         device = self._device(name)
         device.seen = max(device.seen, said.time)
         for pipeline, figures in said.pipelines.items():
-            latency = figures.get("latency_ms")
-            if isinstance(latency, dict) and "p50" in latency and "p99" in latency:
-                device.latency_ms[pipeline] = (float(latency["p50"]), float(latency["p99"]))
+            latency = figures.latency_ms
+            if latency.p50 is not None and latency.p99 is not None:
+                device.latency_ms[pipeline] = (latency.p50, latency.p99)
 
     def _state(self, name: str, said: _State) -> None:
         self._device(name).running[said.pipeline] = Running(

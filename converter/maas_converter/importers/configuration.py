@@ -16,6 +16,9 @@ _HDF5 = b"\x89HDF\r\n\x1a\n"
 _CODE = ("Lambda", "__lambda__")
 """Class names under which Keras stores Python code: the layer, and any function given as an argument (Keras 3)."""
 
+_MAX_BYTES = 256 << 20
+"""Of a configuration, expanded."""
+
 _NAMELESS = "a function"
 
 
@@ -67,8 +70,12 @@ def _name(value: dict[str, Any]) -> str:
 def _of_archive(source: Path) -> str:
     try:
         with zipfile.ZipFile(source) as archive:
+            if archive.getinfo("config.json").file_size > _MAX_BYTES:
+                raise DataError(f"a model configuration of more than {_MAX_BYTES >> 20} MiB")
             return archive.read("config.json").decode()
-    except (zipfile.BadZipFile, OSError, KeyError, ValueError, EOFError) as error:
+    except DataError:
+        raise
+    except Exception as error:  # what zipfile and its four decompressors stumble over
         raise DataError(f"a damaged or truncated Keras 3 file ({error})") from None
 
 

@@ -8,6 +8,7 @@ from tuf.api.metadata import Metadata, Root, Targets  # type: ignore[attr-define
 
 from maas_agent.errors import DataError, UsageError
 from maas_agent.files import write_durably
+from maas_agent.untrusted import MALFORMED
 from maas_converter.publishing.reading import load, read_metadata
 
 _FOLDER = "pending"
@@ -29,7 +30,7 @@ def waiting(folder: Path) -> Pending | None:
         return msgspec.json.decode(path.read_bytes(), type=Pending)
     except FileNotFoundError:
         return None
-    except (OSError, msgspec.DecodeError, UnicodeDecodeError) as error:
+    except (OSError, *MALFORMED) as error:
         raise DataError(f"{path} cannot be read: {error}") from None
 
 

@@ -12,6 +12,7 @@ import msgspec
 from securesystemslib.signer import CryptoSigner, Key, SSlibKey  # type: ignore[attr-defined]  # it has no __all__
 
 from maas_agent.errors import DataError, NoInputError
+from maas_agent.untrusted import MALFORMED
 from maas_converter.publishing import passphrase
 
 if TYPE_CHECKING:
@@ -124,7 +125,7 @@ def read_content(path: Path, ask: Ask = passphrase.ask) -> "X25519PrivateKey":
 
 
 def _read(path: Path, ask: Ask) -> Any:
-    from cryptography.exceptions import UnsupportedAlgorithm
+    from cryptography.exceptions import InternalError, UnsupportedAlgorithm
     from cryptography.hazmat.primitives.serialization import load_pem_private_key
 
     try:
@@ -136,7 +137,7 @@ def _read(path: Path, ask: Ask) -> Any:
     for word in [*passphrase.typed(), None] if encrypted else [None]:
         try:
             return load_pem_private_key(pem, password=ask(str(path)) if encrypted and word is None else word)
-        except (ValueError, TypeError, UnsupportedAlgorithm):
+        except (ValueError, TypeError, UnsupportedAlgorithm, InternalError):
             continue
     if encrypted:
         raise DataError(f"{path} does not open: the passphrase is another one, or the file is damaged")
@@ -148,7 +149,7 @@ def read_public(path: Path) -> Key:
     try:
         known = msgspec.json.decode(path.read_bytes(), type=dict[str, Any])
         return SSlibKey.from_dict(known.pop("keyid"), known)
-    except (OSError, msgspec.DecodeError, UnicodeDecodeError, KeyError, ValueError, TypeError, AttributeError) as error:
+    except (OSError, *MALFORMED, KeyError, ValueError, TypeError, AttributeError) as error:
         raise DataError(f"{path} is no public key: 'maas-converter keys create' makes .pub files ({error})") from None
 
 

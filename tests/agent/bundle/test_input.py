@@ -48,6 +48,8 @@ REFUSED: list[tuple[Decode, tuple[Preprocess, ...], tuple[int, ...], str]] = [
     (SOUND, (LogMel(8000, 64, 128, bands=33),), (1, 63, 33), "33 bands, a frame of 64 has 32 frequencies"),
     (SOUND, (LogMel(8000, 256, 128, bands=10, coefficients=11),), (1, 61, 11), "11 coefficients of 10 bands"),
     (SOUND, (LogMel(8000, 256, 128, floor=float("inf")),), (1, 61, 40), "floor inf: it has to be finite"),
+    (SOUND, (Scale(1e300),), (1, 8000), "scale 1e\\+300: it has to be finite"),
+    (SOUND, (Normalize((0.0,), (1e-320,)),), (1, 8000), "not positive"),
     (SOUND, (Scale(float("nan")),), (1, 8000), "scale nan: it has to be finite"),
     (SOUND, (Normalize((0.0,), (float("inf"),)),), (1, 8000), "it has to be finite"),
     (Decode((80, 100), "float32", sample_rate=8000), (), (1, 8000), r"its shape is \[samples\]"),

@@ -90,6 +90,8 @@ REFUSED = [
     ("inputs.0.tensor.dtype", "float64", "not valid"),
     ("inputs.0.tensor.quantization.scale", 0.0, "quantization scale"),
     ("inputs.0.tensor.quantization.scale", -1.0, "quantization scale"),
+    ("inputs.0.tensor.quantization.scale", 1e-320, "quantization scale"),
+    ("inputs.0.tensor.quantization.zero_point", 10**400, "quantization zero_point"),
     ("inputs.0.decode.shape", [4], "does not fill"),
     ("inputs.0.preprocess", [{"op": "sharpen"}], "not valid"),
     ("inputs.0.preprocess", [{"op": "normalize", "mean": [], "std": [1]}], "not valid"),

@@ -104,3 +104,13 @@ def test_a_key_that_is_none_is_a_sentence(tmp_path: Path) -> None:
     (tmp_path / "text").write_text("hello")
     with pytest.raises(BundleError, match="is no key"):
         read_key(tmp_path / "text")
+
+
+@pytest.mark.parametrize("kind", [b"y", b"o"], ids=["unknown", "X448, too short"])
+def test_a_key_of_another_kind_is_a_sentence_too(tmp_path: Path, kind: bytes) -> None:
+    """One byte of the file was another one: what the library raises for it is of kinds of its own."""
+    der = bytes.fromhex("302e020100300506032b656e04220420") + bytes(32)
+    pem = base64.b64encode(der.replace(b"\x03\x2b\x65\x6e", b"\x03\x2b\x65" + kind)).decode()
+    (tmp_path / "device.key").write_text(f"-----BEGIN PRIVATE KEY-----\n{pem}\n-----END PRIVATE KEY-----\n")
+    with pytest.raises(BundleError, match="is no key"):
+        read_key(tmp_path / "device.key")

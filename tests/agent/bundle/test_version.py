@@ -88,3 +88,12 @@ def test_a_caret_and_a_tilde_allow_what_npm_says(base: tuple[int, ...], other: t
     fixed = next((index for index, number in enumerate(base) if number), 2) + 1
     assert (version in VersionRange(f"^{written}")) == (other >= base and other[:fixed] == base[:fixed])
     assert (version in VersionRange(f"~{written}")) == (other >= base and other[:2] == base[:2])
+
+
+@pytest.mark.parametrize("text", ["1.0.0-" + "9" * 250, "1" * 5000 + ".0.0", "1.0.0+" + "a" * 65_000])
+def test_a_version_is_no_longer_than_a_name_may_be(text: str) -> None:
+    """It becomes a part of paths and URLs."""
+    with pytest.raises(DataError, match="is no version"):
+        parse_version(text)
+    with pytest.raises(DataError, match="is no version"):
+        VersionRange(f">={text}")

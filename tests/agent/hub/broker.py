@@ -1,6 +1,7 @@
 """The broker's side of a connection, byte by byte, in the same loop as what is tested: no thread, no sleep."""
 
 import socket
+import struct
 from collections.abc import Callable
 
 from maas_agent.config import Broker
@@ -35,12 +36,33 @@ class Connection:
     def send(self, data: bytes) -> None:
         self._end.sendall(data)
 
+    def pause(self) -> None:
+        """Read nothing more: what was sent here fills the buffers in between."""
+        self._loop.unwatch(self._end)
+
+    def read(self, size: int) -> int:
+        """While paused, read at most ``size`` bytes; returns how many."""
+        try:
+            data = self._end.recv(size)
+        except BlockingIOError:
+            return 0
+        self.received += data
+        return len(data)
+
+    def reset(self) -> None:
+        """Close without a word, and forget what was not read: the other end gets RST instead of FIN."""
+        self._end.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        self.close()
+
     def close(self) -> None:
         self._loop.unwatch(self._end)
         self._end.close()
 
     def _readable(self) -> None:
-        data = self._end.recv(1 << 16)
+        try:
+            data = self._end.recv(1 << 16)
+        except ConnectionError:
+            data = b""
         if not data:
             self.close()
             return

@@ -82,3 +82,25 @@ def test_the_verdict_names_the_figures(found: Compared, reason: str | None) -> N
 def test_what_cannot_be_saved_any_more_is_judged_at_once() -> None:
     assert not hopeless(compared(0, 2), TERMS)
     assert hopeless(compared(0, 3), TERMS)
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        b"",
+        b"[]",
+        b"3",
+        b'{"result": {"values": ["a"]}}',
+        b'{"result": {"values": [{}]}}',
+        b'{"result": {"values": 1' + b"0" * 400 + b"}}",
+        b'{"result": ' + b"[" * 900 + b"]" * 900 + b"}",
+        b'{"result": {"values": ' + b"[" * 300 + b"]" * 300 + b"}}",
+        b'{"parameters": 3}',
+        b'{"result": "\xff"}',
+    ],
+)
+def test_a_candidate_that_answers_with_garbage_does_not_agree(said: bytes) -> None:
+    """It comes from a process that runs a model nobody has judged yet: it must not end the hub."""
+    garbage = msgspec.structs.replace(answer(NEAR), document=said)
+    assert not agree(answer(NEAR), garbage, 0.05)
+    assert not agree(garbage, answer(NEAR), 0.05)

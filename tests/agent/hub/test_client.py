@@ -76,29 +76,3 @@ def test_a_password_that_cannot_be_read_is_a_configuration_error(tmp_path: Path,
         secret.write_bytes(content)
     with pytest.raises(ConfigError, match=r"broker\.password_file: .*/password"):
         new_client(Broker(username="me", password_file=str(secret)), V5, "x", None)
-
-
-@pytest.mark.parametrize("what", ["ca", "certificate"])
-@pytest.mark.parametrize("content", [None, b"no certificate"], ids=["missing", "garbage"])
-def test_a_certificate_that_cannot_be_used_is_a_configuration_error(
-    tmp_path: Path, what: str, content: bytes | None
-) -> None:
-    path = tmp_path / "file.pem"
-    if content is not None:
-        path.write_bytes(content)
-    files = {"ca": str(path)} if what == "ca" else {"certificate": str(path), "key": str(path)}
-    with pytest.raises(ConfigError, match="ca, certificate or key cannot be used"):
-        new_client(Broker(url="mqtts://127.0.0.1", **files), V5, "x", None)
-
-
-@pytest.mark.parametrize(
-    ("url", "port"),
-    [("mqtt://h", 1883), ("mqtts://h", 8883), ("mqtt://h:77", 77), ("mqtts://h:77/", 77), ("mqtt://h:", 1883)],
-)
-def test_the_port_is_that_of_the_url_or_of_the_scheme(url: str, port: int) -> None:
-    client = new_client(Broker(url=url), V5, "x", None)
-    assert (client.host, client.port) == ("h", port)
-
-
-def test_an_ipv6_address_is_taken_out_of_its_brackets() -> None:
-    assert new_client(Broker(url="mqtt://[::1]:77"), V5, "x", None).host == "::1"

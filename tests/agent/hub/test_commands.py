@@ -5,17 +5,39 @@ from typing import Any
 
 import pytest
 
-from maas_agent.hub.commands import MAX_BYTES, Commands, Finish
+from maas_agent.hub import commands as commands_module
+from maas_agent.hub.commands import MAX_BURST, MAX_BYTES, MAX_RUNNING, Commands, Finish
 from maas_agent.hub.topics import Command
 from maas_agent.log import Log
 
 UPDATE = Command("update", "1")
 
 
+class Clock:
+    """The monotonic clock, wound by hand."""
+
+    now = 1000.0
+
+    def monotonic(self) -> float:
+        return self.now
+
+
+class Lines(Log):
+    """Keeps what it is told."""
+
+    def __init__(self) -> None:
+        super().__init__("test")
+        self.lines: list[str] = []
+
+    def _write(self, level: str, event: str, fields: dict[str, Any]) -> None:
+        self.lines.append(event)
+
+
 class Device:
     """Keeps the documents and the commands that have begun."""
 
     def __init__(self) -> None:
+        self.log = Lines()
         self.documents: list[tuple[Command, dict[str, Any]]] = []
         self.begun: list[tuple[dict[str, Any], Finish]] = []
         self.commands = Commands(
@@ -24,7 +46,7 @@ class Device:
                 "beep": lambda _, done: done(None, {}),
             },
             lambda command, document: self.documents.append((command, document)),
-            Log("test"),
+            self.log,
         )
 
     def hear(self, payload: Any, command: Command = UPDATE) -> None:
@@ -87,9 +109,35 @@ def test_a_command_that_runs_is_not_begun_again_and_one_that_ended_is(device: De
 def test_too_many_commands_at_once_are_refused_until_one_ends(device: Device) -> None:
     for number in range(20):
         device.hear({"status": "init"}, Command("update", str(number)))
-    assert len(device.begun) == 16
+    assert len(device.begun) == MAX_RUNNING == 16
     assert device.statuses.count("failed") == 4
     assert "too many" in device.documents[-1][1]["reason"]
     device.begun[0][1](None, {})
     device.hear({"status": "init"}, Command("update", "99"))
     assert len(device.begun) == 17
+
+
+@pytest.mark.parametrize("name", ["beep", "no-such", "update"])
+def test_a_storm_of_commands_is_not_one_of_answers(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    """Every answer is a retained message that somebody has to clear: most of a storm gets none."""
+    clock = Clock()
+    monkeypatch.setattr(commands_module, "time", clock)
+    device = Device()
+    for number in range(10_000):
+        device.hear({"status": "init"}, Command(name, str(number)))
+    assert len({command for command, _ in device.documents}) == MAX_BURST
+    assert device.log.lines.count("more commands than are dealt with: the rest is not answered") == 1
+    assert len(device.log.lines) <= MAX_BURST + 1
+    clock.now += 3.0
+    for number in range(10):
+        device.hear({"status": "init"}, Command(name, f"later-{number}"))
+    assert len({command for command, _ in device.documents}) == MAX_BURST + 3
+
+
+def test_a_request_that_is_nested_too_deep_is_none(device: Device) -> None:
+    """It could just be read, and what was made of it could not be written any more: that ended the agent."""
+    for depth in (17, 900, 980, 985, 988, 989, 990, 991, 992, 993, 5000):
+        device.hear(b'{"status": "init", "more": ' + b"[" * depth + b"]" * depth + b"}")
+    assert device.documents == device.begun == []
+    device.hear(b'{"status": "init", "more": [[{"a": []}]]}')
+    assert device.statuses == ["executing"]

@@ -1,10 +1,11 @@
 """Inputs to a worker and back, and who is to blame for its death."""
 
 import random
+import time
 
 import pytest
 
-from maas_agent.hub.dispatch import MAX_DEATHS, Dispatcher, Job
+from maas_agent.hub.dispatch import MAX_DEATHS, MAX_QUEUE_BYTES, Dispatcher, Job
 from maas_agent.ipc import Request
 
 
@@ -22,15 +23,17 @@ class Worker:
         return [request.id for request in self.requests]
 
 
-def job(number: int, qos: int = 1) -> Job:
-    return Job(str(number), b"", None, 0.0, 0.0, qos, "out", None, None, lambda: None)
+def job(number: int, qos: int = 1, *, left_s: float | None = None, size: int = 0) -> Job:
+    expires_at = None if left_s is None else time.monotonic() + left_s
+    return Job(str(number), bytes(size), None, 0.0, 0.0, qos, "out", None, None, lambda: None, expires_at=expires_at)
 
 
 class Setting:
     """A dispatcher, the worker it feeds, and the answers in order."""
 
     def __init__(self, window: int = 4, queue: int = 100) -> None:
-        self.dispatcher = Dispatcher(window, queue)
+        self.expired: list[str] = []
+        self.dispatcher = Dispatcher(window, queue, lambda job: self.expired.append(job.id))
         self.answered: list[str] = []
         self.new_worker()
 
@@ -320,3 +323,65 @@ def test_replicas_answer_or_give_up_every_input_exactly_once(seed: int) -> None:
         work(choice.choice(several.workers))
     assert set(given_up) == poison
     assert sorted([*several.answered, *given_up], key=int) == [str(number) for number in range(200)]
+
+
+def test_an_input_whose_time_has_run_out_goes_to_no_worker() -> None:
+    setting = Setting(window=1)
+    setting.submit(0)
+    for number, left_s in ((1, -1.0), (2, 60.0), (3, 0.0), (4, None)):
+        setting.dispatcher.submit(job(number, left_s=left_s))
+    setting.answer_all()
+    assert setting.answered == ["0", "2", "4"]
+    assert setting.expired == ["1", "3"]
+    assert len(setting.dispatcher) == 0
+
+
+def test_inputs_expire_also_while_there_is_no_worker_at_all() -> None:
+    setting = Setting()
+    setting.dispatcher.take_back(setting.worker)
+    for number in range(6):
+        setting.dispatcher.submit(job(number, qos=number % 2, left_s=-1.0 if number < 3 else 60.0))
+    setting.dispatcher.expire()
+    assert setting.expired == ["0", "1", "2"]
+    setting.dispatcher.expire()
+    setting.new_worker()
+    setting.answer_all()
+    assert setting.answered == ["3", "4", "5"]
+    assert setting.dispatcher.dropped == 0
+
+
+def test_a_suspect_expires_too_and_the_next_one_is_tried() -> None:
+    setting = Setting(window=2)
+    setting.dispatcher.submit(job(0, left_s=0.01))
+    setting.dispatcher.submit(job(1))
+    setting.dispatcher.worker_died(setting.worker)
+    time.sleep(0.02)  # the time itself is what runs out
+    setting.new_worker()
+    setting.answer_all()
+    assert (setting.answered, setting.expired) == (["1"], ["0"])
+
+
+def test_what_is_left_of_an_expiry_is_at_least_a_second() -> None:
+    assert job(0).left_s(1e9) is None
+    expiring = job(0, left_s=10.0)
+    assert expiring.expires_at is not None
+    assert [expiring.left_s(expiring.expires_at - left) for left in (9.5, 1.0, 0.2, -100.0)] == [10, 1, 1, 1]
+
+
+def test_few_qos_0_inputs_of_many_bytes_push_out_the_oldest_too() -> None:
+    """A thousand of eight megabytes each would be all memory there is."""
+    setting = Setting(window=1, queue=1000)
+    size = MAX_QUEUE_BYTES // 4
+    setting.submit(0)
+    dropped = [lost.id for number in range(1, 8) for lost in setting.dispatcher.submit(job(number, 0, size=size))]
+    assert dropped == ["1", "2", "3"]
+    assert [lost.id for lost in setting.dispatcher.submit(job(8, 0, size=4 * size + 1))] == ["4", "5", "6", "7"]
+    setting.answer_all()
+    assert setting.answered == ["0", "8"]
+    assert setting.dispatcher.dropped == 7
+
+
+def test_qos_1_inputs_are_not_dropped_for_their_bytes() -> None:
+    setting = Setting(window=1)
+    for number in range(5):
+        assert setting.dispatcher.submit(job(number, 1, size=MAX_QUEUE_BYTES // 2)) == []

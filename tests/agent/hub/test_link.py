@@ -1,6 +1,11 @@
 """The connection to the broker; with a real one it is tested in tests/system."""
 
+import itertools
+import socket
+import threading
+import time
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -8,11 +13,13 @@ import pytest
 
 from maas_agent.config import Broker
 from maas_agent.errors import ConfigError
+from maas_agent.hub import backoff
 from maas_agent.hub import link as link_module
 from maas_agent.hub.client import Outbound
-from maas_agent.hub.link import Inbound, Link
-from maas_agent.hub.loop import Loop
-from maas_agent.hub.wire import encode_puback, encode_publish
+from maas_agent.hub.connection import Inbound
+from maas_agent.hub.link import Link
+from maas_agent.hub.loop import Loop, every
+from maas_agent.hub.wire import PINGREQ, encode_puback, encode_publish, packed_properties
 from maas_agent.log import Log
 from tests.agent.hub.broker import CONNACK, Connection, OnData, ScriptedBroker
 
@@ -26,18 +33,20 @@ class Device:
         self.numbers: list[int] = []
         self.ups = self.downs = 0
         self.reasons: list[str] = []
+        self.lines: list[tuple[str, str, dict[str, Any]]] = []
         self.birth: Outbound | None = None
+        self.will: Outbound | None = None
         self.link: Link
 
     def connect(self, broker: Broker, *subscriptions: str) -> None:
         device = self
 
-        class Reasons(Log):
+        class Lines(Log):
             def _write(self, level: str, event: str, fields: dict[str, Any]) -> None:
-                if "reason" in fields:
-                    device.reasons.append(str(fields["reason"]))
+                device.lines.append((level, event, fields))
 
-        self.link = Link(self.loop, broker, "maas-dev", None, list(subscriptions), 1000, self, Reasons("test"))
+        self.link = Link(self.loop, broker, "maas-dev", self.will, list(subscriptions), 1000, self, Lines("test"))
+        self.link.on_failed = lambda failure: self.reasons.append(failure.reason)
         self.loop.at_turn_end(self.link.flush)
         self.link.start()
 
@@ -72,7 +81,7 @@ def loop() -> Iterator[Loop]:
 
 @pytest.fixture(autouse=True)
 def _quick(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(link_module, "_FIRST_DELAY_S", 0.01)
+    monkeypatch.setattr(backoff, "FIRST_S", 0.01)
 
 
 @pytest.fixture
@@ -175,9 +184,16 @@ def test_numbers_go_round_and_leave_those_of_paho_alone(device: Device, broker: 
     peer = broker(accepting)
     device.connect(settings(peer))
     device.run_until(lambda: device.ups)
-    numbers = [device.link.publish(Outbound("o", b"", 1)) for _ in range(70_000)]
+    slow = device.link.publish(Outbound("o", b"", 1))
+    numbers = []
+    while len(numbers) < 70_000:
+        sent = [device.link.publish(Outbound("o", b"", 1)) for _ in range(1000)]
+        peer.connections[0].send(b"".join(map(encode_puback, sent)))
+        numbers += sent
+        device.run_until(partial(lambda count: len(device.numbers) == count, len(numbers)))
     assert min(numbers) >= 0x100 and max(numbers) == 0xFFFF
     assert all(len(set(numbers[start : start + 65_000])) == 65_000 for start in (0, 5000))
+    assert slow not in numbers  # it is on its way still: the broker would take another one for the same message
 
 
 def test_an_acknowledgement_for_a_connection_that_is_gone_goes_nowhere(device: Device, broker: Start) -> None:
@@ -221,7 +237,7 @@ def test_what_comes_again_on_a_resumed_session_is_told_once_and_acknowledged_the
         second.send(bytes(again))
     device.run_until(lambda: encode_puback(7) in second.received)
     assert encode_puback(8) not in second.received
-    device.inbounds[1].acknowledge()
+    device.loop.call(device.inbounds[1].acknowledge)
     device.run_until(lambda: encode_puback(8) in second.received)
     assert len(device.inbounds) == 2
 
@@ -231,10 +247,11 @@ def test_what_comes_again_on_a_resumed_session_is_told_once_and_acknowledged_the
     [
         b"\x30\x00",
         b"\x30\x80\x80\x80\x80",
-        b"\x30\x06\x00\x02\xff\xfe\x00x",
-        b"\x30\x07\x00\x01a\x03\x01\x01\x01",
         b"\x40\x00",
         b"\xff\x00",
+        b"\x20\x04\x00\x00\x01\x99",
+        b"\x90\x06\x00\x01\x00\x01\x99\x80",
+        b"\xe0\x02\xfe\x00",
     ],
     ids=bytes.hex,
 )
@@ -290,3 +307,441 @@ def test_a_farewell_is_sent_before_the_disconnect(device: Device, broker: Start)
     device.run_until(lambda: b"\xe0" in connection.received[-3:])
     assert b"stopped" in connection.received
     assert len(peer.connections) == 1
+
+
+# ------------------------------------------------------------- staying connected
+
+
+def answering(connection: Connection, data: bytes) -> None:
+    """A broker that answers CONNECT and PINGREQ."""
+    accepting(connection, data)
+    if data.startswith(PINGREQ):
+        connection.send(b"\xd0\x00")
+
+
+def test_a_broker_that_answers_is_kept_and_asked_less_often_than_it_may_be(device: Device, broker: Start) -> None:
+    peer = broker(answering)
+    device.connect(settings(peer, keepalive_s=1))
+    device.run_until(lambda: device.ups)
+    begun = time.monotonic()
+    device.run_until(lambda: peer.connections[0].received.count(PINGREQ) == 4)
+    assert 2.5 < time.monotonic() - begun < 5
+    assert (device.ups, device.downs) == (1, 0)
+
+
+@pytest.mark.parametrize("protocol", ["5", "3.1.1"])
+def test_a_silent_broker_is_found_within_one_and_a_half_keepalives(
+    device: Device, broker: Start, protocol: str
+) -> None:
+    """It reads and says nothing: what a broker looks like whose answers are lost on the way."""
+    peer = broker(accepting)
+    device.connect(settings(peer, keepalive_s=2, protocol=protocol))
+    device.run_until(lambda: device.ups)
+    silent_since = time.monotonic()
+    device.run_until(lambda: device.downs)
+    assert 2 < time.monotonic() - silent_since < 3
+    assert "has gone silent" in device.reasons[-1]
+    (first, *_) = peer.connections
+    assert first.received.count(PINGREQ) == 1
+    device.run_until(lambda: len(peer.connections) == 2)
+    # Keep Alive timeout, which makes the broker publish the Last Will; 3.1.1 just hangs up, with the same effect.
+    assert first.received.endswith(b"\xe0\x01\x8d" if protocol == "5" else PINGREQ)
+
+
+def test_a_broker_that_takes_nothing_is_found_as_soon_and_what_waits_for_it_is_bounded(
+    device: Device, broker: Start
+) -> None:
+    """Nothing arrives there either: the buffers are full, and the question itself cannot be sent."""
+    peer = broker(accepting)
+    device.connect(settings(peer, keepalive_s=2))
+    device.run_until(lambda: device.ups)
+    peer.connections[0].pause()
+    sent = 0
+    while device.link.send_quota:
+        device.link.publish(Outbound("out", bytes(100_000)))
+        device.link.flush()
+        sent += 100_000
+    assert sent < 64 << 20
+    silent_since = time.monotonic()
+    device.run_until(lambda: device.downs)
+    assert 2 < time.monotonic() - silent_since < 3
+    assert PINGREQ not in peer.connections[0].received
+
+
+def test_a_slow_broker_that_reads_is_not_given_up_before_the_question_reaches_it(device: Device, broker: Start) -> None:
+    """It says nothing for many keepalives because everything before the PINGREQ is still on its way."""
+    peer = broker(accepting)
+    device.connect(settings(peer, keepalive_s=1))
+    device.run_until(lambda: device.ups)
+    (slow,) = peer.connections
+    slow.pause()
+    while device.link.send_quota:
+        device.link.publish(Outbound("out", bytes(1 << 20)))
+        device.link.flush()
+    begun, taken = time.monotonic(), 0
+    total = device.link._connection._packets.backlog  # type: ignore[union-attr]
+
+    def sip() -> None:
+        nonlocal taken
+        taken += slow.read(total // 100)
+        if PINGREQ in slow.received[-100:]:
+            slow.send(b"\xd0\x00")
+        device.loop.after(0.04, sip)
+
+    sip()
+    device.run_until(lambda: device.downs or taken >= total)
+    assert (device.downs, device.reasons) == (0, [])
+    assert time.monotonic() - begun > 3  # many times what a silent one is given
+
+
+def test_the_brokers_own_keepalive_is_obeyed(device: Device, broker: Start) -> None:
+    """Server Keep Alive (section 3.2.2.3.14): 1 s where 30 were asked for."""
+    peer = broker(lambda connection, data: connection.send(CONNACK_KEEPALIVE_1) if data[0] == 0x10 else None)
+    device.connect(settings(peer, keepalive_s=30))
+    device.run_until(lambda: device.ups)
+    device.run_until(lambda: PINGREQ in peer.connections[0].received)
+    assert "keepalive of 1 s" in (device.run_until(lambda: device.downs) or device.reasons[-1])
+
+
+def test_a_farewell_to_a_broker_that_takes_nothing_does_not_hold_the_end(device: Device, broker: Start) -> None:
+    peer = broker(accepting)
+    device.connect(settings(peer, keepalive_s=60))
+    device.run_until(lambda: device.ups)
+    peer.connections[0].pause()
+    while device.link.send_quota:
+        device.link.publish(Outbound("out", bytes(100_000)))
+        device.link.flush()
+    begun = time.monotonic()
+    device.link.stop(Outbound("status", b"stopped"))
+    assert time.monotonic() - begun < 10
+
+
+# ------------------------------------------------------------- coming back
+
+
+def test_a_broker_that_accepts_and_then_resets_is_tried_ever_less_often_and_told_less_often_still(
+    device: Device, broker: Start
+) -> None:
+    def script(connection: Connection, data: bytes) -> None:
+        accepting(connection, data)
+        device.loop.call(connection.reset)
+
+    peer = broker(script)
+    waits: list[float] = []
+    device.connect(settings(peer, reconnect_max_s=0.02))
+    after = device.loop.after
+    device.loop.after = lambda seconds, action: (
+        (  # type: ignore[method-assign]
+            waits.append(seconds) if action == device.link._start_again else None
+        )
+        or after(seconds, action)
+    )
+    device.run_until(lambda: device.ups >= 40)
+    assert len(waits) >= 39 and max(waits) <= 0.02
+    assert max(waits[:1]) <= 0.01 < max(waits)  # the bound has grown though every attempt was accepted
+    assert len({round(wait, 6) for wait in waits}) > 30  # full jitter: no two alike
+    assert len(device.lines) < 20
+    assert device.link.trouble is None
+
+
+def test_a_name_look_up_that_hangs_holds_nothing_up_and_is_given_up(
+    device: Device, broker: Start, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nothing can end it, so there is a bound on how many of them hang at the same time."""
+    peer = broker(accepting)
+    hanging, looked_up = threading.Event(), 0
+    look_up = socket.getaddrinfo
+
+    def getaddrinfo(*arguments: Any, **options: Any) -> Any:
+        nonlocal looked_up
+        looked_up += 1
+        hanging.wait(30)
+        return look_up(*arguments, **options)
+
+    monkeypatch.setattr(link_module, "_OPEN_S", 0.05)
+    monkeypatch.setattr(socket, "getaddrinfo", getaddrinfo)
+    ticks: list[float] = []
+    every(device.loop, 0.005, lambda: ticks.append(time.monotonic()))
+    device.connect(settings(peer))
+    device.run_until(lambda: any("attempts hang in the look-up" in reason for reason in device.reasons))
+    assert any("no connection within" in reason for reason in device.reasons)
+    device.run_until(lambda: len(device.reasons) > 10)
+    assert looked_up == 4
+    assert max(later - sooner for sooner, later in itertools.pairwise(ticks)) < 1
+    monkeypatch.setattr(link_module, "_OPEN_S", 15.0)
+    hanging.set()
+    device.run_until(lambda: device.ups)
+    assert (device.ups, device.downs) == (1, 0)
+
+
+def test_a_cause_is_told_once_in_full_and_its_going_on_less_and_less_often(device: Device) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as probe:
+        port = probe.getsockname()[1]
+    device.connect(Broker(url=f"mqtt://127.0.0.1:{port}", reconnect_max_s=0.01))
+    device.run_until(lambda: len(device.reasons) >= 64)
+    assert {*device.reasons} == {f"nobody listens on 127.0.0.1:{port}"}
+    (first, *others) = device.lines
+    assert first[:2] == ("warning", "no connection to the broker") and first[2]["mend"]
+    assert [line[2]["failures"] for line in others] == [2, 4, 8, 16, 32, 64]
+
+
+# ------------------------------------------------------------- what the broker says
+
+
+def refusing(code: int) -> OnData:
+    def script(connection: Connection, data: bytes) -> None:
+        if data[0] == 0x10:
+            properties = b"\x1f\x00\x03why" if code != 0x9C else b"\x1c\x00\x05other"
+            connection.send(bytes([0x20, 3 + len(properties), 0, code, len(properties)]) + properties)
+            connection.close()
+
+    return script
+
+
+@pytest.mark.parametrize(
+    ("code", "told"),
+    [
+        (0x87, "Not authorized (0x87): why: this device asked without a username"),
+        (0x85, "Client identifier not valid (0x85): why"),
+        (0x97, "Quota exceeded (0x97): why"),
+        (0x9C, "Use another server (0x9c), use other"),
+    ],
+)
+def test_a_refusal_is_told_by_name_with_all_that_the_broker_says(
+    device: Device, broker: Start, code: int, told: str
+) -> None:
+    device.connect(settings(broker(refusing(code)), protocol="5"))
+    device.run_until(lambda: len(device.reasons) >= 3)
+    assert {*device.reasons} == {f"the broker refused the connection: {told}"}
+    assert len([line for line in device.lines if line[1] == "no connection to the broker"]) == 1
+
+
+def test_a_refusal_of_3_1_1_is_told_by_name_too(device: Device, broker: Start) -> None:
+    peer = broker(lambda connection, _: (connection.send(b"\x20\x02\x00\x04"), connection.close())[1])
+    device.connect(settings(peer, protocol="3.1.1"))
+    device.run_until(lambda: device.reasons)
+    assert "Bad user name or password (0x86)" in device.reasons[0]
+
+
+def test_a_disconnect_is_told_by_name(device: Device, broker: Start) -> None:
+    peer = broker(accepting)
+    device.connect(settings(peer))
+    device.run_until(lambda: device.ups)
+    peer.connections[0].send(b"\xe0\x01\x8b")
+    peer.connections[0].close()
+    device.run_until(lambda: device.downs)
+    assert device.reasons == ["the broker ended the connection: Server shutting down (0x8b)"]
+
+
+def test_refused_messages_are_told_by_name_once_and_counted(device: Device, broker: Start) -> None:
+    peer = broker(accepting)
+    device.connect(settings(peer))
+    device.run_until(lambda: device.ups)
+    numbers = [device.link.publish(Outbound("out", b"x", 1)) for _ in range(100)]
+    for number in numbers:
+        peer.connections[0].send(b"\x40\x03" + number.to_bytes(2, "big") + (b"\x87" if number % 2 else b"\x97"))
+    device.run_until(lambda: len(device.numbers) == 100)
+    told = [line[2]["reason"] for line in device.lines if line[1] == "broker refused a message"]
+    assert sorted(told) == ["Not authorized (0x87)", "Quota exceeded (0x97)"]
+    assert device.link.counters.refused == 100
+
+
+def test_refused_subscriptions_are_told_by_name(device: Device, broker: Start) -> None:
+    def script(connection: Connection, data: bytes) -> None:
+        accepting(connection, data)
+        if b"\x82" in data:
+            connection.send(b"\x90\x05\x00\x01\x00\x01\x87")
+
+    device.connect(settings(broker(script)), "a/#", "b/#")
+    device.run_until(lambda: any(line[1] == "broker refused a subscription" for line in device.lines))
+    told = [line[2] for line in device.lines if line[1] == "broker refused a subscription"]
+    assert [(fields["topic"], fields["reason"]) for fields in told] == [("b/#", "Not authorized (0x87)")]
+
+
+def connack(properties: bytes) -> bytes:
+    return b"\x20" + bytes([3 + len(properties), 0, 0, len(properties)]) + properties
+
+
+CONNACK_KEEPALIVE_1 = connack(b"\x13\x00\x01")
+
+
+def limited(properties: bytes) -> OnData:
+    return lambda connection, data: connection.send(connack(properties)) if data[0] == 0x10 else None
+
+
+def test_what_is_larger_than_the_broker_takes_is_not_sent_and_done_with(device: Device, broker: Start) -> None:
+    """Sent, it would end the connection, and again on the next one."""
+    peer = broker(limited(b"\x27" + (1000).to_bytes(4, "big")))
+    device.connect(settings(peer))
+    device.run_until(lambda: device.ups)
+    large = [device.link.publish(Outbound("out", b"L" * 2000, 1)) for _ in range(5)]
+    device.link.publish(Outbound("out", b"L" * 2000, 0))
+    device.link.publish(Outbound("out", b"small", 1))
+    device.run_until(lambda: len(device.numbers) == 5 and b"small" in peer.connections[0].received)
+    assert device.numbers == large
+    assert b"LLL" not in peer.connections[0].received
+    assert device.link.counters.too_large == 6
+    assert [line[2]["most"] for line in device.lines if line[0] == "error"] == [1000]
+
+
+def test_a_broker_that_keeps_nothing_and_knows_qos_0_only_gets_what_it_takes(device: Device, broker: Start) -> None:
+    peer = broker(limited(b"\x24\x00" + b"\x25\x00"))
+    device.connect(settings(peer))
+    device.run_until(lambda: device.ups)
+    number = device.link.publish(Outbound("out", b"x", 1, True))
+    device.run_until(lambda: device.numbers and b"\x30\x07\x00\x03out\x00x" in peer.connections[0].received)
+    assert device.numbers == [number]
+    assert len([line for line in device.lines if line[0] == "error"]) == 2
+
+
+def test_a_last_will_that_a_broker_refuses_is_reduced(device: Device, broker: Start) -> None:
+    def script(connection: Connection, data: bytes) -> None:
+        if data[0] == 0x10:
+            flags = data[9]
+            refusal = 0x9A if flags & 0x20 else 0x9B if flags & 0x18 else 0
+            connection.send(bytes([0x20, 3, 0, refusal, 0]))
+            if refusal:
+                connection.close()
+
+    peer = broker(script)
+    device.will = Outbound("status", b"offline", 1, True)
+    device.connect(settings(peer, protocol="5"))
+    device.run_until(lambda: device.ups)
+    assert [connection.received[9] & 0x38 for connection in peer.connections] == [0x28, 0x08, 0x00]
+
+
+def test_subscriptions_that_would_end_the_connection_are_left_out_and_told(device: Device, broker: Start) -> None:
+    peer = broker(limited(b"\x2a\x00"))
+    device.connect(settings(peer), "dev/in/#", "$share/g/in/#")
+    device.run_until(lambda: device.ups)
+    device.run_until(lambda: b"dev/in/#" in peer.connections[0].received)
+    assert b"$share" not in peer.connections[0].received
+    assert any("no shared subscriptions" in line[1] for line in device.lines)
+
+
+def test_an_expiry_and_user_properties_go_both_ways(device: Device, broker: Start) -> None:
+    peer = broker(accepting)
+    device.connect(settings(peer))
+    device.run_until(lambda: device.ups)
+    device.link.publish(Outbound("out", b"x", expiry_s=7, user_properties=(("replayed", "1"),)))
+    device.link.flush()
+    packed = b"\x26\x00\x08replayed\x00\x011" + b"\x02\x00\x00\x00\x07"
+    device.run_until(lambda: packed in peer.connections[0].received)
+    peer.connections[0].send(encode_publish(b"in", b"", 0, False, 0, packed_properties(None, None, 99)))
+    device.run_until(lambda: device.inbounds)
+    assert device.inbounds[0].expiry_s == 99
+
+
+# ------------------------------------------------------------- what must not be possible
+
+
+@pytest.mark.parametrize("protocol", ["5", "3.1.1"])
+def test_a_message_that_cannot_be_read_is_put_aside_acknowledged_and_told_once(
+    device: Device, broker: Start, protocol: str
+) -> None:
+    """Not closed over: a QoS 1 message would come back with every connection."""
+    peer = broker(accepting)
+    device.connect(settings(peer, protocol=protocol))
+    device.run_until(lambda: device.ups)
+    (connection,) = peer.connections
+    no_properties = b"\x00" if protocol == "5" else None
+    bad = [encode_publish(b"in/\xff\xfe", b"x", 1, False, number, no_properties) for number in range(1, 50)]
+    if protocol == "5":
+        bad += [encode_publish(b"in/1", b"x", 1, False, number, b"\x04\x03\x00\x01\xff") for number in range(50, 99)]
+    connection.send(b"".join(bad) + encode_publish(b"in/good", b"", 1, False, 999, no_properties))
+    device.run_until(lambda: device.inbounds)
+    device.run_until(lambda: connection.received.count(b"\x40\x02") >= len(bad))
+    assert [message.topic for message in device.inbounds] == ["in/good"]
+    assert device.link.counters.unreadable == len(bad)
+    assert [line[1] for line in device.lines if line[0] == "warning"] == ["ignored: a message that cannot be read"]
+    assert device.downs == 0
+
+
+def test_properties_as_long_as_a_payload_are_not_read_and_count_as_too_large(device: Device, broker: Start) -> None:
+    peer = broker(accepting)
+    device.connect(settings(peer))
+    device.run_until(lambda: device.ups)
+    device.link._max_packet = 1 << 20
+    user = b"\x26\x00\x00\x00\x00" * 14_000
+    length = len(user)
+    packed = bytes([length & 0x7F | 0x80, length >> 7 & 0x7F | 0x80, length >> 14]) + user
+    peer.connections[0]._end.setblocking(True)
+    device.link._connection._packets._max = 1 << 20  # type: ignore[union-attr]
+    peer.connections[0].send(encode_publish(b"in/1", b"x", 1, False, 1, packed))
+    device.run_until(lambda: device.inbounds)
+    assert device.inbounds[0].cut_bytes == length + 1
+
+
+def test_inputs_beyond_what_is_held_are_fetched_again_in_their_order(device: Device, broker: Start) -> None:
+    """A 3.1.1 broker without a window of its own sends whatever there is; nothing may be lost or overtaken."""
+    unacknowledged: dict[int, bytes] = {}
+    sent = 0
+
+    def resend(connection: Connection) -> None:
+        nonlocal sent
+        sent += len(unacknowledged)
+        for number, payload in unacknowledged.items():
+            connection.send(encode_publish(b"in", payload, 1, False, number, None))
+
+    def script(connection: Connection, data: bytes) -> None:
+        accepting(connection, data)
+        if data[0] == 0x10:
+            resend(connection)
+        while data and data[0] in (0x40, 0xE0):
+            if data[0] == 0x40:
+                unacknowledged.pop(int.from_bytes(data[2:4], "big"), None)
+            data = data[2 + data[1] :]
+
+    peer = broker(script)
+    unacknowledged |= {number: b"%d" % number for number in range(1, 2501)}
+    device.connect(settings(peer, protocol="3.1.1"))
+    answered: list[bytes] = []
+
+    def work() -> None:
+        """Answer what has come, once nothing more comes: the worst case for what is held."""
+        assert len(device.inbounds) - len(answered) <= 1024
+        if len(device.inbounds) + device.link.counters.left_out == sent:
+            for message in device.inbounds[len(answered) :]:
+                answered.append(message.payload)
+                message.acknowledge()
+
+    device.loop.at_turn_end(work)
+    device.run_until(lambda: len(answered) == 2500)
+    assert answered == [b"%d" % number for number in range(1, 2501)]
+    assert device.link.counters.left_out == 2500 - 1024 + 2500 - 2048
+    assert (device.ups, len(peer.connections)) == (3, 3)
+    # A clean goodbye, so that the broker does not publish the Last Will over it.
+    assert all(connection.received.endswith(b"\xe0\x00") for connection in peer.connections[:2])
+    told = [line[1] for line in device.lines if line[0] == "warning"]
+    assert sum("more QoS 1 inputs than are held" in event for event in told) == 1
+
+
+# ------------------------------------------------------------- two with one client id
+
+
+def test_a_session_that_was_taken_over_is_told_loudly_and_not_fought_for(device: Device, broker: Start) -> None:
+    def script(connection: Connection, data: bytes) -> None:
+        accepting(connection, data)
+        device.loop.after(0.01, lambda: (connection.send(b"\xe0\x01\x8e"), connection.close()))
+
+    peer = broker(script)
+    device.connect(settings(peer, protocol="5", reconnect_max_s=0.4))
+    begun = time.monotonic()
+    device.run_until(lambda: len(peer.connections) == 4)
+    assert time.monotonic() - begun > 3 * 0.4 / 2
+    errors = [line for line in device.lines if line[0] == "error"]
+    assert len(errors) == 1 and "another client uses the client id maas-dev" in errors[0][2]["reason"]
+    assert "device.id" in errors[0][2]["mend"]
+    assert device.link.trouble and "maas-dev" in device.link.trouble
+
+
+@pytest.mark.parametrize("protocol", ["5", "3.1.1"])
+def test_a_row_of_short_lives_is_told_as_what_it_most_likely_is(device: Device, broker: Start, protocol: str) -> None:
+    def script(connection: Connection, data: bytes) -> None:
+        accepting(connection, data)
+        device.loop.after(0.01, connection.close)
+
+    device.connect(settings(broker(script), protocol=protocol, reconnect_max_s=0.4))
+    device.run_until(lambda: device.link.trouble)
+    assert device.ups == 4
+    assert [line[0] for line in device.lines].count("error") == 1

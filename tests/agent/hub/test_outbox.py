@@ -5,6 +5,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 
 from maas_agent.hub.client import Outbound
@@ -470,4 +471,16 @@ def test_a_correlation_a_content_type_and_retain_come_back_from_the_disk(on_disk
     on_disk.written()
     on_disk.connect()
     on_disk.clock.advance(0.1)
-    assert [sent for _, sent in on_disk.link.sent] == [message]
+    (_, sent), *others = on_disk.link.sent
+    assert not others
+    assert sent == msgspec.structs.replace(message, user_properties=(("replayed", "true"),))
+
+
+def test_what_expires_in_an_outage_is_not_sent_and_counted(on_disk: Setting) -> None:
+    on_disk.lose_the_link()
+    on_disk.outbox.put(Outbound("answers", b"1", 1, expiry_s=5))
+    on_disk.put(2)
+    on_disk.clock.advance(10)
+    on_disk.connect()
+    assert on_disk.replayed_in(1) == [2]
+    assert (on_disk.outbox.dropped, len(on_disk.outbox)) == (1, 0)

@@ -176,12 +176,15 @@ def test_what_is_no_packet_is_malformed(line: Line, data: bytes) -> None:
         line.feed(data + bytes(10))
 
 
-def test_an_oversize_publish_whose_properties_have_no_end_is_malformed() -> None:
+def test_properties_that_make_a_publish_oversize_are_cut_off_with_its_payload() -> None:
+    """They are never gathered, and its number is kept: unacknowledged it would come back for ever."""
     line = Line(is_v5=True)
-    line.feed(b"\x30\xff\xff\xff\x7f" + b"\x00\x01a" + b"\x80\x80\x80\x60")
-    with pytest.raises(Malformed, match="no end"):
-        for _ in range(10):
-            line.feed(bytes(1 << 16))
+    head = b"\x32\xff\xff\xff\x7f" + b"\x00\x01a" + b"\x00\x07" + b"\x80\x80\x80\x60"
+    line.feed(head)
+    assert line.received == [Publish(b"a", b"", 1, False, 7, b"", cut_bytes=(1 << 28) - 1)]
+    for _ in range(10):
+        line.feed(bytes(1 << 16))
+        assert len(line.packets._received) == 0
     line.close()
 
 
@@ -329,3 +332,14 @@ def test_paho_gets_exactly_its_own_packets(cut: int) -> None:
     assert seen == ["connected", "subscribed", "subscribed"]
     assert [getattr(packet, "number", None) for packet in found] == [7, 0, 3]
     line.close()
+
+
+@pytest.mark.parametrize("sent", [6, 20], ids=["no head", "half a head"])
+def test_a_broker_that_ends_in_a_packet_that_is_too_large_has_ended(line: Line, sent: int) -> None:
+    """Nothing told of it: the socket stayed readable for ever, and the loop turned as fast as it could."""
+    line.broker.sendall(publish(b"x" * (MAX + 100), 7, is_v5=is_v5(line))[:sent])
+    line.turn()
+    line.broker.close()
+    line.packets.fill()
+    assert isinstance(line.packets.next_packet(), ForPaho)
+    assert line.packets.recv(1) or line.packets._closed_by_peer

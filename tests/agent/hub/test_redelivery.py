@@ -1,71 +1,96 @@
 """What the broker sends again is the same message, or it is not: told by identifier, DUP flag, topic and content."""
 
-from collections.abc import Callable
-
 import pytest
 
-from maas_agent.hub.redelivery import Deliveries
+from maas_agent.hub.redelivery import Deliveries, Delivery
 from maas_agent.hub.wire import Publish
-
-Write = Callable[[bytes], None]
 
 
 def packet(number: int = 7, *, dup: bool = False, topic: bytes = b"in/1", payload: bytes = b"sample") -> Publish:
     return Publish(topic, payload, 1, False, number, b"", dup=dup)
 
 
-def line() -> Write:
-    """A connection of its own, told from others by identity."""
-    return [].append
+class Line(list[int]):
+    """A connection: the identifiers that were acknowledged on it."""
+
+
+def received(deliveries: Deliveries, packet: Publish, line: Line) -> tuple[Delivery, bool]:
+    return deliveries.received(packet, line.append)
 
 
 @pytest.fixture
 def deliveries() -> Deliveries:
     deliveries = Deliveries()
     deliveries.connected(resumed=False)
+    deliveries.proven()
     return deliveries
 
 
 def test_what_comes_again_is_not_new_and_is_acknowledged_where_it_came_last(deliveries: Deliveries) -> None:
-    first, second = line(), line()
-    delivery, is_new = deliveries.received(packet(), first)
+    first, second = Line(), Line()
+    delivery, is_new = received(deliveries, packet(), first)
     assert is_new
     deliveries.disconnected()
     deliveries.connected(resumed=True)
-    assert deliveries.received(packet(dup=True), second) == (delivery, False)
-    assert deliveries.close(delivery) is second
+    deliveries.proven()
+    assert received(deliveries, packet(dup=True), second) == (delivery, False)
+    deliveries.acknowledge(delivery)
+    assert (first, second) == ([], [7])
 
 
 def test_what_is_done_while_there_is_no_connection_is_acknowledged_when_it_comes_again(deliveries: Deliveries) -> None:
-    delivery, _ = deliveries.received(packet(), line())
+    delivery, _ = received(deliveries, packet(), first := Line())
     deliveries.disconnected()
-    assert deliveries.close(delivery) is None
+    deliveries.acknowledge(delivery)
     deliveries.connected(resumed=True)
-    again, is_new = deliveries.received(packet(dup=True), second := line())
+    deliveries.proven()
+    again, is_new = received(deliveries, packet(dup=True), second := Line())
     assert (again, is_new, again.is_done) == (delivery, False, True)
-    assert deliveries.close(again) is second
+    deliveries.acknowledge(again)
+    assert (first, second) == ([], [7])
 
 
 def test_it_is_acknowledged_on_no_connection_on_which_it_did_not_come(deliveries: Deliveries) -> None:
-    delivery, _ = deliveries.received(packet(), line())
+    delivery, _ = received(deliveries, packet(), first := Line())
     deliveries.disconnected()
     deliveries.connected(resumed=True)
-    assert deliveries.close(delivery) is None
+    deliveries.proven()
+    deliveries.acknowledge(delivery)
+    assert first == []
+
+
+def test_nothing_is_acknowledged_before_the_broker_has_answered_on_the_connection(deliveries: Deliveries) -> None:
+    """A broker that accepts and resets again and again sends it again each time: the answer is the same one."""
+    delivery, _ = received(deliveries, packet(), Line())
+    deliveries.acknowledge(delivery)
+    delivery, _ = received(deliveries, packet(8), Line())
+    for _ in range(3):
+        deliveries.disconnected()
+        deliveries.connected(resumed=True)
+        assert received(deliveries, packet(8, dup=True), last := Line()) == (delivery, False)
+        deliveries.acknowledge(delivery)
+        assert last == []
+    deliveries.proven()
+    deliveries.proven()
+    assert last == [8]
+    assert received(deliveries, packet(8), Line())[1]
 
 
 def test_identifiers_of_another_session_mean_nothing(deliveries: Deliveries) -> None:
-    delivery, _ = deliveries.received(packet(), line())
+    delivery, _ = received(deliveries, packet(), first := Line())
     deliveries.disconnected()
     deliveries.connected(resumed=False)
-    assert deliveries.received(packet(dup=True), line())[1]
-    assert deliveries.close(delivery) is None
+    assert received(deliveries, packet(dup=True), second := Line())[1]
+    deliveries.acknowledge(delivery)
+    assert (first, second) == ([], [])
 
 
 def test_an_acknowledged_identifier_may_be_used_again(deliveries: Deliveries) -> None:
-    delivery, _ = deliveries.received(packet(), write := line())
-    assert deliveries.close(delivery) is write
-    assert deliveries.close(delivery) is None
-    assert deliveries.received(packet(dup=True), line())[1]
+    delivery, _ = received(deliveries, packet(), first := Line())
+    deliveries.acknowledge(delivery)
+    deliveries.acknowledge(delivery)
+    assert first == [7]
+    assert received(deliveries, packet(dup=True), Line())[1]
 
 
 @pytest.mark.parametrize(
@@ -75,8 +100,10 @@ def test_an_acknowledged_identifier_may_be_used_again(deliveries: Deliveries) ->
 )
 def test_a_broker_that_uses_an_identifier_twice_loses_neither(deliveries: Deliveries, other: Publish) -> None:
     """One that was set back to an older state: both are answered, and the acknowledgement is of the later one."""
-    first, _ = deliveries.received(packet(), write := line())
-    second, is_new = deliveries.received(other, write)
+    first, _ = received(deliveries, packet(), line := Line())
+    second, is_new = received(deliveries, other, line)
     assert is_new and second is not first
-    assert deliveries.close(first) is None
-    assert deliveries.close(second) is write
+    deliveries.acknowledge(first)
+    assert line == []
+    deliveries.acknowledge(second)
+    assert line == [7]

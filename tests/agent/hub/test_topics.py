@@ -87,6 +87,10 @@ def test_a_devices_own_topics_are_named() -> None:
         ("maas/dev/cmd/update/1/2", None),
         ("maas/dev/cmd/update/" + "x" * 65, None),
         ("maas/dev/cmd/update/a\n", None),
+        ("maas/dev/cmd/" + "x" * 129 + "/1", None),
+        ("maas/dev/cmd/up\x85date/1", None),
+        ("maas/dev/cmd/update/\uffff", None),
+        ("maas/dev/cmd/+/1", None),
         ("maas/other/cmd/update/1", None),
         ("maas/dev/digits/in/1", None),
         ("", None),
@@ -110,3 +114,10 @@ def test_a_command_topic_tells_name_and_id(topic: str, command: Command | None) 
 )
 def test_a_request_does_not_choose_what_this_device_says_on_its_own_topics(topic: str, reserved: bool) -> None:
     assert TOPICS.is_reserved(topic) is reserved
+
+
+@pytest.mark.parametrize("level", ["a+b", "#", "a\0b", "\u2028"])
+def test_no_answer_goes_to_a_topic_over_which_a_broker_would_hang_up(level: str) -> None:
+    """MQTT 5.0 section 4.7.1: a publisher may not name wildcards. It would come back with every connection."""
+    assert TOPICS.input(f"maas/dev/digits/in/{level}") == Address(DIGITS, bad_id=level)
+    assert TOPICS.command(f"maas/dev/cmd/{level}/1") is None

@@ -1,8 +1,12 @@
 """PUBLISH and PUBACK as bytes, against the standard and against paho's own reading of it."""
 
+import contextlib
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from paho.mqtt.packettypes import PacketTypes
+from paho.mqtt.properties import Properties
 
 from maas_agent.hub.wire import (
     Malformed,
@@ -17,6 +21,7 @@ from maas_agent.hub.wire import (
     unpacked_properties,
     variable_integer,
 )
+from maas_agent.hub.wire import Properties as Found
 
 
 def split(packet: bytes) -> tuple[int, int]:
@@ -83,8 +88,7 @@ def test_what_is_encoded_is_decoded(
     assert found == expected
     if is_v5:
         read = unpacked_properties(properties)
-        assert getattr(read, "ContentType", None) == content_type
-        assert getattr(read, "CorrelationData", None) == (correlation or None)
+        assert (read.content_type, read.correlation) == (content_type, correlation or None)
 
 
 @given(MESSAGES)
@@ -150,6 +154,70 @@ def test_any_bytes_are_properties_or_malformed(packed: bytes) -> None:
         unpacked_properties(packed)
     except Malformed:
         return
+
+
+SHORT = st.text(st.characters(exclude_characters="\0", exclude_categories=("Cs",)), max_size=8)
+
+
+@given(
+    st.none() | SHORT.filter(bool),
+    st.none() | st.binary(min_size=1, max_size=8),
+    st.none() | st.integers(0, 0xFFFFFFFF),
+    st.lists(st.tuples(SHORT, SHORT), max_size=3).map(tuple),
+)
+def test_packed_properties_are_what_paho_packs_and_reads(
+    content_type: str | None, correlation: bytes | None, expiry_s: int | None, user: tuple[tuple[str, str], ...]
+) -> None:
+    packed = packed_properties(content_type, correlation, expiry_s, user)
+    theirs = Properties(PacketTypes.PUBLISH)
+    theirs.unpack(packed)
+    assert getattr(theirs, "ContentType", None) == content_type
+    assert getattr(theirs, "CorrelationData", None) == correlation
+    assert getattr(theirs, "MessageExpiryInterval", None) == expiry_s
+    assert tuple(getattr(theirs, "UserProperty", ())) == user
+    length = variable_integer(bytearray(packed), 0)
+    assert length is not None and length[0] == len(packed) - length[1]
+
+
+@given(st.data())
+def test_what_paho_packs_is_read(data: st.DataObject) -> None:
+    """With every property a PUBLISH may have, in paho's order."""
+    theirs = Properties(PacketTypes.PUBLISH)
+    theirs.PayloadFormatIndicator = data.draw(st.integers(0, 1))
+    theirs.MessageExpiryInterval = expiry_s = data.draw(st.integers(0, 0xFFFFFFFF))
+    theirs.ContentType = content_type = data.draw(SHORT)
+    theirs.ResponseTopic = topic = data.draw(st.text("ab/", max_size=8))
+    theirs.CorrelationData = correlation = data.draw(st.binary(max_size=8))
+    theirs.SubscriptionIdentifier = data.draw(st.integers(1, 268_435_455))
+    for name in data.draw(st.lists(SHORT, max_size=3)):
+        theirs.UserProperty = (name, "x")
+    packed = theirs.pack()
+    length = variable_integer(bytearray(packed), 0)
+    assert length is not None
+    body = packed[length[1] :]
+    assert unpacked_properties(body) == Found(content_type, topic, correlation, expiry_s)
+    for cut in range(1, len(body)):
+        with contextlib.suppress(Malformed):
+            unpacked_properties(body[:cut])
+
+
+@pytest.mark.parametrize(
+    "packed",
+    [
+        b"\x03\x00\x02\xff\xfe",  # a content type that is not UTF-8
+        b"\x08\x00\x01\xc0",
+        b"\x02\x00\x00\x00",  # an expiry of three bytes
+        b"\x02\x00\x00\x00\x01" * 2,  # one property twice, section 3.3.2.3.3
+        b"\x11\x00\x00\x00\x01",  # a property of other packets
+        b"\x26\x00\x01a",  # half a user property
+        b"\x0b\x80",
+        b"\x09\x00",
+    ],
+    ids=bytes.hex,
+)
+def test_properties_that_are_none_are_malformed(packed: bytes) -> None:
+    with pytest.raises(Malformed):
+        unpacked_properties(packed)
 
 
 @given(st.binary(max_size=40), st.binary(max_size=40), st.integers(0, 15), st.booleans())

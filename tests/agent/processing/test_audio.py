@@ -1,6 +1,7 @@
 """Recordings to samples: every kind that is read, every lie a header may tell, and no way out but `DecodeError`."""
 
 import io
+import tracemalloc
 import wave as python_wave
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,7 @@ from maas_agent.bundle.manifest import Decode
 from maas_agent.errors import DecodeError
 from maas_agent.processing import wav
 from maas_agent.processing.decode import decode
+from maas_agent.processing.resample import resampled
 from tests.agent.memory import memory_limit
 from tests.agent.processing.waves import EXTENSIBLE, FLOAT, PCM, chunk, extensible, layout, riff, stored, tone, wave
 
@@ -267,3 +269,16 @@ def test_real_recordings_are_read_as_python_reads_them() -> None:
         heard = sample(path.read_bytes(), spec)
         np.testing.assert_array_equal(heard[: len(expected)], expected)
         assert not heard[len(expected) :].any()
+
+
+def test_a_few_samples_at_one_hertz_are_not_made_millions() -> None:
+    """A file of a hundred bytes took a second, and 250 MB: no more is computed than a sample holds."""
+    sound = np.ones(30, np.float32)
+    whole, few = resampled(sound, 1, 8000), resampled(sound, 1, 8000, 50)
+    assert (len(whole), len(few)) == (240_000, 50)
+    np.testing.assert_array_equal(whole[:50], few)
+    tracemalloc.start()
+    resampled(sound, 1, 384_000, 100)
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert peak < 50 << 20

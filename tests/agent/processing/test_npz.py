@@ -2,6 +2,7 @@
 
 import io
 import random
+import zipfile
 from typing import Any
 
 import numpy as np
@@ -50,3 +51,30 @@ def test_a_damaged_archive_is_read_or_refused_and_nothing_else(compressed: bool)
         except DataError:
             refused += 1
     assert refused > 500
+
+
+def _with(header: bytes, compression: int = zipfile.ZIP_STORED, data: bytes = b"") -> bytes:
+    """An archive with a good ``x`` and ``classes`` of this header."""
+    made = io.BytesIO()
+    x = io.BytesIO()
+    np.save(x, np.ones((3, 2)))
+    with zipfile.ZipFile(made, "w", compression) as archive:
+        archive.writestr("x.npy", x.getvalue())
+        archive.writestr("classes.npy", b"\x93NUMPY\1\0" + len(header).to_bytes(2, "little") + header + data)
+    return made.getvalue()
+
+
+@pytest.mark.parametrize(
+    "file",
+    [
+        _with(b"{'descr': '<U0', 'fortran_order': False, 'shape': (1099511627776,)}\n"),
+        _with(b"{'descr': '<U1', 'fortran_order': False, 'shape': (1,)}\n", data=b"\xff" * 4),
+        _with(b"{'descr': '<U1', 'fortran_order': False, 'shape': (1,\n"),
+        _with(b"{}", zipfile.ZIP_LZMA).replace(b"\x5d\0\0\x80", b"\xff\xff\xff\xff"),
+    ],
+    ids=["names of no bytes without end", "no character", "a header without end", "damaged LZMA"],
+)
+def test_a_file_that_is_made_to_deceive_is_refused_in_a_sentence(file: bytes) -> None:
+    """A trillion empty names took no bytes in the file, and were listed one after the other."""
+    with pytest.raises(DataError):
+        read_arrays(file, "data.npz")

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from maas_agent.trials.terms import Terms
 from maas_agent.update.protocol import Go, Job, Outcome, Progress, RepositoryAccess, Wanted, decode_event, line_of
 
 
@@ -30,8 +31,12 @@ class Device:
         self.log = store.with_suffix(".log")
 
     def update(self, **wanted: Any) -> Outcome:
-        """Let the puller bring pipeline ``p`` up to date; by default it wants the model ``digits``."""
-        return self.updates(Wanted(**({"pipeline": "p", "model": "digits"} | wanted)))[0]
+        """Let the puller bring pipeline ``p`` up to date; by default it wants the model ``digits``, on one thread.
+
+        With ``Terms()`` it would try as many numbers of threads as there are processors, each in a process of its own.
+        """
+        asked = {"pipeline": "p", "model": "digits", "terms": Terms(threads=1)} | wanted
+        return self.updates(Wanted(**asked))[0]
 
     def updates(self, *wanted: Wanted) -> list[Outcome]:
         """One job for several pipelines."""
@@ -52,7 +57,7 @@ class Device:
                 env=os.environ | self.environment,
                 stderr=log,
             )
-        hub.settimeout(30)
+        hub.settimeout(60)
         job = Job(
             store=str(self.store),
             repository=self._access(),

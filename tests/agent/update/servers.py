@@ -12,6 +12,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.ports import free_port
+
 _NGINX = """
 daemon off; master_process off; pid {state}/pid; error_log stderr;
 events {{ }}
@@ -26,7 +28,7 @@ http {{
 @contextmanager
 def http_server(folder: Path) -> Iterator[int]:
     """``python -m http.server``: HTTP/1.0, a connection for each file, no ranges. Yields its port."""
-    port = _free_port()
+    port = free_port()
     command = [sys.executable, "-m", "http.server", str(port), "--bind", "127.0.0.1", "--directory", str(folder)]
     with _running(command, port):
         yield port
@@ -38,7 +40,7 @@ def nginx(folder: Path, state: Path) -> Iterator[int]:
     program = shutil.which("nginx", path=os.environ["PATH"] + ":/usr/sbin:/sbin")
     if program is None:
         pytest.skip("there is no nginx: sudo apt install nginx-light")
-    port = _free_port()
+    port = free_port()
     state.mkdir()
     (state / "nginx.conf").write_text(_NGINX.format(state=state, port=port, folder=folder))
     # Its worker is not root, if this is: it must be able to come to the files.
@@ -68,8 +70,3 @@ def _running(command: list[str], port: int) -> Iterator[None]:
 def _answers(port: int) -> bool:
     with socket.socket() as probe:
         return probe.connect_ex(("127.0.0.1", port)) == 0
-
-
-def _free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as probe:
-        return int(probe.getsockname()[1])

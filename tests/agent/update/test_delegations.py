@@ -175,3 +175,21 @@ def test_a_file_of_a_revoked_version_is_refused(its_device: Device, team: Publis
     team.release()
     its_device.update(model="digits")
     assert its_device.update(model=None, bundle=path).reason == "digits 5.0.0 is revoked: leaks"
+
+
+def test_a_role_that_signs_a_number_for_a_name_is_not_held_against_other_models(
+    its_device: Device, team: Publisher
+) -> None:
+    """python-tuf does not look at types: what a team signed ended the puller, for all models."""
+    wanted = (Wanted(pipeline="f", model="faces"), Wanted(pipeline="d", model="digits"))
+    team.delegate("intern", "*/*/*", to="team")
+    delegations = team.roles["team"].delegations
+    assert delegations is not None and delegations.roles is not None
+    intern = delegations.roles.pop("intern")
+    intern.name = 7  # type: ignore[assignment]
+    delegations.roles[7] = intern  # type: ignore[index]
+    team.roles.pop("intern")
+    team.release()
+    faces, digits = its_device.updates(*wanted)
+    assert "metadata of the type targets is malformed" in str(faces.reason)
+    assert digits.result == "tested"

@@ -10,6 +10,8 @@ from tests.agent.update.publisher import Publisher
 from tests.agent.update.site import Answer, Handler, Site, answering, dripping, ranged, silent
 
 TIMEOUT_S = 0.7
+SLACK_S = 15.0
+"""For a process to start and end on a busy machine: less than the device's own timeout and the server's patience."""
 
 
 SLOW: dict[str, Answer] = {
@@ -41,7 +43,7 @@ def test_a_server_that_drips_ends_at_the_deadline(
     its_device.timeout_s = TIMEOUT_S
     began = time.monotonic()
     outcome = its_device.update()
-    assert time.monotonic() - began < TIMEOUT_S + 5
+    assert time.monotonic() - began < TIMEOUT_S + SLACK_S
     assert (outcome.result, outcome.set_aside) == ("failed", False)
     # Too many headers, or an error that nobody waits for, may end it before.
     bounded = {"headers", "answer to an error"}

@@ -20,7 +20,7 @@ MiB = 1 << 20
 def test_a_published_bundle_is_pulled_verified_staged_and_tested(device: Device, published: Publish) -> None:
     """The whole way, every state announced in order before it is acted on."""
     bundle = published("1.0.0")
-    outcome = device.update()
+    outcome = device.update(terms=Terms())
     assert (outcome.result, outcome.version, outcome.digest) == ("tested", "1.0.0", bundle.digest)
     assert [event.state for event in device.progress] == ["pulling", "verifying", "staged", "testing"]
     best = outcome.trials.best() if outcome.trials else None
@@ -194,7 +194,7 @@ def test_a_server_that_trickles_bytes_ends_at_the_deadline(
     began = time.monotonic()
     outcome = device.update()
     assert outcome.reason is not None and "did not end within 0.5 s" in outcome.reason
-    assert time.monotonic() - began < 5
+    assert time.monotonic() - began < 15  # less than the timeout that it would have without this one
 
 
 def test_a_server_that_is_down_is_a_sentence(device: Device, site: Site) -> None:

@@ -104,6 +104,7 @@ LIES: dict[str, Answer] = {
     "no range at all": answering(206, b"x" * 70_000),
     "several ranges": answering(206, b"x" * 70_000, Content_Type="multipart/byteranges; boundary=x"),
     "a range of something else": answering(206, b"x" * 70_000, Content_Range="lines 50000-119999/120000"),
+    "a range that is no number": answering(206, b"x" * 70_000, Content_Range=f"bytes {'9' * 5000}-1/2"),
     "not satisfiable": answering(416, b"", Content_Range="bytes */10"),
 }
 

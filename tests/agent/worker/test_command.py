@@ -63,7 +63,7 @@ def test_a_line_that_is_too_long_is_not_kept_in_memory() -> None:
     splitter = LineSplitter(1000)
     readings = [reading for _ in range(1000) for reading in splitter.feed(b"x" * 1000)]
     assert [bool(reading.error) for reading in readings] == [True]
-    assert len(splitter._partial) <= 2000
+    assert len(splitter._lines.rest) <= 2000
     assert splitter.feed(b"\nnext\n") == [Reading(b"next", "application/json")]
 
 

@@ -267,3 +267,10 @@ def test_real_recordings_by_class_folder(tmp_path):
     for path, number, sample in zip(dataset.source.paths, y, samples, strict=True):
         assert int(path.name[0]) == number
         np.testing.assert_array_equal(decode(path.read_bytes(), SOUND).samples[0], sample)
+
+
+@pytest.mark.parametrize("named", ["a" * 300, "\0", "a/" * 3000])
+def test_a_name_that_no_file_can_have_is_one_that_is_not_there(tmp_path: Path, named: str) -> None:
+    (tmp_path / "labels.csv").write_text(f"file,label\n{named},x\n")
+    with pytest.raises(DataError, match="there is no file"):
+        load(tmp_path)

@@ -1,5 +1,7 @@
 """Names of classes: the labels file, and which number a name has."""
 
+from pathlib import Path
+
 import pytest
 
 from maas_agent.errors import DataError, NoInputError
@@ -58,3 +60,13 @@ def test_numbers_as_names_are_refused_where_their_order_is_open(tmp_path):
     with pytest.raises(DataError, match="--labels"):
         numbered(tmp_path, [*ten, "10"], ())
     assert numbered(tmp_path, [*ten, "10"], (*ten, "10"))[0].tolist() == list(range(11))
+
+
+def test_classes_are_numbered_in_time_that_grows_with_their_number() -> None:
+    """Each was looked for among all others: 100,000 took minutes. And a number of 5,000 digits was a traceback."""
+    names = [f"class {number}" for number in range(100_000)]
+    y, classes = numbered(Path("data.csv"), names, ())
+    assert (len(y), len(classes)) == (100_000, 100_000)
+    with pytest.raises(DataError, match="called by numbers"):
+        numbered(Path("data.csv"), ["9", "1" + "0" * 5000], ())
+    assert numbered(Path("data.csv"), ["1", "2", "9" * 5000], ())[1] == ("1", "2", "9" * 5000)

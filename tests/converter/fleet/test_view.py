@@ -81,3 +81,10 @@ def test_what_is_no_document_of_a_device_is_nobodys(topic: str, payload: bytes) 
     picture = Picture("maas")
     assert not picture.hear(topic, payload)
     assert not picture.devices
+
+
+@pytest.mark.parametrize("odd", ["fast", [1], {}, None, 10**400])
+def test_figures_that_are_none_do_not_end_the_operator(odd: object) -> None:
+    """Any device may publish anything as its own metrics."""
+    picture = heard(("maas/d/metrics", {"pipelines": {"gate": {"latency_ms": {"p50": odd, "p99": 2.0}}}}))
+    assert all(not device.latency_ms for device in picture.devices.values())

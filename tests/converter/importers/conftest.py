@@ -1,9 +1,11 @@
 """Real models of every format, made once a session by the frameworks themselves, with what they answered."""
 
+import fcntl
 import os
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +15,7 @@ from numpy.typing import NDArray
 from maas_agent.runtime.selection import accelerator
 from maas_converter.importers.process import Imported, Importing, import_model
 from tests.converter.shared import FOLDER
+from tests.once import once
 
 SHARED = FOLDER
 
@@ -118,17 +121,23 @@ with v1.Session(graph=tf.Graph()) as session:
 @pytest.fixture(scope="session")
 def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder of models; ``answers.npz`` holds four samples and what the recurrent ones answer."""
-    folder = tmp_path_factory.mktemp("models")
-    _make(_KERAS, folder)
-    return folder
+    return once(tmp_path_factory, "importers-models", partial(_make, _KERAS))
+
+
+@pytest.fixture
+def mark(models: Path) -> Iterator[Path]:
+    """The file that code inside some of the models writes when it runs; a test has it for itself."""
+    path = models / "code-of-the-model-ran"
+    with path.with_suffix(".lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)  # the models are those of all processes that run tests
+        yield path
+        path.unlink(missing_ok=True)
 
 
 @pytest.fixture(scope="session")
 def tensorflow_1(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with a SavedModel of TensorFlow 1, ``tf1``, and ``answers-tf1.npz``."""
-    folder = tmp_path_factory.mktemp("tf1")
-    _make(_TENSORFLOW_1, folder)
-    return folder
+    return once(tmp_path_factory, "importers-tf1", partial(_make, _TENSORFLOW_1))
 
 
 def _make(program: str, folder: Path) -> None:

@@ -110,14 +110,6 @@ class TestTheLadder:
         assert str(options) in str(caught.value)
 
 
-@pytest.fixture
-def digits_tflite(digits):
-    path = digits.folder / "for-the-ladder.tflite"
-    if not path.exists():
-        path.write_bytes(import_model(digits.model, digits.folder).tflite)
-    return path
-
-
 def test_ctrl_c_ends_the_importer_too(doomed, tmp_path):
     """The importer reports its process id and sleeps; an interrupt of the parent leaves no such process."""
     said = tmp_path / "pid"

@@ -12,12 +12,17 @@ from maas_converter.importers.process import import_model
 from maas_converter.tflite import model as files
 from maas_converter.tflite.contents import contents_of
 from tests.converter.importers.conftest import SHARED
+from tests.once import once
 
 
 @pytest.fixture(scope="module")
 def dense(models, tmp_path_factory):
     """A float model: (1, 8, 8) to (1, 8, 3)."""
-    return import_model(models / "dense.keras", tmp_path_factory.mktemp("dense")).tflite
+
+    def import_it(folder):
+        (folder / "dense.tflite").write_bytes(import_model(models / "dense.keras", folder).tflite)
+
+    return (once(tmp_path_factory, "importers-dense", import_it) / "dense.tflite").read_bytes()
 
 
 @pytest.fixture

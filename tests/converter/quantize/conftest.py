@@ -10,6 +10,7 @@ import pytest
 from numpy.typing import NDArray
 
 from tests.converter.shared import FOLDER
+from tests.once import once
 
 SHARED = FOLDER
 
@@ -52,13 +53,16 @@ save("dense", (64,), layers.Dense(128, "relu"), layers.Dense(128, "relu"), layer
 @pytest.fixture(scope="session")
 def models(tmp_path_factory: pytest.TempPathFactory) -> dict[str, bytes]:
     """The models, untrained, by name."""
-    folder = tmp_path_factory.mktemp("models")
+    folder = once(tmp_path_factory, "quantize-models", _build)
+    return {path.stem: path.read_bytes() for path in folder.glob("*.tflite")}
+
+
+def _build(folder: Path) -> None:
     quiet = os.environ | {"TF_CPP_MIN_LOG_LEVEL": "3", "CUDA_VISIBLE_DEVICES": "-1"}
     done = subprocess.run(
         [sys.executable, "-c", _BUILD, str(folder)], env=quiet, capture_output=True, text=True, timeout=240
     )
     assert done.returncode == 0, done.stderr[-3000:]
-    return {path.stem: path.read_bytes() for path in folder.glob("*.tflite")}
 
 
 class Cifar:

@@ -9,7 +9,6 @@ from maas_agent.bundle.manifest import Decode, Input, Scale
 from maas_agent.errors import DataError, RuntimeFailure, UsageError
 from maas_converter.blobs import Blobs
 from maas_converter.console import Silent
-from maas_converter.importers.process import import_model
 from maas_converter.pack import load_stage
 from maas_converter.plan import ONLY_STAGE, StagePlan
 from maas_converter.quantize.calibration import quantize, quantize_fed
@@ -21,8 +20,8 @@ PLAN = StagePlan(ONLY_STAGE, Path("model.tflite"), None)
 
 
 @pytest.fixture(scope="module")
-def float32(digits, tmp_path_factory):
-    return import_model(digits.model, tmp_path_factory.mktemp("import")).tflite
+def float32(digits_tflite):
+    return digits_tflite.read_bytes()
 
 
 @pytest.fixture

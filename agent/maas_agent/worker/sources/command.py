@@ -14,6 +14,7 @@ import time
 
 from maas_agent.config import CommandSource
 from maas_agent.log import Log
+from maas_agent.untrusted import Lines
 from maas_agent.worker.sources.interface import Reading
 
 _READ_BYTES = 1 << 16
@@ -132,15 +133,14 @@ class LineSplitter:
 
     def __init__(self, max_line_bytes: int) -> None:
         self._max = max_line_bytes
-        self._partial = b""
+        self._lines = Lines()
         self._skipping = False
 
     def feed(self, chunk: bytes) -> list[Reading]:
         """Add bytes; return the lines they complete, empty ones left out."""
-        *lines, self._partial = (self._partial + chunk).split(b"\n")
-        readings = [reading for line in lines if (reading := self._whole(line)) is not None]
-        if len(self._partial) > self._max:
-            self._partial = b""
+        readings = [reading for line in self._lines.feed(chunk) if (reading := self._whole(line)) is not None]
+        if len(self._lines.rest) > self._max:
+            self._lines.rest.clear()
             if not self._skipping:
                 self._skipping = True
                 readings.append(Reading(b"", error=f"a line of the source has more than {self._max} bytes"))
@@ -148,7 +148,7 @@ class LineSplitter:
 
     def end(self) -> list[Reading]:
         """The stream has ended: what came after the last line break counts as a line."""
-        rest, self._partial = self._partial, b""
+        rest, self._lines = bytes(self._lines.rest), Lines()
         reading = self._whole(rest)
         return [] if reading is None else [reading]
 

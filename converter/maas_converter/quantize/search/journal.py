@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from maas_agent.bundle.manifest import Input
 from maas_agent.errors import UnavailableError
+from maas_agent.untrusted import MALFORMED
 
 _FORMAT = 1
 """Raise it when what a measurement means changes: older journals are then not read."""
@@ -87,7 +88,7 @@ class Journal:
             try:
                 entry = msgspec.json.decode(line)
                 self._known[entry["key"]] = entry["value"]
-            except (msgspec.DecodeError, TypeError, KeyError):
+            except (*MALFORMED, TypeError, KeyError):
                 continue  # torn
         if content and not content.endswith(b"\n"):
             with self.path.open("ab") as file:

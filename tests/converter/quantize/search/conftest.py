@@ -1,14 +1,11 @@
 """The digits classifier as the search takes it: float model, input, samples."""
 
-import tempfile
-from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 import pytest
 
 from maas_agent.bundle.manifest import Decode, Input, Scale, Tensor
-from maas_converter.importers.process import import_model
 from maas_converter.quantize.search.judge import Judge
 from maas_converter.quantize.search.lab import Evaluation
 from maas_converter.quantize.search.parts import split
@@ -25,13 +22,12 @@ class Given(NamedTuple):
 
 
 @pytest.fixture(scope="session")
-def given(digits) -> Given:
+def given(digits, digits_tflite) -> Given:
     """The digits: 200 samples to calibrate on, 597 to evaluate on."""
-    with tempfile.TemporaryDirectory() as folder:
-        float32 = import_model(digits.model, Path(folder)).tflite
     spec = Input(Tensor("image", (1, 8, 8, 1), "float32"), Decode((8, 8, 1), "uint8"), (Scale(0.0625),))
     with np.load(digits.calibration) as calibration, np.load(digits.evaluation) as evaluation:
-        return Given(float32, spec, calibration["x"], evaluation["x"], evaluation["y"].astype(np.int64))
+        y = evaluation["y"].astype(np.int64)
+        return Given(digits_tflite.read_bytes(), spec, calibration["x"], evaluation["x"], y)
 
 
 @pytest.fixture

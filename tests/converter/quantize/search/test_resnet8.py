@@ -1,5 +1,7 @@
 """A real network and real pictures: small enough, and no less accurate than the budget on pictures not searched on."""
 
+import pickle
+
 import numpy as np
 import pytest
 
@@ -9,16 +11,21 @@ from maas_converter.console import Silent
 from maas_converter.quantize.search.bench import Runner
 from maas_converter.quantize.search.found import Found, Limits
 from maas_converter.quantize.search.search import search
+from tests.once import once
 
 SPEC = Input(Tensor("input_1", (1, 32, 32, 3), "float32"), Decode((32, 32, 3), "uint8"))
 
 
 @pytest.fixture(scope="module")
 def found(cifar, tmp_path_factory) -> Found:
-    folder = tmp_path_factory.mktemp("search")
     pictures = cifar.evaluation[:1000], cifar.evaluation_y[:1000]
-    limits = Limits(1.0, 76_000)
-    return search(cifar.float32, SPEC, cifar.calibration, *pictures, limits, folder, folder / "journal", Silent())
+
+    def look(folder):
+        data = (cifar.float32, SPEC, cifar.calibration, *pictures)
+        made = search(*data, Limits(1.0, 76_000), folder, folder / "journal", Silent())
+        (folder / "found.pickle").write_bytes(pickle.dumps(made))
+
+    return pickle.loads((once(tmp_path_factory, "resnet8-search", look) / "found.pickle").read_bytes())
 
 
 def _right(tflite: bytes, pictures: np.ndarray, y: np.ndarray, folder) -> np.ndarray:

@@ -1,0 +1,65 @@
+"""One line for each cause."""
+
+from typing import Any
+
+import pytest
+
+from maas_agent.hub import once
+from maas_agent.hub.once import Once
+from maas_agent.log import Log
+
+
+class Lines(Log):
+    """Keeps what it is told."""
+
+    def __init__(self) -> None:
+        super().__init__("test")
+        self.lines: list[tuple[str, str, dict[str, Any]]] = []
+
+    def _write(self, level: str, event: str, fields: dict[str, Any]) -> None:
+        self.lines.append((level, event, fields))
+
+
+class Clock:
+    """The monotonic clock, wound by hand."""
+
+    def __init__(self) -> None:
+        self.now = 1000.0
+
+    def monotonic(self) -> float:
+        return self.now
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
+    clock = Clock()
+    monkeypatch.setattr(once, "time", clock)
+    return clock
+
+
+def test_a_cause_is_told_once_and_after_an_hour_with_how_often_it_came(clock: Clock) -> None:
+    log = Lines()
+    complaints = Once(log)
+    for number in range(1000):
+        complaints.error("refused", "broker refused a message", number=number)
+    complaints.warning("other", "something else")
+    clock.now += 3600
+    complaints.error("refused", "broker refused a message", number=-1)
+    assert log.lines == [
+        ("error", "broker refused a message", {"number": 0, "times": None}),
+        ("warning", "something else", {"times": None}),
+        ("error", "broker refused a message", {"number": -1, "times": 999}),
+    ]
+
+
+def test_causes_without_end_are_bounded_in_lines_and_memory(clock: Clock) -> None:
+    log = Lines()
+    complaints = Once(log)
+    for number in range(100_000):
+        complaints.error(number, "new", number=number)
+    assert len(log.lines) == 101
+    assert log.lines[-1][1] == "more causes for complaints than are told"
+    assert len(complaints._told) + len(complaints._untold) <= 200
+    clock.now += 3600
+    complaints.error("fresh", "told again")
+    assert log.lines[-1][1] == "told again"
