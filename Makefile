@@ -5,6 +5,10 @@ unexport PYTHONDONTWRITEBYTECODE
 # One environment a Python: `make test PYTHON=python3.13` does not disturb .venv.
 VENV ?= .venv$(if $(filter-out python3,$(PYTHON)),-$(notdir $(PYTHON)))
 BIN := $(VENV)/bin
+# Tests run side by side: much of their time they wait, for a disk, a deadline or a process that starts. Those marked
+# `alone` measure times, and follow when the rest is done.
+PROCESSES ?= $(shell echo $$(( 2 * $$(nproc) )))
+SIDE_BY_SIDE := -n $(PROCESSES) --dist worksteal -m 'not alone'
 # The last Python that tflite-runtime is built for; python3 where that is it.
 PYTHON311 ?= $(if $(shell command -v python3.11),python3.11,python3)
 TFLITE := .venv-tflite-runtime
@@ -26,8 +30,10 @@ $(STAMP): pyproject.toml constraints.txt scripts/make-venv
 demo: $(STAMP) ## the whole path on real samples: train, convert, publish, serve, replace (3 minutes)
 	@$(BIN)/python examples/digits/demo.py
 
+SUITES := tests/agent tests/converter tests/docs tests/attacks tests/conformance tests/cuts tests/system
 test: $(STAMP) broker accelerators ## all tests
-	$(BIN)/python -m pytest tests/agent tests/converter tests/docs tests/attacks tests/conformance tests/cuts tests/system
+	$(BIN)/python -m pytest $(SIDE_BY_SIDE) $(SUITES)
+	$(BIN)/python -m pytest -m alone $(SUITES)
 
 test-arm: $(STAMP) broker ## the package on emulated 64-bit and 32-bit ARM; needs root (8 minutes, then 3)
 	@scripts/test-arm-ready

@@ -91,6 +91,7 @@ def test_auto_meets_a_size_and_loses_less_than_a_point_on_samples_it_never_saw(p
     assert len([candidate for candidate in found["candidates"] if candidate["on_front"]]) >= 3
 
 
+@pytest.mark.alone
 def test_auto_without_a_size_is_as_fast_as_int8(pictures, maas_converter, resnet_int8, tmp_path):
     source, cache = shared("resnet8/pretrainedResnet.tflite"), {"XDG_CACHE_HOME": str(tmp_path)}
     data = ("--calibration", pictures.calibration, "--evaluation", pictures.evaluation)

@@ -136,6 +136,7 @@ def test_a_stick_that_was_pulled_out_while_the_device_was_off_does_not_keep_it_f
     assert rest["accelerator"] == f"delegate:{library}"
 
 
+@pytest.mark.alone
 def test_a_deadline_is_for_one_inference_and_not_for_a_batch_of_many(
     make_device: MakeDevice, console: Console, bundle: Path, tmp_path: Path
 ) -> None:

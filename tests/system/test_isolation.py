@@ -7,6 +7,8 @@ import signal
 import time
 from pathlib import Path
 
+import pytest
+
 from tests.bundles import make_bundle, samples
 from tests.models import large_classifier_tflite
 from tests.system.brokers import Mosquitto
@@ -35,6 +37,7 @@ def answers_after_the_death_of_a_worker(device: Device, console: Console, name: 
     return time.perf_counter() - began
 
 
+@pytest.mark.alone
 def test_a_worker_that_dies_is_replaced_at_once(serving: Device, console: Console) -> None:
     """As fast as a worker can start: no wait is added to that, and for a small model it is well below a second."""
     console.ask("dev", "digits", SAMPLE, "before")
@@ -49,6 +52,7 @@ def test_a_worker_that_dies_is_replaced_at_once(serving: Device, console: Consol
     assert taken < 2 * (time.perf_counter() - begun)
 
 
+@pytest.mark.alone
 def test_a_worker_that_keeps_dying_is_restarted_less_and_less_often(serving: Device, console: Console) -> None:
     pauses = []
     for number in range(6):

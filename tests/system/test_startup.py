@@ -161,6 +161,7 @@ class Systemd:
         return False
 
 
+@pytest.mark.alone
 def test_ready_is_said_when_the_first_pipeline_serves_and_the_watchdog_only_while_all_answer(
     make_device: MakeDevice, console: Console, tmp_path: Path
 ) -> None:

@@ -17,6 +17,7 @@ SETTLE_SWAPS = 5
 MEMORY_BOUND = 2 << 20
 
 
+@pytest.mark.alone
 def test_swaps_under_load_lose_nothing_double_nothing_and_leave_no_memory_behind(
     serving: Device, broker: Mosquitto, console: Console, capsys: pytest.CaptureFixture[str]
 ) -> None:

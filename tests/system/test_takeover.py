@@ -182,6 +182,7 @@ def test_a_candidate_sees_the_samples_of_a_local_source_too(
 # ------------------------------------------------------------- probation
 
 
+@pytest.mark.alone
 def test_a_crash_on_probation_brings_the_bundle_before_it_back_within_a_second_and_no_input_is_lost(
     start: Start, repository: Repository, console: Console
 ) -> None:
@@ -239,6 +240,7 @@ def test_a_bundle_that_is_worse_on_probation_is_rolled_back_with_the_figures(
     assert ask(console, 1, "after")[0]["version"] == "1.0.0"
 
 
+@pytest.mark.alone
 @pytest.mark.parametrize("standby", ["true", "false"])
 def test_a_bundle_that_is_no_worse_becomes_active_when_its_probation_ends(
     start: Start, repository: Repository, console: Console, standby: str
