@@ -1,9 +1,10 @@
 """Real models of every format, made once a session by the frameworks themselves, with what they answered."""
 
+import fcntl
 import os
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
 
@@ -121,6 +122,16 @@ with v1.Session(graph=tf.Graph()) as session:
 def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder of models; ``answers.npz`` holds four samples and what the recurrent ones answer."""
     return once(tmp_path_factory, "importers-models", partial(_make, _KERAS))
+
+
+@pytest.fixture
+def mark(models: Path) -> Iterator[Path]:
+    """The file that code inside some of the models writes when it runs; a test has it for itself."""
+    path = models / "code-of-the-model-ran"
+    with path.with_suffix(".lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)  # the models are those of all processes that run tests
+        yield path
+        path.unlink(missing_ok=True)
 
 
 @pytest.fixture(scope="session")

@@ -127,20 +127,16 @@ class TestCode:
     """A Lambda layer, nested in a model in a wrapper, leaves a mark when it runs."""
 
     @pytest.mark.parametrize("name", ["new-lambda.h5", "old-lambda.h5", "new-lambda.keras"])
-    def test_it_never_runs_by_itself(self, models, bring, name):
+    def test_it_never_runs_by_itself(self, models, mark, bring, name):
         with pytest.raises(DataError, match=rf"{name}.*Lambda: innocent.*--trust"):
             bring(models / name)
-        assert not (models / "code-of-the-model-ran").exists()
+        assert not mark.exists()
 
     @pytest.mark.parametrize("name", ["old-lambda.h5", "new-lambda.keras"])
-    def test_it_runs_when_trusted(self, models, bring, only, name):
+    def test_it_runs_when_trusted(self, models, mark, bring, only, name):
         only("hdf5", 1)
-        mark = models / "code-of-the-model-ran"
-        try:
-            assert bring(models / name, trust=True).tflite
-            assert mark.exists()
-        finally:
-            mark.unlink(missing_ok=True)
+        assert bring(models / name, trust=True).tflite
+        assert mark.exists()
 
 
 @pytest.mark.parametrize("name", ["new.weights.h5", "old_weights.h5"])

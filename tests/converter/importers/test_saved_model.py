@@ -46,10 +46,10 @@ class TestSignatures:
             bring(models / "two", signature=wanted)
 
 
-def test_a_graph_that_writes_files_is_not_loaded(models, bring):
+def test_a_graph_that_writes_files_is_not_loaded(models, mark, bring):
     with pytest.raises(DataError, match=r"writer: .*WriteFile.*--trust"):
         bring(models / "writer")
-    assert not (models / "code-of-the-model-ran").exists()
+    assert not mark.exists()
 
 
 class TestDamage:
