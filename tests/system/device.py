@@ -10,7 +10,7 @@ from pathlib import Path
 
 from tests.runtimes import RUNTIME
 
-WAIT_S = 30.0
+WAIT_S = 60.0
 
 
 def wait_until(condition: Callable[[], object], what: str, seconds: float = WAIT_S) -> None:
