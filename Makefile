@@ -37,7 +37,7 @@ test: $(STAMP) broker accelerators ## all tests
 
 test-arm: $(STAMP) broker ## the package on emulated 64-bit and 32-bit ARM; needs root (8 minutes, then 3)
 	@scripts/test-arm-ready
-	$(BIN)/python -m pytest tests/arm
+	$(BIN)/python -m pytest -n 2 --dist loadgroup tests/arm
 
 # What an interpreter can do differently: load, refuse or crash on a model (runtime, trials, bad bundles), answer (cases,
 # serving, bad input), keep to a deadline, a limit or its memory (worker, isolation, memory groups, swaps), work with a
