@@ -6,8 +6,8 @@ unexport PYTHONDONTWRITEBYTECODE
 VENV ?= .venv$(if $(filter-out python3,$(PYTHON)),-$(notdir $(PYTHON)))
 BIN := $(VENV)/bin
 # Tests run side by side: much of their time they wait, for a disk, a deadline or a process that starts. Those marked
-# `alone` measure times, and follow when the rest is done.
-PROCESSES ?= $(shell echo $$(( 2 * $$(nproc) )))
+# `alone` measure times, and follow when the rest is done. Eight at most: TensorFlow takes half a gigabyte in each.
+PROCESSES ?= $(shell n=$$(( 2 * $$(nproc) )); echo $$(( n < 8 ? n : 8 )))
 SIDE_BY_SIDE := -n $(PROCESSES) --dist worksteal -m 'not alone'
 # The last Python that tflite-runtime is built for; python3 where that is it.
 PYTHON311 ?= $(if $(shell command -v python3.11),python3.11,python3)
