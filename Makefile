@@ -6,8 +6,8 @@ unexport PYTHONDONTWRITEBYTECODE
 VENV ?= .venv$(if $(filter-out python3,$(PYTHON)),-$(notdir $(PYTHON)))
 BIN := $(VENV)/bin
 # Tests run side by side: much of their time they wait, for a disk, a deadline or a process that starts. Those marked
-# `alone` measure times, and follow when the rest is done.
-PROCESSES ?= $(shell echo $$(( 2 * $$(nproc) )))
+# `alone` measure times, and follow when the rest is done. Eight at most: TensorFlow takes half a gigabyte in each.
+PROCESSES ?= $(shell n=$$(( 2 * $$(nproc) )); echo $$(( n < 8 ? n : 8 )))
 SIDE_BY_SIDE := -n $(PROCESSES) --dist worksteal -m 'not alone'
 # The last Python that tflite-runtime is built for; python3 where that is it.
 PYTHON311 ?= $(if $(shell command -v python3.11),python3.11,python3)
@@ -37,15 +37,23 @@ test: $(STAMP) broker accelerators systemd network ## all tests
 
 test-arm: $(STAMP) broker ## the package on emulated 64-bit and 32-bit ARM; needs root (8 minutes, then 3)
 	@scripts/test-arm-ready
-	$(BIN)/python -m pytest tests/arm
+	$(BIN)/python -m pytest -n 2 --dist loadgroup tests/arm
 
 test-systemd: $(STAMP) ## the service under a real systemd, in a container; needs root (4 minutes, then 2)
 	@scripts/test-systemd-ready
 	$(BIN)/python -m pytest tests/systemd
 
-test-tflite-runtime: $(TFLITE)/.installed broker accelerators ## runtime and system tests on the older interpreter: Python 3.11, NumPy 1 (5 minutes)
-	MAAS_TEST_RUNTIME=tflite-runtime $(TFLITE)/bin/python -m pytest \
-	    tests/agent/runtime tests/agent/trials tests/agent/worker tests/system --ignore=tests/system/test_demo.py
+# What an interpreter can do differently: load, refuse or crash on a model (runtime, trials, bad bundles), answer (cases,
+# serving, bad input), keep to a deadline, a limit or its memory (worker, isolation, memory groups, swaps), work with a
+# delegate (accelerators), be measured and chosen (choice, runtimes), read a model that is sealed (sealed), or serve beside
+# a second one (takeover). The other tests of whole devices are about what is done before a model is loaded or after it
+# has answered: starting, links and brokers, commands and desired states, fleets, downloads, clocks, sources.
+ON_AN_INTERPRETER := tests/agent/runtime tests/agent/trials tests/agent/worker $(addprefix tests/system/test_, \
+    $(addsuffix .py,accelerators bad_bundles bad_input cases choice isolation memory_groups runtimes sealed serving swaps \
+    takeover))
+test-tflite-runtime: $(TFLITE)/.installed broker accelerators ## runtime and system tests on the older interpreter: Python 3.11, NumPy 1
+	MAAS_TEST_RUNTIME=tflite-runtime $(TFLITE)/bin/python -m pytest $(SIDE_BY_SIDE) $(ON_AN_INTERPRETER)
+	MAAS_TEST_RUNTIME=tflite-runtime $(TFLITE)/bin/python -m pytest -m alone $(ON_AN_INTERPRETER)
 
 # NumPy 1 needs an older ml_dtypes; everything else is what the other environment has. The other NumPy lies beside it, for
 # the test of what is said where it is too new.
