@@ -136,7 +136,7 @@ def _random(scene: Scene, faults: int) -> int:
 
 SCENARIOS: dict[str, Scenario] = {
     "hub": Scenario("SIGKILL of the hub", each(lambda s: kinds.hub_killed(s, at_work=True), between=_MANY), (3, 30)),
-    "worker": Scenario("SIGKILL of a worker", each(lambda s: kinds.worker_killed(s, at_work=True)), (4, 30)),
+    "worker": Scenario("SIGKILL of a worker", each(lambda s: kinds.worker_killed(s, at_work=True)), (4, 8)),
     "forgetful-broker": Scenario(
         "SIGKILL of the broker, without persistence",
         each(kinds.broker_killed, 0.2, _MANY),

@@ -41,7 +41,7 @@ _BOTH = 0.25
 _LONG = 0.05
 _LONG_S = 3.0
 _SHORT_S = 0.4
-_BETWEEN = (100, 900)
+_BETWEEN = (200, 1400)
 """Inputs that are answered before the next fault comes."""
 
 
