@@ -29,6 +29,9 @@ _REPLAY_WINDOW = 64
 _REPLAY_TICK_S = 0.05
 _HELD_BYTES = 4 << 20
 """What a slow broker may leave in memory; more of it is read back from the disk."""
+_FULL = 0.5
+"""From this part of the bound on inputs stay with the broker until it has their results: else those would push others
+out."""
 _MEMORY_BYTES = 16 << 20
 """What may wait in memory while the disk takes nothing."""
 
@@ -79,6 +82,8 @@ class Outbox:
         self.unreadable = 0
         """On a disk that was damaged."""
         keeps = settings.durability != "none"
+        self._owed: dict[int, OnSafe] = {}
+        """Of messages that are safe on the disk, while so much is there that what they answer is not acknowledged."""
         self._spool = Spool(loop, journal, self, self._now, log, keeps=keeps, commit_s=settings.commit_s)
         self._max_held = _MEMORY_BYTES if self._spool.keeps else settings.max_bytes
         self._spool.start()
@@ -199,6 +204,7 @@ class Outbox:
         room = min(int(self._allowance), window, _REPLAY_WINDOW - self._replaying)
         for entry in self._spool.read(room) if room > 0 else []:
             self._allowance -= 1
+            entry.on_safe = self._owed.pop(entry.key, None)
             self._held_bytes += entry.size
             self._send(entry)
         self._replay_soon()
@@ -239,8 +245,9 @@ class Outbox:
 
     def _forget(self, stub: Stub) -> None:
         self.dropped += 1
-        self._add_up(-1, -stub.size)
         self._spool.forget(stub)
+        self._owed.pop(stub.key, _nothing)()
+        self._add_up(-1, -stub.size)
 
     def _done(self, entry: Entry) -> None:
         self._held_bytes -= entry.size
@@ -252,6 +259,18 @@ class Outbox:
     def _add_up(self, count: int, size: int) -> None:
         self._count += count
         self.bytes += size
+        if self._owed and not self._is_filling:
+            self._pay()
+
+    @property
+    def _is_filling(self) -> bool:
+        return self.bytes > self._settings.max_bytes * _FULL
+
+    def _pay(self) -> None:
+        """There is room again: what is safe is acknowledged."""
+        owed, self._owed = self._owed, {}
+        for on_safe in owed.values():
+            on_safe()
 
     # ------------------------------------------------------------- the spool's listener
 
@@ -261,8 +280,8 @@ class Outbox:
         self._replay_soon()
 
     def written(self, entries: Iterable[Entry]) -> None:
-        """These are on the disk: what they answer may be acknowledged."""
-        for entry in entries:
+        """These are on the disk: what they answer may be acknowledged, if there is room for what comes then."""
+        for entry in entries if not self._is_filling else []:
             entry.safe()
         self._leave_to_the_disk(all_but=_HELD_BYTES if self._link.connected and not self._ending else 0)
 
@@ -270,6 +289,7 @@ class Outbox:
         """What was only on a damaged disk."""
         self.unreadable += rows
         self._add_up(-rows, -size)
+        self._pay()
 
     def alarmed(self) -> None:
         """The disk has failed, or has recovered."""
@@ -288,6 +308,7 @@ class Outbox:
                 (leaving if entry.stored and left < 0 else kept).append(entry)
             self._waiting[priority] = kept
             self._held_bytes -= sum(entry.size for entry in leaving)
+            self._owed |= {entry.key: entry.on_safe for entry in leaving if entry.on_safe is not None}
             self._spool.release(leaving)
         self._replay_soon()
 
@@ -303,3 +324,7 @@ class Outbox:
 
     def _now(self) -> float:
         return self._epoch + time.monotonic()
+
+
+def _nothing() -> None:
+    """Nobody waits for this one."""
