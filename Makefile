@@ -9,7 +9,7 @@ TFLITE := .venv-tflite-runtime
 STAMP := $(VENV)/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test test-arm test-tflite-runtime swaps fleet attacks cuts mutants check format bench broker accelerators clean
+.PHONY: help install demo test test-arm test-tflite-runtime swaps brokers fleet attacks cuts mutants check format bench broker accelerators clean
 
 help: ## list these targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -25,6 +25,7 @@ demo: $(STAMP) ## the whole path on real samples: train, convert, publish, serve
 	@$(BIN)/python examples/digits/demo.py
 
 test: $(STAMP) broker accelerators ## all tests
+	@scripts/ensure-brokers
 	$(BIN)/python -m pytest tests/agent tests/converter tests/docs tests/attacks tests/conformance tests/cuts tests/system
 
 test-arm: $(STAMP) broker ## the package on emulated 64-bit and 32-bit ARM; needs root (8 minutes, then 3)
@@ -33,7 +34,8 @@ test-arm: $(STAMP) broker ## the package on emulated 64-bit and 32-bit ARM; need
 
 test-tflite-runtime: $(TFLITE)/.installed broker accelerators ## runtime and system tests on the older interpreter: Python 3.11, NumPy 1 (5 minutes)
 	MAAS_TEST_RUNTIME=tflite-runtime $(TFLITE)/bin/python -m pytest \
-	    tests/agent/runtime tests/agent/trials tests/agent/worker tests/system --ignore=tests/system/test_demo.py
+	    tests/agent/runtime tests/agent/trials tests/agent/worker tests/system --ignore=tests/system/test_demo.py \
+	    --ignore=tests/system/test_brokers.py --ignore=tests/system/test_cluster.py
 
 # NumPy 1 needs an older ml_dtypes; everything else is what the other environment has. The other NumPy lies beside it, for
 # the test of what is said where it is too new.
@@ -54,6 +56,10 @@ attacks: $(STAMP) broker ## every attack in every way (7 minutes); make test pla
 
 cuts: $(STAMP) broker ## kill -9, a power cut and a full disk at every change an update makes (an hour or more); make test tries some
 	MAAS_CUTS=all $(BIN)/python -m pytest tests/cuts
+
+brokers: $(STAMP) ## every broker of docs/brokers.md, and twenty nodes of a RabbitMQ cluster killed under load (10 minutes)
+	@scripts/ensure-brokers
+	MAAS_KILLS=20 $(BIN)/python -m pytest -rP tests/system/test_brokers.py tests/system/test_cluster.py
 
 fleet: $(STAMP) broker ## a staged rollout over a thousand simulated devices (a minute)
 	$(BIN)/python -m bench.fleet
@@ -82,7 +88,7 @@ bench: $(STAMP) broker ## the agent against its peers, in one run (10 minutes)
 	$(BIN)/python -m bench
 
 broker:
-	@scripts/ensure-mosquitto
+	@scripts/ensure-brokers mosquitto
 
 accelerators:
 	@scripts/ensure-accelerators
