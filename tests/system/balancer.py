@@ -9,7 +9,8 @@ class Balancer:
     """Gives every connection to the first of its backends that accepts one; nothing is decided again while it lives."""
 
     def __init__(self, backends: list[int]) -> None:
-        self._backends = backends
+        self.backends = backends
+        """Their ports; may be replaced at any time."""
         self.chosen: list[int] = []
         """The backend of every connection so far, as its place in the list."""
         self._listener = socket.create_server(("127.0.0.1", 0))
@@ -42,7 +43,7 @@ class Balancer:
                 threading.Thread(target=_forward, args=(source, sink), daemon=True).start()
 
     def _connected(self) -> socket.socket | None:
-        for place, port in enumerate(self._backends):
+        for place, port in enumerate(self.backends):
             try:
                 backend = socket.create_connection(("127.0.0.1", port), 5)
             except OSError:

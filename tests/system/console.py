@@ -27,7 +27,7 @@ class Message:
 
 
 class Console:
-    """An MQTT 5 client on a thread of its own; subscribed to everything.
+    """An MQTT 5 client on a thread of its own; subscribed to everything, unless told otherwise.
 
     With a ``user`` (name and password) it speaks MQTT 3.1.1, which every broker does, and the broker keeps its session
     if it is ``durable``.
@@ -37,10 +37,10 @@ class Console:
         self,
         port: int,
         name: str = "console",
+        filters: tuple[str, ...] = ("#",),
         *,
         user: tuple[str, str] | None = None,
         durable: bool = False,
-        subscribe: str = "#",
     ) -> None:
         self.messages: list[Message] = []
         self._news = threading.Condition()
@@ -53,7 +53,7 @@ class Console:
         self._client.max_inflight_messages_set(0)
         self._client.max_queued_messages_set(0)
         self._client.on_message = self._on_message
-        self._client.on_connect = lambda client, *_: client.subscribe(subscribe, qos=1)
+        self._client.on_connect = lambda client, *_: client.subscribe([(each, 1) for each in filters])
         self._subscribed = threading.Event()
         self._client.on_subscribe = lambda *_: self._subscribed.set()
         self._client.connect("127.0.0.1", port)

@@ -3,7 +3,7 @@
 import subprocess
 from pathlib import Path
 
-from tests.system.brokers import free_port
+from tests.ports import free_port
 from tests.system.servers import Server, filled, installed
 
 # Few threads, none of them waiting actively: Erlang takes all processors for itself otherwise. No terminal.
@@ -21,7 +21,7 @@ class Epmd(Server):
 class RabbitMQ(Server):
     """A node as examples/brokers/rabbitmq.conf has it; of a cluster if it is told the names of all nodes."""
 
-    START_S = 120.0
+    START_S = 300.0
 
     def __init__(self, folder: Path, epmd: Epmd, name: str = "rabbit", nodes: tuple[str, ...] = ()) -> None:
         super().__init__(folder)

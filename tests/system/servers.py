@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.system.brokers import free_port
+from tests.ports import free_port
 
 EXAMPLES = Path(__file__).parents[2] / "examples" / "brokers"
 USER, PASSWORD = "maas", "change-me"
@@ -21,8 +21,8 @@ def installed(program: str) -> str:
     """Where a broker of Debian is; without it the test is skipped, and fails in CI."""
     found = shutil.which(program, path="/usr/lib/rabbitmq/bin:/usr/sbin:/usr/bin:/usr/local/sbin:/usr/local/bin")
     if found is None:
-        assert os.environ.get("CI") != "true", f"CI needs {program}: apt install {program}"
-        pytest.skip(f"{program} is not installed: sudo apt install {program}")
+        assert os.environ.get("CI") != "true", f"CI needs {program}: scripts/ensure-brokers"
+        pytest.skip(f"{program} is not installed: scripts/ensure-brokers installs it")
     return found
 
 
@@ -74,7 +74,9 @@ class Server:
         command = ["setpriv", "--pdeathsig", "KILL", *self.command]
         environment = os.environ | self.environment
         with self._log.open("ab") as log:
-            self._process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, env=environment)
+            self._process = subprocess.Popen(
+                command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, env=environment, cwd=self.folder
+            )
 
     def start(self) -> None:
         """Start it, and wait until it accepts MQTT connections."""
