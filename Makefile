@@ -15,7 +15,7 @@ TFLITE := .venv-tflite-runtime
 STAMP := $(VENV)/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test test-arm test-systemd test-tflite-runtime swaps fleet attacks cuts faults soak mutants fuzz check format bench broker accelerators systemd network clean
+.PHONY: help install demo test test-arm test-systemd test-tflite-runtime swaps brokers fleet attacks cuts faults soak mutants fuzz check format bench broker accelerators systemd network clean
 
 help: ## list these targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -32,12 +32,13 @@ demo: $(STAMP) ## the whole path on real samples: train, convert, publish, serve
 
 SUITES := tests/agent tests/converter tests/docs tests/attacks tests/conformance tests/cuts tests/faults tests/fuzz tests/system
 test: $(STAMP) broker accelerators systemd network ## all tests
+	@scripts/ensure-brokers
 	$(BIN)/python -m pytest $(SIDE_BY_SIDE) $(SUITES)
 	$(BIN)/python -m pytest -m alone $(SUITES)
 
 test-arm: $(STAMP) broker ## the package on emulated 64-bit and 32-bit ARM; needs root (8 minutes, then 3)
 	@scripts/test-arm-ready
-	$(BIN)/python -m pytest -n 2 --dist loadgroup tests/arm
+	$(BIN)/python -m pytest tests/arm
 
 test-systemd: $(STAMP) ## the service under a real systemd, in a container; needs root (4 minutes, then 2)
 	@scripts/test-systemd-ready
@@ -82,6 +83,10 @@ MINUTES ?= 30
 soak: $(STAMP) broker accelerators network ## random faults for MINUTES=30, from SEED if it is set
 	$(BIN)/python -m tests.faults --minutes $(MINUTES) $(if $(SEED),--seed $(SEED))
 
+brokers: $(STAMP) ## every broker of docs/brokers.md, and twenty nodes of a RabbitMQ cluster killed under load (10 minutes)
+	@scripts/ensure-brokers
+	MAAS_KILLS=20 $(BIN)/python -m pytest -rP tests/system/test_brokers.py tests/system/test_cluster.py
+
 fleet: $(STAMP) broker ## a staged rollout over a thousand simulated devices (a minute)
 	$(BIN)/python -m bench.fleet
 
@@ -114,7 +119,7 @@ bench: $(STAMP) broker ## the agent against its peers, in one run (10 minutes)
 	$(BIN)/python -m bench
 
 broker:
-	@scripts/ensure-mosquitto
+	@scripts/ensure-brokers mosquitto
 
 accelerators:
 	@scripts/ensure-accelerators

@@ -1,8 +1,10 @@
-"""Devices in emulated ARM trees, each made and tested by a process of its own, and a broker outside."""
+"""Devices in emulated ARM trees, made once a session, and a broker outside."""
 
 import fcntl
 import subprocess
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -18,20 +20,23 @@ _ARM = [name for name in ARCHITECTURES if name.startswith("arm")]
 
 
 @pytest.fixture(scope="session")
-def ready() -> None:
-    """Skips where this machine runs no ARM programs."""
-    asked = subprocess.run([ROOT / "scripts" / "test-arm-ready"], capture_output=True, text=True)
-    if asked.returncode != 0:
-        pytest.skip(asked.stderr.strip())
-
-
-# Emulated, a device takes one processor for minutes: with ``-n 2 --dist loadgroup`` each has one.
-@pytest.fixture(scope="session", params=[pytest.param(name, marks=pytest.mark.xdist_group(name)) for name in _ARM])
-def arm(request: pytest.FixtureRequest, ready: None) -> Iterator[TreeDevice]:
+def devices(request: pytest.FixtureRequest) -> Iterator[dict[str, TreeDevice]]:
+    """Those that the chosen tests need, made side by side: each takes one processor for minutes."""
+    ready = subprocess.run([ROOT / "scripts" / "test-arm-ready"], capture_output=True, text=True)
+    if ready.returncode != 0:
+        pytest.skip(ready.stderr.strip())
+    chosen = {item.callspec.params.get("arm") for item in request.session.items if hasattr(item, "callspec")}
+    names = [name for name in _ARM if name in chosen]
     _CACHE.mkdir(parents=True, exist_ok=True)
-    with (_CACHE / f"{request.param}.lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)  # two sessions would change the same tree
-        yield device(request.param, _CACHE)
+    with (_CACHE / "lock").open("w") as lock, ThreadPoolExecutor() as pool:
+        fcntl.flock(lock, fcntl.LOCK_EX)  # two sessions would change the same trees
+        made = pool.map(partial(device, cache=_CACHE), names)
+        yield dict(zip(names, made, strict=True))
+
+
+@pytest.fixture(scope="session", params=_ARM)
+def arm(request: pytest.FixtureRequest, devices: dict[str, TreeDevice]) -> TreeDevice:
+    return devices[request.param]
 
 
 @pytest.fixture
