@@ -24,6 +24,7 @@ TOPICS = [
     "maas/gate-1/digits/state",
     "maas/gate-1/status",
     "maas/gate-1/metrics",
+    "maas/gate-1/shared",
     "maas/gate-1/desired",
     "maas/gate-1/cmd/update/1",
     "maas/groups/line-2/desired",
@@ -171,14 +172,14 @@ def test_a_second_device_writes_nothing_on_topics_of_the_first_and_its_group(
     gate: Device, account: Account, operator: Visitor
 ) -> None:
     thief = account("gate-2")
-    before = operator.wait("maas/gate-1/status").payload
+    before = operator.wait("maas/gate-1/status", lambda status: status["status"] == "online").payload
     assert [topic for topic in TOPICS if thief.may_publish(topic, b"forged", retain=True)] == []
     account("gate-2", will="maas/gate-1/status").die()
     account("gate-2", will="maas/gate-2/status").die()
     operator.wait("maas/gate-2/status")  # so the other will has had its turn
     # And it may do for itself what it may not do for others.
     honest = account("gate-2")
-    own = ("digits/out", "digits/out/1", "digits/state", "status", "metrics", "cmd/update/1")
+    own = ("digits/out", "digits/out/1", "digits/state", "status", "metrics", "shared", "cmd/update/1")
     assert [topic for topic in own if not honest.may_publish(f"maas/gate-2/{topic}")] == []
     assert honest.may_publish("answers/gate-2/press-7/1")
     fresh = account("operator")
@@ -249,5 +250,5 @@ def test_the_rules_name_topics_that_exist() -> None:
     """Every pattern of the file is one of those above, so that nothing is given away without a test."""
     given = [line.split() for line in (EXAMPLE / "maas.acl").read_text().splitlines() if line[:1] not in ("", "#")]
     patterns = [" ".join(line[1:]) for line in given if line[0] == "pattern"]
-    assert len(patterns) == 8 and json.dumps(patterns).count("%u") == 8
+    assert len(patterns) == 9 and json.dumps(patterns).count("%u") == 9
     assert {line[1] for line in given if line[0] == "user"} == {"gate-1", "operator", "press-7"}

@@ -3,7 +3,9 @@
 MQTT 5 has the Receive Maximum for that. In 3.1.1 most brokers keep a window of their own (Mosquitto: 20), some none.
 """
 
-MOST_MESSAGES = 1024
+MOST_MESSAGES = 16_384
+"""Mosquitto 2.0 sends all that waits when a session goes on, whatever the Receive Maximum: what is left out it sends
+again, and each time all of it."""
 MOST_BYTES = 256 << 20
 
 

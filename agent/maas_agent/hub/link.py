@@ -251,9 +251,11 @@ class Link:
             self._told.clear()
         if wait_s is None:
             wait_s = self._backoff.ended(how, now)
-        if how is not End.FAILED and self._backoff.is_shared(now):
-            failure = self._conflict = reasons.shared_id(self._client_id, told=how is End.TAKEN_OVER)
-        self._come_back(self._refusal or failure, wait_s)
+            if how is not End.FAILED and self._backoff.is_shared(now):
+                failure = self._conflict = reasons.shared_id(self._client_id, told=how is End.TAKEN_OVER)
+            self._come_back(self._refusal or failure, wait_s)
+        else:  # it was meant to end: nobody needs to hear of it
+            self._loop.after(wait_s, self._start_again)
         if was_connected:
             self._listener.link_down()
 
