@@ -6,8 +6,8 @@ unexport PYTHONDONTWRITEBYTECODE
 VENV ?= .venv$(if $(filter-out python3,$(PYTHON)),-$(notdir $(PYTHON)))
 BIN := $(VENV)/bin
 # Tests run side by side: much of their time they wait, for a disk, a deadline or a process that starts. Those marked
-# `alone` measure times, and follow when the rest is done.
-PROCESSES ?= $(shell echo $$(( 2 * $$(nproc) )))
+# `alone` measure times, and follow when the rest is done. Eight at most: TensorFlow takes half a gigabyte in each.
+PROCESSES ?= $(shell n=$$(( 2 * $$(nproc) )); echo $$(( n < 8 ? n : 8 )))
 SIDE_BY_SIDE := -n $(PROCESSES) --dist worksteal -m 'not alone'
 # The last Python that tflite-runtime is built for; python3 where that is it.
 PYTHON311 ?= $(if $(shell command -v python3.11),python3.11,python3)
@@ -15,7 +15,7 @@ TFLITE := .venv-tflite-runtime
 STAMP := $(VENV)/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test test-arm test-systemd test-tflite-runtime swaps fleet attacks cuts mutants fuzz check format bench broker accelerators systemd clean
+.PHONY: help install demo test test-arm test-systemd test-tflite-runtime swaps brokers fleet attacks cuts faults soak mutants fuzz check format bench broker accelerators systemd network clean
 
 help: ## list these targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -30,8 +30,9 @@ $(STAMP): pyproject.toml constraints.txt scripts/make-venv
 demo: $(STAMP) ## the whole path on real samples: train, convert, publish, serve, replace (3 minutes)
 	@$(BIN)/python examples/digits/demo.py
 
-SUITES := tests/agent tests/converter tests/docs tests/attacks tests/conformance tests/cuts tests/fuzz tests/system
-test: $(STAMP) broker accelerators systemd ## all tests
+SUITES := tests/agent tests/converter tests/docs tests/attacks tests/conformance tests/cuts tests/faults tests/fuzz tests/system
+test: $(STAMP) broker accelerators systemd network ## all tests
+	@scripts/ensure-brokers
 	$(BIN)/python -m pytest $(SIDE_BY_SIDE) $(SUITES)
 	$(BIN)/python -m pytest -m alone $(SUITES)
 
@@ -43,9 +44,17 @@ test-systemd: $(STAMP) ## the service under a real systemd, in a container; need
 	@scripts/test-systemd-ready
 	$(BIN)/python -m pytest tests/systemd
 
-test-tflite-runtime: $(TFLITE)/.installed broker accelerators ## runtime and system tests on the older interpreter: Python 3.11, NumPy 1 (5 minutes)
-	MAAS_TEST_RUNTIME=tflite-runtime $(TFLITE)/bin/python -m pytest \
-	    tests/agent/runtime tests/agent/trials tests/agent/worker tests/system --ignore=tests/system/test_demo.py
+# What an interpreter can do differently: load, refuse or crash on a model (runtime, trials, bad bundles), answer (cases,
+# serving, bad input), keep to a deadline, a limit or its memory (worker, isolation, memory groups, swaps), work with a
+# delegate (accelerators), be measured and chosen (choice, runtimes), read a model that is sealed (sealed), or serve beside
+# a second one (takeover). The other tests of whole devices are about what is done before a model is loaded or after it
+# has answered: starting, links and brokers, commands and desired states, fleets, downloads, clocks, sources.
+ON_AN_INTERPRETER := tests/agent/runtime tests/agent/trials tests/agent/worker $(addprefix tests/system/test_, \
+    $(addsuffix .py,accelerators bad_bundles bad_input cases choice isolation memory_groups runtimes sealed serving swaps \
+    takeover))
+test-tflite-runtime: $(TFLITE)/.installed broker accelerators ## runtime and system tests on the older interpreter: Python 3.11, NumPy 1
+	MAAS_TEST_RUNTIME=tflite-runtime $(TFLITE)/bin/python -m pytest $(SIDE_BY_SIDE) $(ON_AN_INTERPRETER)
+	MAAS_TEST_RUNTIME=tflite-runtime $(TFLITE)/bin/python -m pytest -m alone $(ON_AN_INTERPRETER)
 
 # NumPy 1 needs an older ml_dtypes; everything else is what the other environment has. The other NumPy lies beside it, for
 # the test of what is said where it is too new.
@@ -66,6 +75,17 @@ attacks: $(STAMP) broker ## every attack in every way (7 minutes); make test pla
 
 cuts: $(STAMP) broker ## kill -9, a power cut and a full disk at every change an update makes (an hour or more); make test tries some
 	MAAS_CUTS=all $(BIN)/python -m pytest tests/cuts
+
+faults: $(STAMP) broker accelerators network ## every fault at full length, ten minutes of outage among them (45 minutes); make test plays each for seconds
+	$(BIN)/python -m tests.faults $(FAULTS)
+
+MINUTES ?= 30
+soak: $(STAMP) broker accelerators network ## random faults for MINUTES=30, from SEED if it is set
+	$(BIN)/python -m tests.faults --minutes $(MINUTES) $(if $(SEED),--seed $(SEED))
+
+brokers: $(STAMP) ## every broker of docs/brokers.md, and twenty nodes of a RabbitMQ cluster killed under load (10 minutes)
+	@scripts/ensure-brokers
+	MAAS_KILLS=20 $(BIN)/python -m pytest -rP tests/system/test_brokers.py tests/system/test_cluster.py
 
 fleet: $(STAMP) broker ## a staged rollout over a thousand simulated devices (a minute)
 	$(BIN)/python -m bench.fleet
@@ -99,13 +119,16 @@ bench: $(STAMP) broker ## the agent against its peers, in one run (10 minutes)
 	$(BIN)/python -m bench
 
 broker:
-	@scripts/ensure-mosquitto
+	@scripts/ensure-brokers mosquitto
 
 accelerators:
 	@scripts/ensure-accelerators
 
 systemd:
 	@scripts/ensure-systemd
+
+network:
+	@scripts/ensure-iproute2
 
 clean: ## remove environments and caches
 	rm -rf .venv .venv-* .cache .mypy_cache .pytest_cache .ruff_cache .import_linter_cache dist

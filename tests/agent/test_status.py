@@ -228,3 +228,11 @@ def test_a_store_whose_path_is_too_long_for_a_socket_is_a_configuration_error(tm
     with pytest.raises(ConfigError, match=r"store\.path: cannot make"):
         ControlSocket(loop, store, dict)
     loop.close()
+
+
+def test_what_a_person_has_to_mend_is_shown_although_it_is_connected(
+    agent: Agent, capsys: pytest.CaptureFixture[str]
+) -> None:
+    agent.says = status(pipeline(), trouble="another client uses the client id maas-dev")
+    assert show_status(agent.config, as_json=False) == 0
+    assert "\n  TROUBLE: another client uses the client id maas-dev\n" in capsys.readouterr().out

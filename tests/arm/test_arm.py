@@ -14,6 +14,7 @@ from PIL import Image
 from maas_agent.bundle.archive import open_bundle
 from tests.bundles import make_bundle, samples
 from tests.converter.shared import shared
+from tests.once import once
 from tests.system.brokers import Mosquitto
 from tests.system.console import Console
 from tests.system.repositories import Repository
@@ -55,23 +56,28 @@ def digits(request: pytest.FixtureRequest, tmp_path: Path) -> Digits:
 @pytest.fixture(scope="session")
 def mobilenet(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A real model, converted on this machine; it answers the scores of 1,001 classes."""
-    folder = tmp_path_factory.mktemp("mobilenet")
-    (folder / "preprocess.toml").write_text(_MOBILENET)
     model = shared("mobilenet/mobilenet_v1_0.25_128_quant.tflite")
-    named = ("--name", "mobilenet", "--version", "1.0.0", "--preprocess", folder / "preprocess.toml")
-    _here("maas_converter", "convert", model, *named, "-o", folder / "mobilenet.maas")
-    return folder / "mobilenet.maas"
+
+    def convert(folder: Path) -> None:
+        (folder / "preprocess.toml").write_text(_MOBILENET)
+        named = ("--name", "mobilenet", "--version", "1.0.0", "--preprocess", folder / "preprocess.toml")
+        _here("maas_converter", "convert", model, *named, "-o", folder / "mobilenet.maas")
+
+    return once(tmp_path_factory, "mobilenet", convert) / "mobilenet.maas"
 
 
 @pytest.fixture(scope="session")
 def resnet(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """ResNet-8 of 10 classes, quantized to int8 on this machine with real data."""
-    bundle = tmp_path_factory.mktemp("resnet") / "resnet8.maas"
     model = shared("resnet8/pretrainedResnet.tflite")
     data = {name: shared(f"resnet8/cifar10-{name}.npz") for name in ("calibration-500", "evaluation-1500")}
-    given = ("--calibration", data["calibration-500"], "--evaluation", data["evaluation-1500"])
-    _here("maas_converter", "convert", model, "--name", "resnet8", "--version", "1.0.0", *given, "-o", bundle)
-    return bundle
+
+    def convert(folder: Path) -> None:
+        named = ("--name", "resnet8", "--version", "1.0.0", "-o", folder / "resnet8.maas")
+        given = ("--calibration", data["calibration-500"], "--evaluation", data["evaluation-1500"])
+        _here("maas_converter", "convert", model, *named, *given)
+
+    return once(tmp_path_factory, "resnet8", convert) / "resnet8.maas"
 
 
 def test_python_there_is_of_that_machine_and_its_bits(arm: TreeDevice) -> None:

@@ -59,6 +59,15 @@ keras.Sequential([keras.Input((None, None, 1)), layers.GlobalAveragePooling2D()]
 """
 
 
+_HIDDEN = Path(__file__).with_name("hidden")
+
+
+@pytest.fixture(autouse=True)
+def _without_scikit_learn(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As where only the converter is installed: Keras imports it if it is there, a fifth of the start of TensorFlow."""
+    monkeypatch.setenv("PYTHONPATH", str(_HIDDEN), prepend=os.pathsep)
+
+
 class Digits(NamedTuple):
     """Files for ``maas-converter convert``."""
 

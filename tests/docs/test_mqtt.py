@@ -3,8 +3,15 @@
 import re
 from typing import get_args
 
+import msgspec
+
 from maas_agent import codes
 from maas_agent.errors import ConfigError, DataError, MaasError, NoInputError, UnavailableError, UsageError
+from maas_agent.hub.client import RECEIVE_MAXIMUM
+from maas_agent.hub.commands import MAX_BURST, MAX_RUNNING
+from maas_agent.hub.connection import Counters
+from maas_agent.hub.dispatch import MAX_QUEUE_BYTES
+from maas_agent.hub.held import MOST_BYTES, MOST_MESSAGES
 from maas_agent.hub.topics import MAX_ID
 from maas_agent.processing.content import _BY_CONTENT_TYPE
 from maas_agent.processing.decode import MAX_BATCH
@@ -33,6 +40,17 @@ def test_every_content_type_is_on_the_page() -> None:
 def test_bounds_on_the_page_are_the_bounds() -> None:
     assert f"at most {MAX_ID} characters" in section("docs/mqtt.md", "## Topics")
     assert f"a batch of up to {MAX_BATCH}." in section("docs/mqtt.md", "## Inputs")
+    commands = section("docs/mqtt.md", "## Commands")
+    assert f"At most {MAX_RUNNING} commands run at once" in commands and f"a storm of commands {MAX_BURST} " in commands
+    wire = section("docs/mqtt.md", "## On the wire")
+    assert f"| {RECEIVE_MAXIMUM} unacknowledged inputs" in wire
+    assert f"{MOST_MESSAGES:,} inputs or {MOST_BYTES >> 20} MiB are held" in wire
+    assert f"by `queue` and by {MAX_QUEUE_BYTES >> 20} MiB" in wire
+
+
+def test_every_counter_of_the_link_is_on_the_page_and_no_other() -> None:
+    described = {row[0].strip("`") for row in rows(section("docs/mqtt.md", "## Metrics"))}
+    assert described == {field.name for field in msgspec.structs.fields(Counters)}
 
 
 def test_every_update_state_is_on_the_page_and_no_other() -> None:

@@ -60,12 +60,17 @@ class Mosquitto:
             self._process = None
 
 
-@contextmanager
-def running(folder: Path) -> Iterator[Mosquitto]:
-    """A started one; where it is not installed the test is skipped, and fails in CI."""
+def need_mosquitto() -> None:
+    """Where it is not installed the test is skipped, and fails in CI."""
     if MOSQUITTO is None:
         assert os.environ.get("CI") != "true", "CI needs Mosquitto: apt install mosquitto"
         pytest.skip("Mosquitto is not installed: sudo apt install mosquitto")
+
+
+@contextmanager
+def running(folder: Path) -> Iterator[Mosquitto]:
+    """A started one; where it is not installed the test is skipped, and fails in CI."""
+    need_mosquitto()
     mosquitto = Mosquitto(folder)
     mosquitto.start()
     try:

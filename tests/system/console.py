@@ -11,7 +11,7 @@ from paho.mqtt.enums import CallbackAPIVersion, MQTTProtocolVersion
 from paho.mqtt.packettypes import PacketTypes
 from paho.mqtt.properties import Properties
 
-WAIT_S = 30.0
+WAIT_S = 60.0
 
 
 class Message:
@@ -27,12 +27,29 @@ class Message:
 
 
 class Console:
-    """An MQTT 5 client on a thread of its own; subscribed to everything, unless told otherwise."""
+    """An MQTT 5 client on a thread of its own; subscribed to everything, unless told otherwise.
 
-    def __init__(self, port: int, name: str = "console", filters: tuple[str, ...] = ("#",)) -> None:
+    With a ``user`` (name and password) it speaks MQTT 3.1.1, which every broker does, and the broker keeps its session
+    if it is ``durable``.
+    """
+
+    def __init__(
+        self,
+        port: int,
+        name: str = "console",
+        filters: tuple[str, ...] = ("#",),
+        *,
+        user: tuple[str, str] | None = None,
+        durable: bool = False,
+    ) -> None:
         self.messages: list[Message] = []
         self._news = threading.Condition()
-        self._client = paho.Client(CallbackAPIVersion.VERSION2, name, protocol=MQTTProtocolVersion.MQTTv5)
+        protocol = MQTTProtocolVersion.MQTTv311 if user else MQTTProtocolVersion.MQTTv5
+        clean = not durable if user else None
+        self._client = paho.Client(CallbackAPIVersion.VERSION2, name, clean, protocol=protocol)
+        if user:
+            self._client.username_pw_set(*user)
+        self._client.reconnect_delay_set(1, 1)
         self._client.max_inflight_messages_set(0)
         self._client.max_queued_messages_set(0)
         self._client.on_message = self._on_message
@@ -43,20 +60,24 @@ class Console:
         self._client.loop_start()
         assert self._subscribed.wait(WAIT_S)
 
+    @property
+    def is_connected(self) -> bool:
+        return self._client.is_connected()
+
     def close(self) -> None:
         self._client.disconnect()
         self._client.loop_stop()
 
     def publish(
         self, topic: str, payload: bytes | str, qos: int = 1, *, retain: bool = False, **properties: Any
-    ) -> None:
-        """Publish; ``properties`` are MQTT 5 properties by their names."""
+    ) -> paho.MQTTMessageInfo:
+        """Publish; ``properties`` are MQTT 5 properties by their names. The broker has it when that is published."""
         packed = None
         if properties:
             packed = Properties(PacketTypes.PUBLISH)
             for name, value in properties.items():
                 setattr(packed, name, value)
-        self._client.publish(topic, payload, qos, retain, packed)
+        return self._client.publish(topic, payload, qos, retain, packed)
 
     def wait(
         self, topic: str, where: Callable[[dict[str, Any]], object] = lambda _: True, seconds: float = WAIT_S

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from tests.runtimes import RUNTIME
 
-WAIT_S = 30.0
+WAIT_S = 60.0
 
 
 def wait_until(condition: Callable[[], object], what: str, seconds: float = WAIT_S) -> None:
@@ -46,11 +46,11 @@ class Device:
         )
         self._process: subprocess.Popen[bytes] | None = None
 
-    def start(self, environment: dict[str, str] | None = None) -> None:
-        """Start the agent; returns at once."""
+    def start(self, environment: dict[str, str] | None = None, within: tuple[str, ...] = ()) -> None:
+        """Start the agent, by the command ``within`` if there is one; returns at once."""
         with self.log_path.open("ab") as log:
             self._process = subprocess.Popen(
-                [sys.executable, "-m", "maas_agent", "run", "--config", str(self.config)],
+                [*within, sys.executable, "-m", "maas_agent", "run", "--config", str(self.config)],
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,

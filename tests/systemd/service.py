@@ -113,6 +113,11 @@ class Service:
         assert len(workers) == pipeline_count, self.processes()
         return workers[0]
 
+    def received(self) -> int:
+        """How many inputs its first pipeline has taken since the start."""
+        status = json.loads(self.container.run("/opt/maas-edge/bin/maas-agent", "status", "--json"))
+        return int(status["pipelines"][0]["counters"]["received"])
+
     def journal(self, *options: str) -> list[dict[str, Any]]:
         """What the service has logged since `forget`, as journald has it."""
         since = ["--after-cursor", self._cursor] if self._cursor else []

@@ -40,6 +40,8 @@ from maas_agent.hub.wire import (
 
 _FAREWELL_S = 2.0
 """A broker that takes nothing any more must not hold the end of this process."""
+_PARTING_S = 2.0
+"""A broker closes when it has read the DISCONNECT (MQTT 5.0 section 3.14.4), and with it all that came before."""
 _PACKETS_A_TURN = 256
 _FIRST_NUMBER = 0x100
 _LAST_NUMBER = 0xFFFF
@@ -373,8 +375,11 @@ class Connection:
             self._client.subscribe([(topic_filter, 1) for topic_filter in filters])
             # On its way before anything the owner says: who reads "online" may send an input at once.
             self._client.loop_write()
+        else:
+            self._deliveries.proven()
 
     def _on_subscribe(self, _client: Any, filters: Any, _number: int, codes: Any, _properties: Any) -> None:
+        self._deliveries.proven()
         for topic_filter, code in zip(filters, codes, strict=False):
             if code.is_failure:
                 why = reasons.named(code)
@@ -431,6 +436,7 @@ class Connection:
         self._forget()
         self._packets.settimeout(_FAREWELL_S)
         if self.is_accepted:
+            self._packets.close_after_peer(_PARTING_S)
             self._client.disconnect()
             self._client.loop_write()
         self._packets.close()

@@ -31,6 +31,7 @@ from maas_agent.hub.loop import Loop, every
 from maas_agent.hub.memory_groups import MemoryGroups
 from maas_agent.hub.outbox import Outbox
 from maas_agent.hub.pipeline import Pipeline
+from maas_agent.hub.sharing import Sharing
 from maas_agent.hub.topics import MAX_ID, Address, Command, Topics
 from maas_agent.hub.updates import Updates
 from maas_agent.hub.wishes import Wishes
@@ -62,6 +63,7 @@ class Hub:
         # Ids for inputs that came without one: unique over restarts.
         self._run = "".join(random.choices(string.ascii_lowercase + string.digits, k=8))
         self._count = 0
+        self._sharing = Sharing(self._loop, self._topics.sharing, config.device.groups, log)
         self._link = self._make_link()
         self._outbox = self._make_outbox()
         self._groups = MemoryGroups.delegated()
@@ -117,9 +119,11 @@ class Hub:
         for pipeline in self._pipelines.values():
             self._publish_state(pipeline)
         self._publish_metrics()
+        self._sharing.ask(self._link.publish)
 
     def link_down(self) -> None:
         """Everything unacknowledged is sent again on the next connection."""
+        self._sharing.forget()
         self._outbox.link_down()
 
     def acknowledged(self, number: int) -> None:
@@ -138,6 +142,8 @@ class Hub:
             return
         if command is not None:
             self._commands.received(command, message.payload)
+        elif message.topic == self._topics.sharing:
+            self._sharing.received(message.payload)
         elif message.topic in self._topics.desired:
             self._wishes.received(
                 message.topic, message.payload, message.cut_bytes, self._pipelines.values(), self._updates

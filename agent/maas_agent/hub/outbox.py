@@ -29,6 +29,9 @@ _REPLAY_WINDOW = 64
 _REPLAY_TICK_S = 0.05
 _HELD_BYTES = 4 << 20
 """What a slow broker may leave in memory; more of it is read back from the disk."""
+_FULL = 0.5
+"""From this part of the bound on inputs stay with the broker until it has their results: else those would push others
+out."""
 _MEMORY_BYTES = 16 << 20
 """What may wait in memory while the disk takes nothing."""
 
@@ -79,6 +82,8 @@ class Outbox:
         self.unreadable = 0
         """On a disk that was damaged."""
         keeps = settings.durability != "none"
+        self._owed: dict[int, OnSafe] = {}
+        """Of messages that are safe on the disk, while so much is there that what they answer is not acknowledged."""
         self._spool = Spool(loop, journal, self, self._now, log, keeps=keeps, commit_s=settings.commit_s)
         self._max_held = _MEMORY_BYTES if self._spool.keeps else settings.max_bytes
         self._spool.start()
@@ -134,10 +139,8 @@ class Outbox:
     def pump(self) -> None:
         """At the end of a turn: send what may be sent, and write what has gathered."""
         if self._link.connected:
-            window = min(_WINDOW, self._link.send_quota)
-            reserved = max(1, window // 8) if self._spool.rows and window > 1 else 0
             for waiting in self._waiting.values():
-                while waiting and len(self._inflight) < window - reserved:
+                while waiting and len(self._inflight) < self._window():
                     self._send(waiting.popleft())
         self._spool.turn_end()
 
@@ -166,10 +169,20 @@ class Outbox:
             self._replaying -= entry.replayed
             self._done(entry)
 
+    def _window(self) -> int:
+        """How many may be on their way, with something left for a replay; a slow connection takes fewer and fewer."""
+        window = min(_WINDOW, self._link.send_quota)
+        return window - max(1, window // 8) if self._spool.rows and window > 1 else window
+
     def _send(self, entry: Entry) -> None:
-        is_marked = entry.replayed and entry.priority != Priority.EVENT
-        number = self._link.publish(replayed(entry.message) if is_marked else entry.message)
-        if entry.message.qos:
+        message: Outbound | None = entry.message
+        if entry.replayed and entry.priority != Priority.EVENT:
+            message = replayed(entry.message, self._now() - entry.put_at)
+        if message is None:
+            self._drop(entry)
+            return
+        number = self._link.publish(message)
+        if message.qos:
             self._inflight[number] = entry
             self._replaying += entry.replayed
         else:
@@ -191,6 +204,7 @@ class Outbox:
         room = min(int(self._allowance), window, _REPLAY_WINDOW - self._replaying)
         for entry in self._spool.read(room) if room > 0 else []:
             self._allowance -= 1
+            entry.on_safe = self._owed.pop(entry.key, None)
             self._held_bytes += entry.size
             self._send(entry)
         self._replay_soon()
@@ -231,8 +245,9 @@ class Outbox:
 
     def _forget(self, stub: Stub) -> None:
         self.dropped += 1
-        self._add_up(-1, -stub.size)
         self._spool.forget(stub)
+        self._owed.pop(stub.key, _nothing)()
+        self._add_up(-1, -stub.size)
 
     def _done(self, entry: Entry) -> None:
         self._held_bytes -= entry.size
@@ -244,6 +259,18 @@ class Outbox:
     def _add_up(self, count: int, size: int) -> None:
         self._count += count
         self.bytes += size
+        if self._owed and not self._is_filling:
+            self._pay()
+
+    @property
+    def _is_filling(self) -> bool:
+        return self.bytes > self._settings.max_bytes * _FULL
+
+    def _pay(self) -> None:
+        """There is room again: what is safe is acknowledged."""
+        owed, self._owed = self._owed, {}
+        for on_safe in owed.values():
+            on_safe()
 
     # ------------------------------------------------------------- the spool's listener
 
@@ -253,8 +280,8 @@ class Outbox:
         self._replay_soon()
 
     def written(self, entries: Iterable[Entry]) -> None:
-        """These are on the disk: what they answer may be acknowledged."""
-        for entry in entries:
+        """These are on the disk: what they answer may be acknowledged, if there is room for what comes then."""
+        for entry in entries if not self._is_filling else []:
             entry.safe()
         self._leave_to_the_disk(all_but=_HELD_BYTES if self._link.connected and not self._ending else 0)
 
@@ -262,6 +289,7 @@ class Outbox:
         """What was only on a damaged disk."""
         self.unreadable += rows
         self._add_up(-rows, -size)
+        self._pay()
 
     def alarmed(self) -> None:
         """The disk has failed, or has recovered."""
@@ -280,6 +308,7 @@ class Outbox:
                 (leaving if entry.stored and left < 0 else kept).append(entry)
             self._waiting[priority] = kept
             self._held_bytes -= sum(entry.size for entry in leaving)
+            self._owed |= {entry.key: entry.on_safe for entry in leaving if entry.on_safe is not None}
             self._spool.release(leaving)
         self._replay_soon()
 
@@ -295,3 +324,7 @@ class Outbox:
 
     def _now(self) -> float:
         return self._epoch + time.monotonic()
+
+
+def _nothing() -> None:
+    """Nobody waits for this one."""

@@ -7,10 +7,12 @@ sender can be answered. What is sent waits for `flush`: one system call a turn.
 
 import contextlib
 import fcntl
+import select
 import socket
 import ssl
 import sys
 import termios
+import time
 from typing import Protocol
 
 from maas_agent.hub.wire import (
@@ -81,6 +83,7 @@ class PacketSocket:
         self.failure: OSError | None = None
         """What the transport ended with, if it did not just end."""
         self._outgoing = bytearray()
+        self._patience_s = 0.0
 
     # ------------------------------------------------------------- towards the kernel
 
@@ -194,10 +197,32 @@ class PacketSocket:
         return len(data)
 
     def close(self) -> None:
-        """Send what is left if the peer takes it at once, then close."""
+        """Send what is left if the peer takes it at once, wait for the peer if that was asked for, then close."""
         with contextlib.suppress(OSError):  # the peer is gone, and what was left with it
             self.flush()
+            self._wait_for_the_peer()
         self._transport.close()
+
+    def close_after_peer(self, seconds: float) -> None:
+        """Let `close` wait for the peer to close first, for at most so long.
+
+        A socket that is closed while something it has received was not read resets the connection (RFC 2525 section
+        2.17), and the peer may not read any more what was sent last: acknowledgements, a farewell, the DISCONNECT.
+        """
+        self._patience_s = seconds
+
+    def _wait_for_the_peer(self) -> None:
+        """Read, and forget, until it closes."""
+        ends_at = time.monotonic() + self._patience_s
+        readable = select.poll()
+        readable.register(self._descriptor, select.POLLIN)
+        self._transport.settimeout(0.0)
+        while (left_s := ends_at - time.monotonic()) > 0:
+            try:
+                if not self._transport.recv(_READ_BYTES):
+                    return
+            except (BlockingIOError, ssl.SSLWantReadError):
+                readable.poll(left_s * 1000)
 
     def fileno(self) -> int:
         """The transport's descriptor; the same after paho has closed it, so that it can be forgotten."""

@@ -15,6 +15,8 @@ from maas_agent.hub.transport import Endpoint, NoTlsError, endpoint
 TAKEN_OVER = 0x8E
 _NOT_YET_VALID, _EXPIRED, _OTHER_NAME, _OTHER_ADDRESS = 9, 10, 62, 64  # X509_V_ERR_... of OpenSSL
 _NO_LOGIN = {0x86, 0x87}
+_OVER_OUR_CERTIFICATE = ("CERTIFICATE", "UNKNOWN_CA", "HANDSHAKE_FAILURE", "ACCESS_DENIED", "DECRYPT_ERROR")
+"""Alerts with which a broker tells that it misses a certificate of this device, or does not like it."""
 _OTHER_PORT = "broker.url: another port (8883 is usual), or mqtt:// instead of mqtts:// if the broker has no TLS"
 _UNSUPPORTED_VERSION = 0x84
 
@@ -129,10 +131,11 @@ def _tls(error: ssl.SSLError, broker: Broker, there: Endpoint) -> Failure:
         return Failure(f"{there} does not speak TLS ({what})", _OTHER_PORT)
     if "ALERT" not in (error.reason or ""):
         return Failure(f"TLS with {there} failed: {what}")
-    if broker.certificate is None and ("CERTIFICATE_REQUIRED" in error.reason or "HANDSHAKE" in error.reason):
+    is_over_ours = any(word in error.reason for word in _OVER_OUR_CERTIFICATE)
+    if is_over_ours and broker.certificate is None:
         reason = f"{there} wants a certificate of this device ({what})"
         return Failure(reason, "set broker.certificate and broker.key")
-    if broker.certificate is not None:
+    if is_over_ours:
         reason = f"{there} does not accept this device's certificate {broker.certificate} ({what})"
         return Failure(reason, f"openssl x509 -in {broker.certificate} -noout -subject -issuer -dates")
     return Failure(f"{there} ended TLS ({what})")

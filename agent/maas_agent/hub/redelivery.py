@@ -4,7 +4,8 @@ A broker sends what was not acknowledged again when a session is resumed, with t
 flag (MQTT 5.0 sections 3.3.1.1 and 4.4). While this side has not acknowledged an identifier, the broker cannot
 give it to another message (section 2.2.1): so it is the same message, and only its acknowledgement has to move to
 the new connection. One whose acknowledgement was written is taken for new: that costs a second answer, where a wrong
-guess would cost an input.
+guess would cost an input. So nothing is acknowledged on a connection before the broker has answered on it: one that
+accepts and then resets would swallow the acknowledgements, and send everything again.
 """
 
 from collections.abc import Callable
@@ -25,7 +26,7 @@ class Delivery(msgspec.Struct, eq=False):
     payload_hash: int
     answer: Acknowledge | None
     is_done: bool = False
-    """Whether its acknowledgement was asked for; it is still here if there was no connection to write it to."""
+    """Whether its acknowledgement was asked for; it is still here if there was no proven connection to write it to."""
 
 
 class Deliveries:
@@ -33,16 +34,24 @@ class Deliveries:
 
     def __init__(self) -> None:
         self._open: dict[int, Delivery] = {}
+        self._is_proven = False
 
     def connected(self, *, resumed: bool) -> None:
         """A connection begins. Identifiers of another session mean nothing in this one."""
         if not resumed:
-            for delivery in self._open.values():
-                delivery.answer = None
+            self.disconnected()
             self._open.clear()
+
+    def proven(self) -> None:
+        """The broker has answered on the connection: what is done is acknowledged now."""
+        self._is_proven = True
+        for delivery in list(self._open.values()):
+            if delivery.is_done:
+                self.acknowledge(delivery)
 
     def disconnected(self) -> None:
         """The connection is gone: acknowledgements wait until their message comes again."""
+        self._is_proven = False
         for delivery in self._open.values():
             delivery.answer = None
 
@@ -60,9 +69,9 @@ class Deliveries:
         return delivery, True
 
     def acknowledge(self, delivery: Delivery) -> None:
-        """It is done; without a connection it is acknowledged when it comes again."""
+        """It is done: acknowledged on the connection on which it came last, as soon as that is proven."""
         delivery.is_done = True
-        answer, delivery.answer = delivery.answer, None
-        if answer is not None:
+        if self._is_proven and delivery.answer is not None:
+            answer, delivery.answer = delivery.answer, None
             del self._open[delivery.number]
             answer(delivery.number)

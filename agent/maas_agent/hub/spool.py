@@ -1,12 +1,13 @@
 """The outbox's disk: writes behind, reads ahead, and what becomes of it when the disk fails.
 
-Messages are written in batches: when enough have gathered, or a moment after the first of them. One that is done with
-by then is never written. A disk that is full, read-only or failing is an *alarm*: messages stay in memory, and it is
-tried again. A file that is damaged is set aside, and a new one begun.
+Messages are written in batches: when enough have gathered, or when the first of them has waited for a moment. One that
+is done with by then is never written. A disk that is full, read-only or failing is an *alarm*: messages stay in
+memory, and it is tried again. A file that is damaged is set aside, and a new one begun.
 """
 
 from collections import deque
 from collections.abc import Callable, Iterable
+from itertools import takewhile
 from typing import Protocol, TypeVar
 
 from maas_agent.hub.entry import Entry, Priority
@@ -200,24 +201,29 @@ class Spool:
     def _commit_soon(self) -> None:
         if not self._commit_due:
             self._commit_due = True
-            self._loop.after(self._commit_s, self._commit_now)
+            self._loop.after(self._commit_s / 2, self._tick)
 
-    def _commit_now(self) -> None:
+    def _tick(self) -> None:
+        """Write what has waited: not what came just now, which the broker may have in a moment."""
         self._commit_due = False
-        self.flush()
+        came_before = self._now() - self._commit_s / 2
+        waited = list(takewhile(lambda entry: entry.put_at <= came_before, self._unwritten.values()))
+        if waited or self._removed:
+            self._guarded(lambda journal: self._write(journal, waited))
+        if self._unwritten:
+            self._commit_soon()
 
     def flush(self) -> None:
         """Write what has gathered."""
         if self._unwritten or self._removed:
-            self._guarded(self._write)
+            self._guarded(lambda journal: self._write(journal, list(self._unwritten.values())))
 
-    def _write(self, journal: Journal) -> None:
-        entries = list(self._unwritten.values())
+    def _write(self, journal: Journal, entries: list[Entry]) -> None:
         journal.write([Row(entry.key, entry.put_at, entry.size, entry.message) for entry in entries], self._removed)
-        self._unwritten.clear()
         self._removed.clear()
         self._forget_stubs()
         for entry in entries:
+            del self._unwritten[entry.key]
             entry.stored = True
             self._held[entry.key] = entry
         self._listener.written(entries)

@@ -33,9 +33,12 @@ class Topics:
     """All topics of one configured device."""
 
     def __init__(self, config: Config) -> None:
-        self.base = f"{config.broker.topic_root}/{config.device.id}"
+        self._device = config.device.id
+        self.base = f"{config.broker.topic_root}/{self._device}"
         self.status = f"{self.base}/status"
         self.metrics = f"{self.base}/metrics"
+        self.sharing = f"{self.base}/shared"
+        """On which a device of a group tells itself that shared subscriptions work."""
         self._commands = f"{self.base}/cmd/"
         groups = [f"{config.broker.topic_root}/groups/{group}/desired" for group in config.device.groups]
         self.desired = [f"{self.base}/desired", *groups]
@@ -74,6 +77,8 @@ class Topics:
         for topic in self._inputs:
             group = self._groups.get(topic.removesuffix("/in"))
             filters.append(f"$share/{group}/{topic}/#" if group else f"{topic}/#")
+        if self._groups:
+            filters.append(f"$share/{self._device}/{self.sharing}")
         return filters
 
     def input(self, topic: str) -> Address | None:

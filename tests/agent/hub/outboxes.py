@@ -78,6 +78,8 @@ class Setting:
         self._journal = journal or (lambda path: Journal(path, survives_power_cuts=False))
         self._settings = Settings(durability="none" if folder is None else "process", **settings)
         self.safe: list[int] = []
+        self.batches = 0
+        """Transactions of the journal."""
         self.log = Log()
         self.alarms: list[list[str]] = []
         self.start()
@@ -87,9 +89,20 @@ class Setting:
         self.link = Link()
         self.link.connected = False
         journal = None if self.folder is None else self._journal(self.folder / NAME)
+        if journal is not None:
+            self._count_batches(journal)
         loop: Any = self.clock
         log: Any = self.log
         self.outbox = Outbox(loop, self.link, self._settings, journal, self._alarmed, log)
+
+    def _count_batches(self, journal: Journal) -> None:
+        write = journal.write
+
+        def counted(added: Any, removed: Any) -> None:
+            self.batches += 1
+            write(added, removed)
+
+        journal.write = counted  # type: ignore[method-assign]
 
     def _alarmed(self) -> None:
         self.clock.after(0, lambda: self.alarms.append(self.outbox.alarms))

@@ -5,6 +5,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 
 from maas_agent.hub.client import Outbound
@@ -95,15 +96,55 @@ def test_what_the_broker_has_in_time_is_never_written(on_disk: Setting) -> None:
     assert (on_disk.folder / NAME).stat().st_size <= 3 * 4096  # type: ignore[operator]
 
 
+def test_under_a_load_without_a_pause_nothing_is_written_either(on_disk: Setting) -> None:
+    """There is always one that came just now: it is no reason to write."""
+    on_disk.put(0)
+    for number in range(1, 500):
+        on_disk.put(number)
+        on_disk.outbox.pump()
+        on_disk.clock.advance(0.01)
+        on_disk.acknowledge(len(on_disk.link.sent) - 1)
+    on_disk.kill()
+    on_disk.start()
+    assert len(on_disk.outbox) == 0
+
+
 def test_what_the_broker_has_not_in_time_is_written_and_safe(on_disk: Setting) -> None:
     on_disk.put(1, 2)
     on_disk.outbox.pump()
-    on_disk.clock.advance(0.19)
+    on_disk.clock.advance(0.09)
     assert on_disk.safe == []
-    on_disk.clock.advance(0.02)
+    on_disk.clock.advance(0.11)
     assert on_disk.safe == [1, 2]
     on_disk.acknowledge()
     assert (on_disk.safe, len(on_disk.outbox)) == ([1, 2], 0)
+
+
+def test_a_slow_broker_costs_one_batch_for_each_half_of_the_time(on_disk: Setting) -> None:
+    for number in range(200):
+        on_disk.put(number)
+        on_disk.outbox.pump()
+        on_disk.clock.advance(0.01)
+    on_disk.clock.advance(0.2)
+    assert on_disk.safe == list(range(200))
+    assert on_disk.batches == 20 + 1
+
+
+def test_inputs_stay_with_the_broker_while_their_results_fill_the_outbox(clock: Clock, tmp_path: Path) -> None:
+    """A broker that gets no acknowledgement sends no more, and nothing is pushed out."""
+    setting = Setting(clock, tmp_path, max_bytes=10 * SIZE)
+    setting.connect()
+    setting.put(*range(5))
+    setting.written()
+    assert setting.safe == [0, 1, 2, 3, 4]
+    setting.put(*range(5, 8))
+    setting.written()
+    assert setting.safe == [0, 1, 2, 3, 4]
+    setting.lose_the_link()
+    assert (setting.outbox.on_disk_only, setting.outbox.dropped, setting.safe) == (8, 0, [0, 1, 2, 3, 4])
+    setting.connect()
+    assert setting.replayed_in(1) == list(range(8))
+    assert setting.safe == list(range(8))
 
 
 def test_a_batch_is_written_without_waiting(on_disk: Setting) -> None:
@@ -470,4 +511,16 @@ def test_a_correlation_a_content_type_and_retain_come_back_from_the_disk(on_disk
     on_disk.written()
     on_disk.connect()
     on_disk.clock.advance(0.1)
-    assert [sent for _, sent in on_disk.link.sent] == [message]
+    (_, sent), *others = on_disk.link.sent
+    assert not others
+    assert sent == msgspec.structs.replace(message, user_properties=(("replayed", "true"),))
+
+
+def test_what_expires_in_an_outage_is_not_sent_and_counted(on_disk: Setting) -> None:
+    on_disk.lose_the_link()
+    on_disk.outbox.put(Outbound("answers", b"1", 1, expiry_s=5))
+    on_disk.put(2)
+    on_disk.clock.advance(10)
+    on_disk.connect()
+    assert on_disk.replayed_in(1) == [2]
+    assert (on_disk.outbox.dropped, len(on_disk.outbox)) == (1, 0)

@@ -1,6 +1,7 @@
 """The socket between broker and paho: real socketpairs, in whatever pieces bytes may come."""
 
 import socket
+import threading
 from collections.abc import Iterator
 
 import paho.mqtt.client as paho
@@ -12,6 +13,7 @@ from maas_agent.hub.packets import ForPaho, PacketSocket
 from maas_agent.hub.wire import Malformed, Puback, Publish, encode_puback, encode_publish, packed_properties
 
 MAX = 1000
+WAIT_S = 30.0
 CONNACK, SUBACK, PINGRESP = b"\x20\x03\x00\x00\x00", b"\x90\x04\x00\x01\x00\x01", b"\xd0\x00"
 
 
@@ -268,6 +270,34 @@ def test_flushing_to_a_peer_that_is_gone_is_an_os_error_and_closing_is_not(line:
 
 def test_closing_sends_what_is_left(line: Line) -> None:
     line.packets.write(b"farewell")
+    line.packets.close()
+    assert line.broker.recv(100) == b"farewell"
+    assert line.broker.recv(100) == b""
+
+
+def test_a_peer_that_still_sends_is_not_reset_before_it_has_read_the_farewell() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as server, socket.create_connection(server.getsockname()) as ours:
+        broker, _ = server.accept()
+        packets = PacketSocket(ours, MAX, has_properties=True)
+        broker.sendall(bytes(100_000))  # nobody will read this
+        packets.write(b"farewell")
+        packets.close_after_peer(WAIT_S)
+        closing = threading.Thread(target=packets.close)
+        closing.start()
+        broker.settimeout(WAIT_S)
+        assert broker.recv(100) == b"farewell"
+        broker.sendall(bytes(100_000))
+        broker.settimeout(0.05)
+        with pytest.raises(TimeoutError):  # not reset, and not closed either
+            broker.recv(100)
+        broker.close()
+        closing.join(WAIT_S)
+        assert not closing.is_alive() and ours.fileno() == -1
+
+
+def test_a_peer_that_never_closes_is_left_after_a_while(line: Line) -> None:
+    line.packets.write(b"farewell")
+    line.packets.close_after_peer(0.1)
     line.packets.close()
     assert line.broker.recv(100) == b"farewell"
     assert line.broker.recv(100) == b""

@@ -22,6 +22,7 @@ def received(deliveries: Deliveries, packet: Publish, line: Line) -> tuple[Deliv
 def deliveries() -> Deliveries:
     deliveries = Deliveries()
     deliveries.connected(resumed=False)
+    deliveries.proven()
     return deliveries
 
 
@@ -31,6 +32,7 @@ def test_what_comes_again_is_not_new_and_is_acknowledged_where_it_came_last(deli
     assert is_new
     deliveries.disconnected()
     deliveries.connected(resumed=True)
+    deliveries.proven()
     assert received(deliveries, packet(dup=True), second) == (delivery, False)
     deliveries.acknowledge(delivery)
     assert (first, second) == ([], [7])
@@ -41,6 +43,7 @@ def test_what_is_done_while_there_is_no_connection_is_acknowledged_when_it_comes
     deliveries.disconnected()
     deliveries.acknowledge(delivery)
     deliveries.connected(resumed=True)
+    deliveries.proven()
     again, is_new = received(deliveries, packet(dup=True), second := Line())
     assert (again, is_new, again.is_done) == (delivery, False, True)
     deliveries.acknowledge(again)
@@ -51,8 +54,26 @@ def test_it_is_acknowledged_on_no_connection_on_which_it_did_not_come(deliveries
     delivery, _ = received(deliveries, packet(), first := Line())
     deliveries.disconnected()
     deliveries.connected(resumed=True)
+    deliveries.proven()
     deliveries.acknowledge(delivery)
     assert first == []
+
+
+def test_nothing_is_acknowledged_before_the_broker_has_answered_on_the_connection(deliveries: Deliveries) -> None:
+    """A broker that accepts and resets again and again sends it again each time: the answer is the same one."""
+    delivery, _ = received(deliveries, packet(), Line())
+    deliveries.acknowledge(delivery)
+    delivery, _ = received(deliveries, packet(8), Line())
+    for _ in range(3):
+        deliveries.disconnected()
+        deliveries.connected(resumed=True)
+        assert received(deliveries, packet(8, dup=True), last := Line()) == (delivery, False)
+        deliveries.acknowledge(delivery)
+        assert last == []
+    deliveries.proven()
+    deliveries.proven()
+    assert last == [8]
+    assert received(deliveries, packet(8), Line())[1]
 
 
 def test_identifiers_of_another_session_mean_nothing(deliveries: Deliveries) -> None:

@@ -59,6 +59,7 @@ def test_subscriptions_cover_commands_and_inputs_and_share_those_of_groups() -> 
         "maas/dev/cats/in/#",
         "$share/line-1/maas/groups/line-1/cats/in/#",
         "$share/line-2/maas/groups/line-2/cats/in/#",
+        "$share/dev/maas/dev/shared",
     ]
 
 

@@ -57,7 +57,7 @@ class Device:
                 env=os.environ | self.environment,
                 stderr=log,
             )
-        hub.settimeout(30)
+        hub.settimeout(60)
         job = Job(
             store=str(self.store),
             repository=self._access(),

@@ -1,0 +1,84 @@
+"""Whether shared subscriptions work; with real brokers that is in tests/system/test_brokers.py."""
+
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from maas_agent.hub import sharing as sharing_module
+from maas_agent.hub.client import Outbound
+from maas_agent.hub.loop import Loop
+from maas_agent.hub.sharing import Sharing
+from maas_agent.log import Log
+
+
+class Lines(Log):
+    """Keeps what is logged."""
+
+    def __init__(self) -> None:
+        super().__init__("test")
+        self.lines: list[tuple[str, str]] = []
+
+    def _write(self, level: str, event: str, fields: dict[str, Any]) -> None:
+        self.lines.append((level, event))
+
+
+@pytest.fixture
+def loop() -> Iterator[Loop]:
+    loop = Loop()
+    yield loop
+    loop.close()
+
+
+def patience_ends(loop: Loop) -> None:
+    loop.after(2 * sharing_module._PATIENCE_S, loop.stop)
+    loop.run()
+
+
+@pytest.fixture(autouse=True)
+def _quick(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sharing_module, "_PATIENCE_S", 0.02)
+
+
+def test_a_message_that_does_not_come_back_is_said_once_and_that_it_does_again_too(loop: Loop) -> None:
+    log, sent = Lines(), list[Outbound]()
+    sharing = Sharing(loop, "maas/dev/shared", ("line",), log)
+    for _ in range(2):
+        sharing.ask(sent.append)
+        patience_ends(loop)
+    assert [level for level, _ in log.lines] == ["error"]
+    sharing.ask(sent.append)
+    sharing.received(sent[-1].payload)
+    patience_ends(loop)
+    assert [level for level, _ in log.lines] == ["error", "info"]
+    sharing.ask(sent.append)
+    patience_ends(loop)
+    assert [level for level, _ in log.lines] == ["error", "info", "error"]
+    assert {(message.topic, message.qos, message.retain) for message in sent} == {("maas/dev/shared", 0, False)}
+
+
+def test_only_the_message_of_this_connection_is_an_answer(loop: Loop) -> None:
+    log, sent = Lines(), list[Outbound]()
+    sharing = Sharing(loop, "maas/dev/shared", ("line",), log)
+    sharing.ask(sent.append)
+    sharing.ask(sent.append)
+    sharing.received(sent[0].payload)
+    sharing.received(b"")
+    patience_ends(loop)
+    assert [level for level, _ in log.lines] == ["error"]
+
+
+def test_a_connection_that_ends_first_proves_nothing(loop: Loop) -> None:
+    log, sent = Lines(), list[Outbound]()
+    sharing = Sharing(loop, "maas/dev/shared", ("line",), log)
+    sharing.ask(sent.append)
+    sharing.forget()
+    patience_ends(loop)
+    assert log.lines == []
+
+
+def test_a_device_without_groups_asks_nothing(loop: Loop) -> None:
+    log, sent = Lines(), list[Outbound]()
+    Sharing(loop, "maas/dev/shared", (), log).ask(sent.append)
+    patience_ends(loop)
+    assert (sent, log.lines) == ([], [])

@@ -1,0 +1,35 @@
+"""The table of faults is what `make faults` prints: its faults, in their order, and a promise that was kept."""
+
+from maas_agent.config import Outbox
+from tests.docs.pages import rows, section, text
+from tests.faults.account import MOST_DUPLICATES, Account, table
+from tests.faults.scenarios import SCENARIOS
+
+PAGE = "docs/reliability.md"
+TOO_MANY = {SCENARIOS["outage"].title, SCENARIOS["random"].title}
+"""Where more came twice than is promised, as the page says: to be emptied, not to be added to."""
+TABLE = rows(section(PAGE, "## Every fault"))
+
+
+def test_every_fault_that_is_played_is_in_the_table_and_nothing_else() -> None:
+    assert [row[0] for row in TABLE] == [scenario.title for scenario in SCENARIOS.values()]
+
+
+def test_the_table_is_as_it_is_printed_and_nothing_was_lost() -> None:
+    accounts = []
+    for title, faults, inputs, lost, lost_by_broker, duplicated, _ in TABLE:
+        account = Account(int(faults), int(inputs), int(lost), int(lost_by_broker), int(duplicated), 0)
+        assert account.lost == 0, title
+        assert (account.duplicates < MOST_DUPLICATES) != (title in TOO_MANY), title
+        accounts.append((title, account))
+    assert table(accounts) in text(PAGE)
+
+
+def test_a_loss_by_the_broker_is_where_it_was_killed() -> None:
+    killed = {scenario.title for scenario in SCENARIOS.values() if scenario.kills_broker}
+    assert {row[0] for row in TABLE if row[4] != "0"} <= killed
+
+
+def test_every_setting_of_durability_is_explained() -> None:
+    settings = {row[0].strip("`").strip('"') for row in rows(section(PAGE, "## What survives what"))}
+    assert settings == set(Outbox.__annotations__["durability"].__args__)

@@ -1,0 +1,69 @@
+"""A network that is away for long while samples go on to come at full rate, from outside and from the device itself."""
+
+import contextlib
+import re
+import shutil
+import sqlite3
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+from maas_agent.hub.journal import NAME
+from tests.faults import kinds
+from tests.faults.scene import Scene, moment
+from tests.faults.sensor import local_account
+
+_BETWEEN = 100
+_COMMIT_S = 1.0
+"""Some times the ``commit_s`` of the configuration."""
+_ID = re.compile(rb'"id":"([a-z0-9]+)-(\d+)"')
+
+
+def outage(scene: Scene, seconds: int) -> int:
+    """The agent's network is away while inputs go on to be sent as fast as before."""
+    scene.flow(_BETWEEN)
+    scene.sender.window = None
+    with kinds.away(scene):
+        moment(seconds)
+    scene.sender.window = scene.setting.window
+    return 1
+
+
+def local_outage(scene: Scene, seconds: int) -> int:
+    """The same with a source on the device; the hub is killed meanwhile, with what it has kept on its disk."""
+    assert scene.sensor
+    scene.until(lambda: _runs(scene), "the sensor's samples are not answered")
+    (first,) = _runs(scene)
+    with kinds.away(scene):
+        moment(seconds / 2)
+        waiting = scene.status()["outbox"]["results"]
+        moment(_COMMIT_S)  # by then it is all on the disk, as nothing of it can have left
+        with kinds.hub_killed(scene):
+            kept = _kept(scene)
+        moment(seconds / 2)
+    owed = {first: max((number for run, number in kept if run == first), default=0)}
+    scene.until(lambda: _runs(scene) - owed.keys(), "the samples of the present run are not answered")
+    (second,) = _runs(scene) - owed.keys()
+    scene.sensor.stop()
+    scene.until(lambda: scene.sensor and scene.sensor.printed, "the sensor does not stop")
+    owed[second] = scene.sensor.printed or 0
+    never_written = max(0, waiting - len(kept))
+    scene.local = lambda: local_account(scene.consumer.answers.copy(), owed, never_written)
+    return 2
+
+
+def _runs(scene: Scene) -> set[str]:
+    """The sensor's runs of which samples were answered."""
+    return {answer.partition("-")[0] for answer in list(scene.consumer.answers) if "-" in answer}
+
+
+def _kept(scene: Scene) -> list[tuple[str, int]]:
+    """Run and number of every result on the disk of a hub that is dead; read from a copy, to leave it as it is."""
+    if not (scene.device.store / NAME).exists():
+        return []
+    with TemporaryDirectory() as folder:
+        for path in scene.device.store.glob(f"{NAME}*"):
+            shutil.copy(path, folder)
+        with contextlib.closing(sqlite3.connect(Path(folder, NAME))) as journal:
+            bodies = journal.execute("SELECT body FROM message").fetchall()
+    found = (_ID.search(body) for (body,) in bodies)
+    return [(id_[1].decode(), int(id_[2])) if id_ else ("", 0) for id_ in found]
