@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+from maas_agent import door
 from tests.runtimes import RUNTIME
 
 WAIT_S = 60.0
@@ -70,6 +71,12 @@ class Device:
     def log(self) -> str:
         """Everything it has logged so far."""
         return self.log_path.read_text()
+
+    @property
+    def connections(self) -> int:
+        """Connections that a broker has accepted in this run; its log tells fewer and fewer of them."""
+        said: int = door.ask(self.store, {"do": "status"}, WAIT_S)["link"]["connections"]
+        return said
 
     def workers(self) -> list[int]:
         """Process ids of its workers."""

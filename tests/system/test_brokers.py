@@ -103,8 +103,8 @@ class Scene:
         return sum(status.payload != b"" and status.document["status"] == "online" for status in statuses)
 
     def wait_connected(self, device: Device, already: int) -> None:
-        """Wait for one more connection than ``already`` in its log."""
-        wait_until(lambda: device.log().count(CONNECTED) > already, "no connection", 60)
+        """Wait for one more connection than ``already``."""
+        wait_until(lambda: device.connections > already, "no connection", 60)
 
     def ids(self, count: int = 1) -> list[str]:
         """New ids for inputs."""
@@ -203,7 +203,7 @@ class Scene:
         self.send("away", queued)
         wait_until(lambda: self.server.has_queued(f"maas/away/digits/in/{queued[-1]}"), "the inputs are not saved")
         wait_until(lambda: self.server.has_retained(marker), "the retained message is not saved")
-        connections = self.device.log().count(CONNECTED)
+        connections = self.device.connections
         end()
         self.server.start()
         self.wait_connected(self.device, connections)

@@ -116,10 +116,10 @@ def no_input_is_lost_with_a_node(cluster: Cluster, balancer: Balancer, device: D
     load, waits = Load(console), []
     for _ in range(KILLS):
         load.more(BETWEEN)
-        place, connections = balancer.chosen[-1], device.log().count(CONNECTED)
+        place, connections = balancer.chosen[-1], device.connections
         node = cluster.nodes[place]
         node.kill()
-        waits.append(load.until(lambda: device.log().count(CONNECTED) > connections, "it does not come back"))  # noqa: B023
+        waits.append(load.until(lambda: device.connections > connections, "it does not come back"))  # noqa: B023
         assert balancer.chosen[-1] != place
         load.more(BETWEEN)
         node.launch()
