@@ -18,7 +18,8 @@ from maas_agent.hub.journal import Journal, Row, key_of
 _RESULT = Outbound("maas/gate-1/digits/out/12345", b"x" * 420, 1, content_type="application/json")
 _SIZE = len(_RESULT.payload) + len(_RESULT.topic)
 _ROWS = 5120
-_BATCHES = (1, 10, 50, 256)
+WAYS = [(durability, batch) for durability in ("power", "process") for batch in (1, 10, 50, 256)]
+"""Setting of durability, and results in a transaction."""
 
 
 class Cost:
@@ -61,11 +62,10 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--folder", type=Path, help="a folder on the card to be measured; a temporary one unless given")
     arguments = parser.parse_args()
-    ways = [(durability, batch) for durability in ("power", "process") for batch in _BATCHES]
-    costs = {way: Cost() for way in ways}
+    costs = {way: Cost() for way in WAYS}
     with tempfile.TemporaryDirectory(dir=arguments.folder) as folder:
         for _ in range(arguments.rounds):
-            for durability, batch in ways:
+            for durability, batch in WAYS:
                 rows = min(_ROWS, batch * 200)
                 us, size = measure(Path(folder), batch, survives_power_cuts=durability == "power", rows=rows)
                 costs[durability, batch].us.append(us)
