@@ -82,8 +82,11 @@ class Outbox:
         self.unreadable = 0
         """On a disk that was damaged."""
         keeps = settings.durability != "none"
-        self._owed: dict[int, OnSafe] = {}
-        """Of messages that are safe on the disk, while so much is there that what they answer is not acknowledged."""
+        self._owed: dict[int, tuple[OnSafe, int]] = {}
+        """Of messages that are only on the disk, and their sizes, while so much is there that what they answer is not
+        acknowledged."""
+        self._owed_bytes = 0
+        """Of all messages whose inputs are not acknowledged: the broker bounds how many there are, by its window."""
         self._spool = Spool(loop, journal, self, self._now, log, keeps=keeps, commit_s=settings.commit_s)
         self._max_held = _MEMORY_BYTES if self._spool.keeps else settings.max_bytes
         self._spool.start()
@@ -129,6 +132,7 @@ class Outbox:
         entry = Entry(key, priority, message, on_safe, self._now(), replayed=is_late)
         self._waiting[priority].append(entry)
         self._held_bytes += entry.size
+        self._owed_bytes += entry.size if on_safe is not None else 0
         self._add_up(1, entry.size)
         if message.qos:
             self._spool.add(entry)
@@ -204,7 +208,7 @@ class Outbox:
         room = min(int(self._allowance), window, _REPLAY_WINDOW - self._replaying)
         for entry in self._spool.read(room) if room > 0 else []:
             self._allowance -= 1
-            entry.on_safe = self._owed.pop(entry.key, None)
+            entry.on_safe = self._owed.pop(entry.key, (None, 0))[0]
             self._held_bytes += entry.size
             self._send(entry)
         self._replay_soon()
@@ -221,21 +225,29 @@ class Outbox:
                 self._forget(stub)
 
     def _make_room(self) -> None:
-        """Drop the oldest of the least important while there is too much; the last one stays, however large it is."""
-        while self.bytes > self._settings.max_bytes or self._held_bytes > self._max_held:
-            only_memory = self.bytes <= self._settings.max_bytes
-            if self._count - len(self._inflight) <= 1 or not self._drop_one(only_memory=only_memory):
+        """Drop the oldest of the least important while there is too much; the last one stays, however large it is.
+
+        What an input waits for neither counts nor goes, as long as memory lasts: the broker sends only so many before
+        one is acknowledged, and to drop a result acknowledges its input.
+        """
+        most, held = self._settings.max_bytes, self._max_held
+        while self._count - len(self._inflight) > 1:
+            is_on_disk, is_in_memory = self.bytes - self._owed_bytes > most, self._held_bytes > held
+            even_owed = self._held_bytes > 2 * held
+            if not (is_on_disk or is_in_memory) or not self._drop_one(only_memory=not is_on_disk, even_owed=even_owed):
                 return
 
-    def _drop_one(self, *, only_memory: bool) -> bool:
+    def _drop_one(self, *, only_memory: bool, even_owed: bool) -> bool:
         for priority in reversed(Priority):
-            waiting = self._waiting[priority]
-            stub = None if only_memory else self._spool.oldest(priority)
-            if stub is not None and (not waiting or stub.key < waiting[0].key):
+            may_go = (entry for entry in self._waiting[priority] if even_owed or entry.on_safe is None)
+            entry = next(may_go, None)
+            stub = None if only_memory else self._spool.oldest(priority, () if even_owed else self._owed)
+            if stub is not None and (entry is None or stub.key < entry.key):
                 self._forget(stub)
                 return True
-            if waiting:
-                self._drop(waiting.popleft())
+            if entry is not None:
+                self._waiting[priority].remove(entry)
+                self._drop(entry)
                 return True
         return False
 
@@ -246,7 +258,10 @@ class Outbox:
     def _forget(self, stub: Stub) -> None:
         self.dropped += 1
         self._spool.forget(stub)
-        self._owed.pop(stub.key, _nothing)()
+        if stub.key in self._owed:
+            on_safe, size = self._owed.pop(stub.key)
+            self._owed_bytes -= size
+            on_safe()
         self._add_up(-1, -stub.size)
 
     def _done(self, entry: Entry) -> None:
@@ -254,6 +269,10 @@ class Outbox:
         self._add_up(-1, -entry.size)
         if entry.message.qos:
             self._spool.remove(entry)
+        self._safe(entry)
+
+    def _safe(self, entry: Entry) -> None:
+        self._owed_bytes -= entry.size if entry.on_safe is not None else 0
         entry.safe()
 
     def _add_up(self, count: int, size: int) -> None:
@@ -269,7 +288,8 @@ class Outbox:
     def _pay(self) -> None:
         """There is room again: what is safe is acknowledged."""
         owed, self._owed = self._owed, {}
-        for on_safe in owed.values():
+        for on_safe, size in owed.values():
+            self._owed_bytes -= size
             on_safe()
 
     # ------------------------------------------------------------- the spool's listener
@@ -282,7 +302,7 @@ class Outbox:
     def written(self, entries: Iterable[Entry]) -> None:
         """These are on the disk: what they answer may be acknowledged, if there is room for what comes then."""
         for entry in entries if not self._is_filling else []:
-            entry.safe()
+            self._safe(entry)
         self._leave_to_the_disk(all_but=_HELD_BYTES if self._link.connected and not self._ending else 0)
 
     def lost(self, rows: int, size: int) -> None:
@@ -308,7 +328,7 @@ class Outbox:
                 (leaving if entry.stored and left < 0 else kept).append(entry)
             self._waiting[priority] = kept
             self._held_bytes -= sum(entry.size for entry in leaving)
-            self._owed |= {entry.key: entry.on_safe for entry in leaving if entry.on_safe is not None}
+            self._owed |= {entry.key: (entry.on_safe, entry.size) for entry in leaving if entry.on_safe is not None}
             self._spool.release(leaving)
         self._replay_soon()
 
@@ -324,7 +344,3 @@ class Outbox:
 
     def _now(self) -> float:
         return self._epoch + time.monotonic()
-
-
-def _nothing() -> None:
-    """Nobody waits for this one."""

@@ -6,8 +6,8 @@ memory, and it is tried again. A file that is damaged is set aside, and a new on
 """
 
 from collections import deque
-from collections.abc import Callable, Iterable
-from itertools import takewhile
+from collections.abc import Callable, Container, Iterable
+from itertools import islice, takewhile
 from typing import Protocol, TypeVar
 
 from maas_agent.hub.entry import Entry, Priority
@@ -140,13 +140,19 @@ class Spool:
             self._count(-1, -entry.size)
         return entries
 
-    def oldest(self, priority: Priority) -> Stub | None:
-        """The oldest message of this priority that is only on the disk."""
+    def oldest(self, priority: Priority, besides: Container[int] = ()) -> Stub | None:
+        """The oldest message of this priority that is only on the disk; ``besides`` holds keys that do not count."""
         stubs = self._stubs[priority]
-        while self.rows and (stubs or self._look_up(priority)):
-            if not self._is_elsewhere(stubs[0].key):
-                return stubs[0]
+        while stubs and self._is_elsewhere(stubs[0].key):
             stubs.popleft()
+        looked_at = 0
+        while self.rows:
+            for stub in islice(stubs, looked_at, None):
+                if not self._is_elsewhere(stub.key) and stub.key not in besides:
+                    return stub
+            looked_at = len(stubs)
+            if not self._look_up(priority):
+                break
         return None
 
     def forget(self, stub: Stub) -> None:

@@ -125,9 +125,15 @@ class Setting:
         self.link.sent.clear()
 
     def put(self, *numbers: int, qos: int = 1, priority: Priority = Priority.RESULT, payload: bytes = b"") -> None:
+        """Results of inputs, which wait for them to be safe."""
         for number in numbers:
             message = Outbound("out", payload or b"%d" % number, qos)
             self.outbox.put(message, lambda number=number: self.safe.append(number), priority)  # type: ignore[misc]
+
+    def put_local(self, *numbers: int, priority: Priority = Priority.RESULT, payload: bytes = b"") -> None:
+        """Results of a local source, for which nobody waits."""
+        for number in numbers:
+            self.outbox.put(Outbound("out", payload or b"%d" % number, 1), priority=priority)
 
     def acknowledge(self, count: int = 1_000_000) -> None:
         """The oldest messages that are on their way."""

@@ -88,7 +88,7 @@ def test_what_is_on_a_full_disk_is_still_sent_and_removed_when_there_is_room(sma
 def test_a_full_disk_bounds_the_memory(small: Setting) -> None:
     payload = bytes(1 << 20)
     for number in range(40):
-        small.put(number, payload=payload)
+        small.put_local(number, payload=payload)
         small.written()
     assert small.outbox._held_bytes <= 17 << 20
     assert small.outbox.dropped == 40 - len(small.outbox) > 20
