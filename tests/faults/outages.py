@@ -28,6 +28,16 @@ def outage(scene: Scene, seconds: int) -> int:
     return 1
 
 
+def jam(scene: Scene, seconds: int) -> int:
+    """Results are made faster than the network takes them, while the broker sends whatever it is sent."""
+    scene.flow(_BETWEEN)
+    scene.sender.window = None
+    with kinds.slow(scene, 20_000):
+        moment(seconds)
+    scene.sender.window = scene.setting.window
+    return 1
+
+
 def local_outage(scene: Scene, seconds: int) -> int:
     """The same with a source on the device; the hub is killed meanwhile, with what it has kept on its disk."""
     assert scene.sensor

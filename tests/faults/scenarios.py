@@ -9,7 +9,7 @@ import msgspec
 
 from tests.faults import kinds, needs
 from tests.faults.needs import Lack
-from tests.faults.outages import local_outage, outage
+from tests.faults.outages import jam, local_outage, outage
 from tests.faults.proxy import BOTH, DOWN, UP
 from tests.faults.scene import Scene, Setting, moment
 from tests.faults.sensor import PER_S
@@ -31,6 +31,7 @@ _LARGE = "max_bytes = 4294967296\nreplay_per_s = 5000"
 PLAIN = Setting()
 LOCAL = Setting(outbox=_LARGE, sensor=True, pace=20.0)
 LOCAL_PROCESS = msgspec.structs.replace(LOCAL, outbox=f'{_LARGE}\ndurability = "process"')
+SMALL = Setting(outbox="max_bytes = 65536")
 LOCAL_NONE = msgspec.structs.replace(LOCAL, outbox=f'{_LARGE}\ndurability = "none"')
 """Not played for the promise: what waits in memory is lost with the hub."""
 
@@ -158,6 +159,9 @@ SCENARIOS: dict[str, Scenario] = {
     "slow": Scenario("the network passes 20 kB/s", each(lambda s: kinds.slow(s, 20_000), 2.0), (1, 10)),
     "sigterm": Scenario("SIGTERM under load", each(lambda s: kinds.terminated(s, at_work=True)), (2, 20)),
     "outage": Scenario(f"outage of the network, inputs sent on at {PLAIN.pace:g} a second", outage, (3, 600)),
+    "jam": Scenario(
+        "more results than a network of 20 kB/s takes, and an outbox of 64 KiB", jam, (3, 20), lambda: SMALL
+    ),
     "local-outage": Scenario(
         f"the same of a source on the device, {PER_S} samples a second, with SIGKILL of the hub in its middle",
         local_outage,
