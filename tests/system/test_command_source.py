@@ -84,22 +84,3 @@ def test_a_program_that_cannot_be_started_is_logged_and_tried_again(
     device.start()
     console.wait("maas/dev/sensor/state", lambda state: state["serving"])
     wait_until(lambda: device.log().count("cannot start the source") >= 2, "it is not tried again")
-
-
-def test_samples_flow_on_while_the_broker_is_away(
-    make_device: MakeDevice, console: Console, bundle: Path, tmp_path: Path, broker
-) -> None:  # type: ignore[no-untyped-def]
-    body = "import itertools\nfor line in itertools.cycle(LINES):\n    print(line, flush=True); time.sleep(0.01)\n"
-    device = make_device(pipeline(bundle, sensor(tmp_path, body)))
-    device.start()
-    console.wait_for_count("maas/dev/sensor/out", 10)
-    broker.stop()
-    wait_until(lambda: "no connection to the broker" in device.log(), "the cut is not noticed")
-    broker.start()
-    again = Console(broker.port, "again")
-    try:
-        answers = again.wait_for_count("maas/dev/sensor/out", 50)
-        counts = [int(answer.document["id"].split("-")[1]) for answer in answers]
-        assert counts == list(range(counts[0], counts[0] + len(counts)))
-    finally:
-        again.close()

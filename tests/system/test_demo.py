@@ -4,13 +4,22 @@ import os
 import signal
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import pytest
 
 from tests.system.device import alive, wait_until
 
 DEMO = Path(__file__).parents[2] / "examples" / "digits" / "demo.py"
+
+
+@pytest.fixture
+def folder() -> Iterator[Path]:
+    """A short path: the agent makes a socket in it, whose name has at most 107 bytes (unix(7))."""
+    with TemporaryDirectory() as folder:
+        yield Path(folder)
 
 
 def start(folder: Path) -> subprocess.Popen[str]:
@@ -27,12 +36,12 @@ def descendants(pid: int) -> set[int]:
     return children.union(*(descendants(child) for child in children)) if children else set()
 
 
-def test_everything_holds(tmp_path: Path) -> None:
-    demo = start(tmp_path)
+def test_everything_holds(folder: Path) -> None:
+    demo = start(folder)
     _, said = demo.communicate(timeout=300)
     assert demo.returncode == 0, said
     assert "everything held" in said
-    assert list(tmp_path.iterdir()) == []
+    assert list(folder.iterdir()) == []
 
 
 def command_of(pid: int) -> str:
@@ -44,8 +53,8 @@ def command_of(pid: int) -> str:
 
 
 @pytest.mark.parametrize("moment", ["", "published digits 1.0.0", "serves digits 1.0.0"])
-def test_an_interrupt_ends_every_process_and_removes_every_file(tmp_path: Path, moment: str) -> None:
-    demo = start(tmp_path)
+def test_an_interrupt_ends_every_process_and_removes_every_file(folder: Path, moment: str) -> None:
+    demo = start(folder)
     assert demo.stderr is not None
     said: list[str] = []
     while moment and moment not in "".join(said[-1:]):
@@ -58,4 +67,4 @@ def test_an_interrupt_ends_every_process_and_removes_every_file(tmp_path: Path, 
     assert demo.returncode == 130
     commands = {pid: command_of(pid) for pid in started}
     wait_until(lambda: not any(alive(pid) for pid in started), f"a process is left, one of {commands}")
-    assert list(tmp_path.iterdir()) == []
+    assert list(folder.iterdir()) == []
