@@ -119,3 +119,24 @@ def test_results_of_now_do_not_wait_for_a_replay(
     ratio = statistics.median(during) / statistics.median(after)
     print(f"\nan answer during a replay takes {ratio:.2f} times as long as after it (medians of 60)")
     assert ratio < 5
+
+
+def test_a_good_connection_leaves_the_disk_alone(make_device: MakeDevice, console: Console, bundle: Path) -> None:
+    """Results that the broker acknowledges in time are never written: with much time, as others may be busy here."""
+    local = f'[[pipeline]]\nname = "digits"\nbundle = "{bundle}"\nallow_unsigned = true\n'
+    device = make_device(local, extra="[outbox]\ncommit_s = 10.0\n")
+    device.start()
+    console.wait("maas/dev/digits/state", lambda state: state["serving"])
+
+    def files() -> dict[str, tuple[int, int]]:
+        return {p.name: (p.stat().st_size, p.stat().st_mtime_ns) for p in device.store.glob("outbox.db*")}
+
+    before = files()
+    for number in range(1000):
+        console.publish(f"maas/dev/digits/in/{number}", SAMPLE)
+        if number % 100 == 99:  # a broker drops what it has to queue beyond its bound
+            console.wait_for_count("maas/dev/digits/out/", number + 1)
+    console.wait(
+        "maas/dev/metrics", lambda m: m["outbox"]["results"] == 0 and m["pipelines"]["digits"]["answered"] == 1000
+    )
+    assert before and files() == before
