@@ -42,6 +42,9 @@ _FAREWELL_S = 2.0
 """A broker that takes nothing any more must not hold the end of this process."""
 _PARTING_S = 2.0
 """A broker closes when it has read the DISCONNECT (MQTT 5.0 section 3.14.4), and with it all that came before."""
+_READ_ON_S = 10.0
+"""The same while the loop goes on, and the broker may have much to send before."""
+_FETCH = Failure("fetching the QoS 1 inputs that were left out")
 _PACKETS_A_TURN = 256
 _FIRST_NUMBER = 0x100
 _LAST_NUMBER = 0xFFFF
@@ -138,6 +141,7 @@ class Connection:
         self._number = _FIRST_NUMBER
         self._write_wanted = False
         self._is_over = False
+        self._to_fetch = self._is_parting = False
         self._pulse: Timer | None = None
         client.on_connect = self._on_connect
         client.on_disconnect = self._on_disconnect
@@ -159,7 +163,8 @@ class Connection:
     @property
     def send_quota(self) -> int:
         """QoS 1 messages the broker takes before it has acknowledged any; 0 while there is enough to send already."""
-        return 0 if self._packets.waiting_bytes > _MOST_WAITING else self._limits.receive_maximum
+        is_closed = self._to_fetch or self._packets.waiting_bytes > _MOST_WAITING
+        return 0 if is_closed else self._limits.receive_maximum
 
     # ------------------------------------------------------------- what is sent
 
@@ -175,7 +180,7 @@ class Connection:
         is_too_large = len(packet) > self._limits.maximum_packet
         if is_too_large:
             self._too_large(message, len(packet))
-        else:
+        elif not self._is_parting:
             self._packets.write(packet)
         if number and (is_too_large or not sent.qos):
             self._loop.call(lambda: self._acknowledged(Puback(number)))  # nobody else will say that it is done
@@ -277,6 +282,8 @@ class Connection:
             raise Malformed(f"a packet that cannot be read: {error or type(error).__name__}") from None
 
     def _received(self, packet: Publish) -> None:
+        if self._is_parting:
+            return  # not acknowledged: it comes again
         if packet.qos and not self._held.take(packet.number, len(packet.payload)):
             self._left_out()
             return
@@ -340,14 +347,16 @@ class Connection:
             self._once.error(("puback", packet.reason), "broker refused a message", reason=reason)
         self._unacknowledged.discard(packet.number)
         self._owner.acknowledged(packet.number)
+        self._part_when_acknowledged()
 
     def _acknowledge(self, number: int) -> None:
         if self._is_over:
             return
         self._packets.write(encode_puback(number))
         if self._held.release(number):
-            fetch = Failure("fetching the QoS 1 inputs that were left out")
-            self._loop.call(lambda: self.leave(fetch, 0, wait_s=0.0))
+            self._to_fetch = True
+            self._loop.after(_READ_ON_S, self._part)
+            self._loop.call(self._part_when_acknowledged)
 
     # ------------------------------------------------------------- its beginning
 
@@ -412,7 +421,9 @@ class Connection:
 
     def _closed(self) -> None:
         """The broker has closed the connection."""
-        if self._packets.failure is not None:
+        if self._is_parting:
+            self._end(_FETCH, wait_s=0.0)
+        elif self._packets.failure is not None:
             self._end(reasons.explain(self._packets.failure, self._broker))
         elif self.is_accepted:
             self._end(reasons.closed(self._broker, accepted=True), End.CLOSED)
@@ -425,6 +436,21 @@ class Connection:
             if self.is_accepted and (self._is_v5 or not code):  # 3.1.1 knows none that publishes the Last Will
                 self._packets.write(encode_disconnect(code, has_properties=self._is_v5))
             self._end(failure, wait_s=wait_s)
+
+    def _part_when_acknowledged(self) -> None:
+        if self._to_fetch and not self._unacknowledged:
+            self._part()
+
+    def _part(self) -> None:
+        """Tell the broker, and read on until it closes, to come back at once for what was left out.
+
+        A socket that is closed with something unread in it is reset, and with it goes what the broker has not read:
+        acknowledgements, and their inputs would come again.
+        """
+        if not self._is_over and not self._is_parting:
+            self._is_parting = True
+            self._packets.write(encode_disconnect(0, has_properties=self._is_v5))
+            self._loop.after(_READ_ON_S, lambda: self._end(_FETCH, wait_s=0.0))
 
     def stop(self, farewell: Outbound | None) -> None:
         """Say farewell and disconnect cleanly, without a word to the owner."""

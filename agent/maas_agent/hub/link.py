@@ -89,7 +89,7 @@ class Link:
         self._refusal: Failure | None = None
         self._openings = 0
         self._stopping = False
-        self._version_known = self._understood = False
+        self._version_known = self._understood = self._spoke_v5 = False
         self._silences = 0
         # Since the last connection that lasted:
         self._failures = self._acceptances = 0
@@ -204,6 +204,7 @@ class Link:
         """The broker has accepted the connection."""
         self._be_patient()
         self.connected = self._version_known = True
+        self._spoke_v5 |= self._protocol == V5
         self._silences = 0
         self._deliveries.connected(resumed=resumed)
         self._backoff.accepted(time.monotonic())
@@ -226,6 +227,8 @@ class Link:
         """The broker has refused the connection."""
         self._refusal = reasons.refused(code, properties, self._broker)
         self._understood = not reasons.is_other_version(code)
+        if not self._understood:  # it says so: what was spoken before, perhaps with another broker, does not count
+            self._version_known = self._spoke_v5 = False
         if self._allowance.learn(code.value):
             self._log.warning("the Last Will is reduced to what this broker takes", reason=reasons.named(code))
 
@@ -246,6 +249,8 @@ class Link:
         self._be_patient()
         if not was_connected and not self._understood and not (connection and connection.failed_in_tls):
             self._fall_back()
+        if was_connected and self._spoke_v5 and self._broker.protocol == "auto":
+            self._protocol = V5  # 3.1.1 was but a guess, when nobody answered
         if self._backoff.is_stable(now):
             self._failures = self._acceptances = 0
             self._told.clear()
@@ -295,12 +300,17 @@ class Link:
     def _fall_back(self) -> None:
         """The broker ended the talk before it began: with ``auto``, speak the other version next.
 
-        A version that has worked is given up only when it has failed for a while: a broker that is just starting
-        breaks connections too.
+        A version that has worked is given up only when it has failed for a while, and then every fourth time: a broker
+        that is just starting, and a network that is away, break connections too.
         """
         self._silences += 1
-        if self._broker.protocol == "auto" and (not self._version_known or self._silences > _MAX_SILENCES):
+        if self._broker.protocol != "auto":
+            return
+        if not self._version_known:
             self._protocol = V311 if self._protocol == V5 else V5
+        elif self._silences > _MAX_SILENCES:
+            usual, other = (V5, V311) if self._spoke_v5 else (V311, V5)
+            self._protocol = other if self._silences % 4 == 0 else usual
 
     def _allowed(self, will: Outbound | None) -> Outbound | None:
         if will is None:

@@ -133,6 +133,38 @@ def test_a_broker_that_hangs_up_on_one_version_is_asked_with_the_other(device: D
     assert device.link.version == "3.1.1"
 
 
+def test_after_an_outage_in_which_nobody_answered_it_is_the_version_of_before(device: Device, broker: Start) -> None:
+    """The other one is tried too, now and then: it may be another broker. And given up when that connection ends."""
+
+    def script(connection: Connection, _data: bytes) -> None:
+        if len(peer.connections) in (1, 14, 15):
+            connection.send(CONNACK[connection.level])
+        if len(peer.connections) != 15:
+            connection.close()
+
+    peer = broker(script)
+    device.connect(settings(peer))
+    device.run_until(lambda: device.ups == 3)
+    assert [connection.level for connection in peer.connections] == [5] * 9 + [4] + [5] * 3 + [4] + [5]
+
+
+def test_a_broker_that_refuses_the_version_of_before_is_asked_with_the_other_at_once(
+    device: Device, broker: Start
+) -> None:
+    def script(connection: Connection, _data: bytes) -> None:
+        if len(peer.connections) == 2:
+            connection.send(b"\x20\x03\x00\x84\x00")  # Unsupported Protocol Version (section 3.2.2.2)
+        else:
+            connection.send(CONNACK[connection.level])
+        if len(peer.connections) < 3:
+            connection.close()
+
+    peer = broker(script)
+    device.connect(settings(peer))
+    device.run_until(lambda: device.ups == 2)
+    assert [connection.level for connection in peer.connections] == [5, 5, 4]
+
+
 def test_who_reads_that_a_device_is_there_can_send_it_an_input(device: Device, broker: Start) -> None:
     """A broker handles packets in their order: SUBSCRIBE has to come before the birth message."""
     peer = broker(accepting)
@@ -696,6 +728,8 @@ def test_inputs_beyond_what_is_held_are_fetched_again_in_their_order(
             if data[0] == 0x40:
                 unacknowledged.pop(int.from_bytes(data[2:4], "big"), None)
             data = data[2 + data[1] :]
+        if connection.received.endswith(b"\xe0\x00"):
+            connection.close()  # as brokers do when they have read all that came before
 
     peer = broker(script)
     unacknowledged |= {number: b"%d" % number for number in range(1, 2501)}
