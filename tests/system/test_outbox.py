@@ -95,7 +95,7 @@ def test_results_of_now_do_not_wait_for_a_replay(
     make_device: MakeDevice, console: Console, broker: Mosquitto, bundle: Path, tmp_path: Path
 ) -> None:
     local = f'[[pipeline]]\nname = "digits"\nbundle = "{bundle}"\nallow_unsigned = true\n'
-    device = make_device(local + pipeline(bundle, sensor(tmp_path, EVERY_MS)))
+    device = make_device(local + pipeline(bundle, sensor(tmp_path, EVERY_MS)), extra="[outbox]\nreplay_per_s = 150.0\n")
     device.start()
     console.wait("maas/dev/digits/state", lambda state: state["serving"])
     broker.stop()
