@@ -27,11 +27,14 @@ _WINDOW = 256
 _REPLAY_WINDOW = 64
 """Of these so many may be older ones that are replayed."""
 _REPLAY_TICK_S = 0.05
-_HELD_BYTES = 4 << 20
-"""What a slow broker may leave in memory; more of it is read back from the disk."""
+_SLOW_BYTES = 4 << 20
+"""When so much waits in memory for a broker that is slow, inputs stay with it as well."""
 _FULL = 0.5
 """From this part of the bound on inputs stay with the broker until it has their results: else those would push others
 out."""
+_KEPT_BYTES = 12 << 20
+"""Of what waits for a slow broker and is on the disk so much stays in memory; the rest is read back from there, at the
+pace of a replay."""
 _MEMORY_BYTES = 16 << 20
 """What may wait in memory while the disk takes nothing."""
 
@@ -231,6 +234,8 @@ class Outbox:
         one is acknowledged, and to drop a result acknowledges its input.
         """
         most, held = self._settings.max_bytes, self._max_held
+        if self._held_bytes > held:
+            self._spool.flush()  # what is on the disk may leave the memory
         while self._count - len(self._inflight) > 1:
             is_on_disk, is_in_memory = self.bytes - self._owed_bytes > most, self._held_bytes > held
             even_owed = self._held_bytes > 2 * held
@@ -283,7 +288,8 @@ class Outbox:
 
     @property
     def _is_filling(self) -> bool:
-        return self.bytes > self._settings.max_bytes * _FULL
+        is_slow = self._link.connected and self._held_bytes > _SLOW_BYTES
+        return is_slow or self.bytes > self._settings.max_bytes * _FULL
 
     def _pay(self) -> None:
         """There is room again: what is safe is acknowledged."""
@@ -303,7 +309,7 @@ class Outbox:
         """These are on the disk: what they answer may be acknowledged, if there is room for what comes then."""
         for entry in entries if not self._is_filling else []:
             self._safe(entry)
-        self._leave_to_the_disk(all_but=_HELD_BYTES if self._link.connected and not self._ending else 0)
+        self._leave_to_the_disk(all_but=_KEPT_BYTES if self._link.connected and not self._ending else 0)
 
     def lost(self, rows: int, size: int) -> None:
         """What was only on a damaged disk."""

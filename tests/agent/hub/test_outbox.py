@@ -163,7 +163,8 @@ def test_a_slow_broker_leaves_no_more_in_memory_than_a_bound_and_gets_everything
         on_disk.put(number, payload=payload)
         on_disk.outbox.pump()
         on_disk.written()
-    assert on_disk.outbox._held_bytes < 5 << 20
+    assert on_disk.outbox._held_bytes < 17 << 20
+    assert len(on_disk.safe) < 50  # it has to take these first, before it may send more inputs
     assert len(on_disk.outbox) == 200
     received = 0
     for _ in range(2000):
