@@ -430,12 +430,12 @@ class Connection:
         else:
             self._end(reasons.closed(self._broker, accepted=False))
 
-    def leave(self, failure: Failure, code: int = 0, wait_s: float | None = None) -> None:
+    def leave(self, failure: Failure, code: int = 0) -> None:
         """End it from this side; ``code`` is what the broker is told in MQTT 5 (section 3.14.2.1)."""
         if not self._is_over:
             if self.is_accepted and (self._is_v5 or not code):  # 3.1.1 knows none that publishes the Last Will
                 self._packets.write(encode_disconnect(code, has_properties=self._is_v5))
-            self._end(failure, wait_s=wait_s)
+            self._end(failure)
 
     def _part_when_acknowledged(self) -> None:
         if self._to_fetch and not self._unacknowledged:

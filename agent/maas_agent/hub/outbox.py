@@ -17,7 +17,7 @@ from typing import Protocol
 from maas_agent.config import Outbox as Settings
 from maas_agent.hub.client import Outbound
 from maas_agent.hub.entry import Entry, OnSafe, Priority
-from maas_agent.hub.journal import Journal, Stub, Totals
+from maas_agent.hub.journal import Journal, Stub
 from maas_agent.hub.loop import Loop
 from maas_agent.hub.replayed import replayed
 from maas_agent.hub.spool import Spool
@@ -78,8 +78,6 @@ class Outbox:
         self._held_bytes = 0
         self._replay_due = self._ending = False
         self._allowance = 0.0
-        self._count = 0
-        self.bytes = 0
         self.dropped = 0
         """Beyond a bound."""
         self.unreadable = 0
@@ -95,12 +93,17 @@ class Outbox:
         self._spool.start()
 
     def __len__(self) -> int:
-        return self._count
+        return self.in_memory + self._spool.rows
+
+    @property
+    def bytes(self) -> int:
+        """What all of them take of the bound."""
+        return self._held_bytes + self._spool.bytes
 
     @property
     def in_memory(self) -> int:
         """How many would be lost with this process, or are on their way."""
-        return self._count - self._spool.rows
+        return len(self._inflight) + sum(map(len, self._waiting.values()))
 
     @property
     def on_disk_only(self) -> int:
@@ -136,7 +139,6 @@ class Outbox:
         self._waiting[priority].append(entry)
         self._held_bytes += entry.size
         self._owed_bytes += entry.size if on_safe is not None else 0
-        self._add_up(1, entry.size)
         if message.qos:
             self._spool.add(entry)
         self._make_room()
@@ -236,7 +238,7 @@ class Outbox:
         most, held = self._settings.max_bytes, self._max_held
         if self._held_bytes > held:
             self._spool.flush()  # what is on the disk may leave the memory
-        while self._count - len(self._inflight) > 1:
+        while len(self) - len(self._inflight) > 1:
             is_on_disk, is_in_memory = self.bytes - self._owed_bytes > most, self._held_bytes > held
             even_owed = self._held_bytes > 2 * held
             if not (is_on_disk or is_in_memory) or not self._drop_one(only_memory=not is_on_disk, even_owed=even_owed):
@@ -267,11 +269,11 @@ class Outbox:
             on_safe, size = self._owed.pop(stub.key)
             self._owed_bytes -= size
             on_safe()
-        self._add_up(-1, -stub.size)
+        self._pay_if_room()
 
     def _done(self, entry: Entry) -> None:
         self._held_bytes -= entry.size
-        self._add_up(-1, -entry.size)
+        self._pay_if_room()
         if entry.message.qos:
             self._spool.remove(entry)
         self._safe(entry)
@@ -280,9 +282,7 @@ class Outbox:
         self._owed_bytes -= entry.size if entry.on_safe is not None else 0
         entry.safe()
 
-    def _add_up(self, count: int, size: int) -> None:
-        self._count += count
-        self.bytes += size
+    def _pay_if_room(self) -> None:
         if self._owed and not self._is_filling:
             self._pay()
 
@@ -300,9 +300,8 @@ class Outbox:
 
     # ------------------------------------------------------------- the spool's listener
 
-    def found(self, totals: Totals) -> None:
+    def found(self) -> None:
         """An earlier run has left messages."""
-        self._add_up(totals.rows, totals.bytes)
         self._replay_soon()
 
     def written(self, entries: Iterable[Entry]) -> None:
@@ -311,10 +310,9 @@ class Outbox:
             self._safe(entry)
         self._leave_to_the_disk(all_but=_KEPT_BYTES if self._link.connected and not self._ending else 0)
 
-    def lost(self, rows: int, size: int) -> None:
-        """What was only on a damaged disk."""
+    def lost(self, rows: int) -> None:
+        """So many were only on a damaged disk."""
         self.unreadable += rows
-        self._add_up(-rows, -size)
         self._pay()
 
     def alarmed(self) -> None:

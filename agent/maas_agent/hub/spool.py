@@ -11,7 +11,7 @@ from itertools import islice, takewhile
 from typing import Protocol, TypeVar
 
 from maas_agent.hub.entry import Entry, Priority
-from maas_agent.hub.journal import Journal, JournalDamaged, JournalUnavailable, Row, Stub, Totals, key_of, priority_of
+from maas_agent.hub.journal import Journal, JournalDamaged, JournalUnavailable, Row, Stub, key_of, priority_of
 from maas_agent.hub.loop import Loop
 from maas_agent.log import Log
 
@@ -29,7 +29,7 @@ T = TypeVar("T")
 class Listener(Protocol):
     """Who is told what happens on the disk."""
 
-    def found(self, totals: Totals) -> None:
+    def found(self) -> None:
         """An earlier run has left messages."""
         ...
 
@@ -37,8 +37,8 @@ class Listener(Protocol):
         """These are on the disk."""
         ...
 
-    def lost(self, rows: int, size: int) -> None:
-        """So many messages, of so many bytes together, were only on the disk, and cannot be read any more."""
+    def lost(self, rows: int) -> None:
+        """So many messages were only on the disk, and cannot be read any more."""
         ...
 
     def alarmed(self) -> None:
@@ -72,9 +72,10 @@ class Spool:
         self._removed: set[int] = set()
         """Rows that nobody wants any more."""
         # What is only on the disk lies behind these keys; the stubs of some of it have been looked up already.
-        self._read_to = {priority: key_of(priority, 0) for priority in Priority}
-        self._seen_to = dict(self._read_to)
-        self._stubs: dict[Priority, deque[Stub]] = {priority: deque() for priority in Priority}
+        self._read_to: dict[Priority, int] = {}
+        self._seen_to: dict[Priority, int] = {}
+        self._stubs: dict[Priority, deque[Stub]] = {}
+        self._read_from_the_start()
         self._commit_due = self._retry_due = self._was_open = False
         self._complained: str | None = None
         self.rows = self.bytes = 0
@@ -177,6 +178,11 @@ class Spool:
             self._stubs[priority].extend(stubs)
         return bool(stubs)
 
+    def _read_from_the_start(self) -> None:
+        for priority in Priority:
+            self._read_to[priority] = self._seen_to[priority] = key_of(priority, 0)
+            self._stubs[priority] = deque()
+
     def _forget_stubs(self) -> None:
         """What was looked up may be gone."""
         for priority, stubs in self._stubs.items():
@@ -261,7 +267,7 @@ class Spool:
         self._unwritten = {entry.key: entry for entry in self._unwritten.values()}
         if totals.rows:
             self._count(totals.rows, totals.bytes)
-            self._listener.found(totals)
+            self._listener.found()
 
     def _fails(self, reason: str) -> None:
         self.alarm = reason
@@ -284,7 +290,7 @@ class Spool:
 
     def _put_aside(self, journal: Journal, error: JournalDamaged) -> None:
         """Begin anew: what is in memory is written again, what was only on the disk is lost to this agent."""
-        rows, size = self.rows, self.bytes
+        rows = self.rows
         try:
             self.set_aside = str(journal.set_aside())
             journal.open(_UNSET_BEFORE, self._now())
@@ -299,10 +305,8 @@ class Spool:
             self._unwritten[entry.key] = entry
         self._held.clear()
         self._removed.clear()
-        for priority in Priority:
-            self._read_to[priority] = self._seen_to[priority] = key_of(priority, 0)
-            self._stubs[priority].clear()
-        self._listener.lost(rows, size)
+        self._read_from_the_start()
+        self._listener.lost(rows)
         self._listener.alarmed()
         if self._unwritten:
             self._commit_soon()
