@@ -26,7 +26,7 @@ from maas_agent.hub.loop import Loop
 from maas_agent.hub.outbox import Outbox
 from maas_agent.hub.topics import Topics
 from maas_agent.hub.wishes import Wishes
-from maas_agent.log import Log
+from maas_agent.log import Silent
 from maas_agent.update import slots
 from maas_agent.update.protocol import Outcome, Progress
 from maas_agent.update.slots import PipelineState, Slot
@@ -36,13 +36,6 @@ REASON = "the golden samples deviate by 0.7, allowed is 0.02"
 STEPS = ("pulling", "verifying", "staged", "testing")
 Fate = Callable[[str, str], str | None]
 """Device and version to the reason why it fails there, or ``None``."""
-
-
-class Quiet(Log):
-    """A thousand devices would drown whoever reads."""
-
-    def _write(self, level: str, event: str, fields: dict[str, Any]) -> None:
-        """Say nothing."""
 
 
 class ControlPlane:
@@ -63,7 +56,7 @@ class ControlPlane:
         folder.mkdir(parents=True, exist_ok=True)
         self.state = PipelineState(active=_slot(first), update=slots.UpdateState("active", first, None, time.time()))
         self._topics = Topics(config)
-        log = Quiet("sim")
+        log = Silent("sim")  # a thousand devices would drown whoever reads
         will = Outbound(self._topics.status, msgspec.json.encode(health.offline(device, groups)), 1, True)
         self.link = Link(loop, config.broker, f"maas-{device}", will, self._topics.subscriptions(), 1 << 16, self, log)
         outbox = Outbox(loop, self.link, config.outbox, None, lambda: None, log)

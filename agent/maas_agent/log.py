@@ -50,6 +50,13 @@ class Log:
             pass  # a full log, or none at all (then stderr is None), must not stop the device
 
 
+class Silent(Log):
+    """Says nothing: for whoever tells it otherwise, or is too many."""
+
+    def _write(self, level: str, event: str, fields: dict[str, Any]) -> None:
+        pass
+
+
 def _quoted(value: Any) -> str:
     # A value never breaks the line: control characters become escapes.
     text = str(value)

@@ -6,7 +6,7 @@ from maas_agent.hub.connection import Inbound
 from maas_agent.hub.link import Link
 from maas_agent.hub.loop import Loop
 from maas_agent.hub.reasons import Failure
-from maas_agent.log import Log
+from maas_agent.log import Silent
 
 _ATTEMPTS = 2
 
@@ -45,13 +45,6 @@ class _Probe:
             self._loop.stop()
 
 
-class _Silent(Log):
-    """The probe tells, not the log."""
-
-    def _write(self, level: str, event: str, fields: object) -> None:
-        """Say nothing."""
-
-
 def probe_broker(config: Config, timeout_s: float) -> str:
     """Connect as this device's own second self; returns the MQTT version, raises `UnreachableError` with the reason.
 
@@ -60,7 +53,7 @@ def probe_broker(config: Config, timeout_s: float) -> str:
     loop = Loop()
     probe = _Probe(loop)
     client_id = f"{config.broker.topic_root.replace('/', '-')}-{config.device.id}-check"
-    link = Link(loop, config.broker, client_id, None, [], 0, probe, _Silent("check"))
+    link = Link(loop, config.broker, client_id, None, [], 0, probe, Silent("check"))
     link.on_failed = probe.failed
     loop.at_turn_end(link.flush)
     loop.after(timeout_s, loop.stop)

@@ -10,6 +10,7 @@ from collections.abc import Callable, Container, Iterable
 from itertools import islice, takewhile
 from typing import Protocol, TypeVar
 
+from maas_agent.clock import UNSET_BEFORE
 from maas_agent.hub.entry import Entry, Priority
 from maas_agent.hub.journal import Journal, JournalDamaged, JournalUnavailable, Row, Stub, key_of, priority_of
 from maas_agent.hub.loop import Loop
@@ -20,8 +21,6 @@ BATCH = 256
 _RETRY_S = 5.0
 """So long after the disk has failed it is tried again."""
 _PAGE = 64
-_UNSET_BEFORE = 1_767_225_600.0
-"""2026-01-01: before this project existed, so no clock that is set says so."""
 
 T = TypeVar("T")
 
@@ -257,7 +256,7 @@ class Spool:
         return None
 
     def _open(self, journal: Journal) -> None:
-        totals = journal.open(_UNSET_BEFORE, self._now())
+        totals = journal.open(UNSET_BEFORE, self._now())
         if self._was_open:
             return
         self._was_open = True
@@ -293,7 +292,7 @@ class Spool:
         rows = self.rows
         try:
             self.set_aside = str(journal.set_aside())
-            journal.open(_UNSET_BEFORE, self._now())
+            journal.open(UNSET_BEFORE, self._now())
         except (JournalUnavailable, JournalDamaged) as trouble:
             self._fails(str(trouble))
         else:

@@ -9,6 +9,7 @@ from maas_agent.hub.client import Outbound
 from maas_agent.hub.entry import Priority
 from maas_agent.hub.journal import NAME, Journal
 from maas_agent.hub.outbox import Outbox
+from tests.agent.hub.doubles import Lines
 
 
 class Link:
@@ -55,19 +56,6 @@ class Clock:
         self.now = end
 
 
-class Log:
-    """What was said, as (level, event)."""
-
-    def __init__(self) -> None:
-        self.events: list[tuple[str, str]] = []
-
-    def info(self, event: str, **_fields: Any) -> None:
-        self.events.append(("info", event))
-
-    def error(self, event: str, **_fields: Any) -> None:
-        self.events.append(("error", event))
-
-
 class Setting:
     """An outbox, and how often each message has become safe. Payloads are numbers."""
 
@@ -80,7 +68,7 @@ class Setting:
         self.safe: list[int] = []
         self.batches = 0
         """Transactions of the journal."""
-        self.log = Log()
+        self.log = Lines()
         self.alarms: list[list[str]] = []
         self.start()
 
@@ -92,8 +80,7 @@ class Setting:
         if journal is not None:
             self._count_batches(journal)
         loop: Any = self.clock
-        log: Any = self.log
-        self.outbox = Outbox(loop, self.link, self._settings, journal, self._alarmed, log)
+        self.outbox = Outbox(loop, self.link, self._settings, journal, self._alarmed, self.log)
 
     def _count_batches(self, journal: Journal) -> None:
         write = journal.write

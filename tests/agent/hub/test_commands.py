@@ -8,29 +8,9 @@ import pytest
 from maas_agent.hub import commands as commands_module
 from maas_agent.hub.commands import MAX_BURST, MAX_BYTES, MAX_RUNNING, Commands, Finish
 from maas_agent.hub.topics import Command
-from maas_agent.log import Log
+from tests.agent.hub.doubles import Lines, Monotonic
 
 UPDATE = Command("update", "1")
-
-
-class Clock:
-    """The monotonic clock, wound by hand."""
-
-    now = 1000.0
-
-    def monotonic(self) -> float:
-        return self.now
-
-
-class Lines(Log):
-    """Keeps what it is told."""
-
-    def __init__(self) -> None:
-        super().__init__("test")
-        self.lines: list[str] = []
-
-    def _write(self, level: str, event: str, fields: dict[str, Any]) -> None:
-        self.lines.append(event)
 
 
 class Device:
@@ -120,14 +100,14 @@ def test_too_many_commands_at_once_are_refused_until_one_ends(device: Device) ->
 @pytest.mark.parametrize("name", ["beep", "no-such", "update"])
 def test_a_storm_of_commands_is_not_one_of_answers(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
     """Every answer is a retained message that somebody has to clear: most of a storm gets none."""
-    clock = Clock()
+    clock = Monotonic()
     monkeypatch.setattr(commands_module, "time", clock)
     device = Device()
     for number in range(10_000):
         device.hear({"status": "init"}, Command(name, str(number)))
     assert len({command for command, _ in device.documents}) == MAX_BURST
-    assert device.log.lines.count("more commands than are dealt with: the rest is not answered") == 1
-    assert len(device.log.lines) <= MAX_BURST + 1
+    assert device.log.events.count("more commands than are dealt with: the rest is not answered") == 1
+    assert len(device.log.events) <= MAX_BURST + 1
     clock.now += 3.0
     for number in range(10):
         device.hear({"status": "init"}, Command(name, f"later-{number}"))

@@ -22,8 +22,8 @@ from maas_agent.hub.held import Held
 from maas_agent.hub.link import Link
 from maas_agent.hub.loop import Loop, every
 from maas_agent.hub.wire import PINGREQ, encode_puback, encode_publish, packed_properties
-from maas_agent.log import Log
 from tests.agent.hub.broker import CONNACK, Connection, OnData, ScriptedBroker
+from tests.agent.hub.doubles import Lines
 
 
 class Device:
@@ -35,19 +35,14 @@ class Device:
         self.numbers: list[int] = []
         self.ups = self.downs = 0
         self.reasons: list[str] = []
-        self.lines: list[tuple[str, str, dict[str, Any]]] = []
+        self.log = Lines()
+        self.lines = self.log.lines
         self.birth: Outbound | None = None
         self.will: Outbound | None = None
         self.link: Link
 
     def connect(self, broker: Broker, *subscriptions: str) -> None:
-        device = self
-
-        class Lines(Log):
-            def _write(self, level: str, event: str, fields: dict[str, Any]) -> None:
-                device.lines.append((level, event, fields))
-
-        self.link = Link(self.loop, broker, "maas-dev", self.will, list(subscriptions), 1000, self, Lines("test"))
+        self.link = Link(self.loop, broker, "maas-dev", self.will, list(subscriptions), 1000, self, self.log)
         self.link.on_failed = lambda failure: self.reasons.append(failure.reason)
         self.loop.at_turn_end(self.link.flush)
         self.link.start()

@@ -1,43 +1,20 @@
 """One line for each cause."""
 
-from typing import Any
-
 import pytest
 
 from maas_agent.hub import once
 from maas_agent.hub.once import Once
-from maas_agent.log import Log
-
-
-class Lines(Log):
-    """Keeps what it is told."""
-
-    def __init__(self) -> None:
-        super().__init__("test")
-        self.lines: list[tuple[str, str, dict[str, Any]]] = []
-
-    def _write(self, level: str, event: str, fields: dict[str, Any]) -> None:
-        self.lines.append((level, event, fields))
-
-
-class Clock:
-    """The monotonic clock, wound by hand."""
-
-    def __init__(self) -> None:
-        self.now = 1000.0
-
-    def monotonic(self) -> float:
-        return self.now
+from tests.agent.hub.doubles import Lines, Monotonic
 
 
 @pytest.fixture
-def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
-    clock = Clock()
+def clock(monkeypatch: pytest.MonkeyPatch) -> Monotonic:
+    clock = Monotonic()
     monkeypatch.setattr(once, "time", clock)
     return clock
 
 
-def test_a_cause_is_told_once_and_after_an_hour_with_how_often_it_came(clock: Clock) -> None:
+def test_a_cause_is_told_once_and_after_an_hour_with_how_often_it_came(clock: Monotonic) -> None:
     log = Lines()
     complaints = Once(log)
     for number in range(1000):
@@ -52,7 +29,7 @@ def test_a_cause_is_told_once_and_after_an_hour_with_how_often_it_came(clock: Cl
     ]
 
 
-def test_causes_without_end_are_bounded_in_lines_and_memory(clock: Clock) -> None:
+def test_causes_without_end_are_bounded_in_lines_and_memory(clock: Monotonic) -> None:
     log = Lines()
     complaints = Once(log)
     for number in range(100_000):

@@ -1,7 +1,6 @@
 """Whether shared subscriptions work; with real brokers that is in tests/system/test_brokers.py."""
 
 from collections.abc import Iterator
-from typing import Any
 
 import pytest
 
@@ -9,18 +8,7 @@ from maas_agent.hub import sharing as sharing_module
 from maas_agent.hub.client import Outbound
 from maas_agent.hub.loop import Loop
 from maas_agent.hub.sharing import Sharing
-from maas_agent.log import Log
-
-
-class Lines(Log):
-    """Keeps what is logged."""
-
-    def __init__(self) -> None:
-        super().__init__("test")
-        self.lines: list[tuple[str, str]] = []
-
-    def _write(self, level: str, event: str, fields: dict[str, Any]) -> None:
-        self.lines.append((level, event))
+from tests.agent.hub.doubles import Lines
 
 
 @pytest.fixture
@@ -46,14 +34,14 @@ def test_a_message_that_does_not_come_back_is_said_once_and_that_it_does_again_t
     for _ in range(2):
         sharing.ask(sent.append)
         patience_ends(loop)
-    assert [level for level, _ in log.lines] == ["error"]
+    assert [level for level, _ in log.told] == ["error"]
     sharing.ask(sent.append)
     sharing.received(sent[-1].payload)
     patience_ends(loop)
-    assert [level for level, _ in log.lines] == ["error", "info"]
+    assert [level for level, _ in log.told] == ["error", "info"]
     sharing.ask(sent.append)
     patience_ends(loop)
-    assert [level for level, _ in log.lines] == ["error", "info", "error"]
+    assert [level for level, _ in log.told] == ["error", "info", "error"]
     assert {(message.topic, message.qos, message.retain) for message in sent} == {("maas/dev/shared", 0, False)}
 
 
@@ -65,7 +53,7 @@ def test_only_the_message_of_this_connection_is_an_answer(loop: Loop) -> None:
     sharing.received(sent[0].payload)
     sharing.received(b"")
     patience_ends(loop)
-    assert [level for level, _ in log.lines] == ["error"]
+    assert [level for level, _ in log.told] == ["error"]
 
 
 def test_a_connection_that_ends_first_proves_nothing(loop: Loop) -> None:
@@ -74,11 +62,11 @@ def test_a_connection_that_ends_first_proves_nothing(loop: Loop) -> None:
     sharing.ask(sent.append)
     sharing.forget()
     patience_ends(loop)
-    assert log.lines == []
+    assert log.told == []
 
 
 def test_a_device_without_groups_asks_nothing(loop: Loop) -> None:
     log, sent = Lines(), list[Outbound]()
     Sharing(loop, "maas/dev/shared", (), log).ask(sent.append)
     patience_ends(loop)
-    assert (sent, log.lines) == ([], [])
+    assert (sent, log.told) == ([], [])

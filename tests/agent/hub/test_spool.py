@@ -55,7 +55,7 @@ def test_when_there_is_room_again_they_are_written_and_the_alarm_ends(small: Set
     for _ in range(5):
         small.clock.advance(RETRY_S)
     assert small.alarms == [[FULL]]
-    assert small.log.events == [("error", "the outbox cannot be written: results are in memory only")]  # once
+    assert small.log.told == [("error", "the outbox cannot be written: results are in memory only")]  # once
     Small.room = None
     small.clock.advance(RETRY_S)
     assert (small.safe, small.outbox.on_disk_only, small.alarms) == (list(range(100)), 100, [[FULL], []])
@@ -152,7 +152,7 @@ def test_a_damaged_file_is_set_aside_and_a_new_one_begun(
     setting.start()
     aside = tmp_path / f"{NAME}.damaged"
     assert aside.read_bytes() == found
-    assert ("error", "the outbox was damaged, and is set aside") in setting.log.events
+    assert ("error", "the outbox was damaged, and is set aside") in setting.log.told
     setting.put(1000)
     setting.written()
     assert setting.alarms == [[f"the outbox was damaged, and is set aside: {aside}"]]
