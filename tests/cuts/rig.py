@@ -36,6 +36,21 @@ def compiled(folder: Path) -> Path:
     return library
 
 
+def recording(library: Path, store: Path, folder: Path) -> dict[str, str]:
+    """The environment in which the changes below ``store`` are recorded afresh: ``log`` and ``saved`` in ``folder``."""
+    shutil.rmtree(folder / "saved", ignore_errors=True)
+    (folder / "saved").mkdir()
+    (folder / "log").write_bytes(b"")
+    (folder / "counter").write_bytes(bytes(8))
+    return {
+        "LD_PRELOAD": str(library),
+        "CUTS_FOLDER": str(store),
+        "CUTS_COUNTER": str(folder / "counter"),
+        "CUTS_LOG": str(folder / "log"),
+        "CUTS_DATA": str(folder / "saved"),
+    }
+
+
 def remembered(store: Path) -> PipelineState:
     """What an agent that starts on this store remembers; nothing of it may be damaged."""
     said: list[str] = []
@@ -70,23 +85,9 @@ class Rig:
     def run_until(self, at: int, how: str = "kill", refusals: int = 1) -> None:
         """Start afresh, with the cut at change ``at``."""
         self.put(self.prepared)
-        shutil.rmtree(self.saved, ignore_errors=True)
-        self.saved.mkdir()
-        (self._folder / "log").write_bytes(b"")
-        (self._folder / "counter").write_bytes(bytes(8))
         self.console.forget()
-        self.device.start(
-            {
-                "LD_PRELOAD": str(self._library),
-                "CUTS_FOLDER": str(self.device.store),
-                "CUTS_COUNTER": str(self._folder / "counter"),
-                "CUTS_LOG": str(self._folder / "log"),
-                "CUTS_DATA": str(self.saved),
-                "CUTS_AT": str(at),
-                "CUTS_HOW": how,
-                "CUTS_REFUSALS": str(refusals),
-            }
-        )
+        cut = {"CUTS_AT": str(at), "CUTS_HOW": how, "CUTS_REFUSALS": str(refusals)}
+        self.device.start(recording(self._library, self.device.store, self._folder) | cut)
 
     def put(self, store: Path | None) -> None:
         """Give the device this store, or an empty one."""

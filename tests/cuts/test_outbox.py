@@ -18,7 +18,7 @@ import pytest
 from maas_agent.hub.client import Outbound
 from maas_agent.hub.journal import Journal, JournalDamaged, Row
 from tests.cuts.disk import VARIANTS, Disk, read_log
-from tests.cuts.rig import compiled
+from tests.cuts.rig import compiled, recording
 
 ALL = os.environ.get("MAAS_CUTS") == "all"
 CHILD = """
@@ -48,20 +48,10 @@ class Record:
 
     def __init__(self, folder: Path, durability: str) -> None:
         self.store, self.saved, log = folder / "store", folder / "saved", folder / "log"
-        for path in (self.store, self.saved):
-            path.mkdir(parents=True)
-        log.touch()
-        (folder / "counter").write_bytes(bytes(8))
+        self.store.mkdir(parents=True)
         done = subprocess.run(
             [sys.executable, "-c", CHILD, str(self.store), str(log), durability],
-            env=os.environ
-            | {
-                "LD_PRELOAD": str(compiled(folder)),
-                "CUTS_FOLDER": str(self.store),
-                "CUTS_COUNTER": str(folder / "counter"),
-                "CUTS_LOG": str(log),
-                "CUTS_DATA": str(self.saved),
-            },
+            env=os.environ | recording(compiled(folder), self.store, folder),
             capture_output=True,
             text=True,
             timeout=60,
