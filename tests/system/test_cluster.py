@@ -103,6 +103,7 @@ def test_a_cluster_loses_no_input_and_a_fleet_moves_to_it(
     ):
         play_all(
             {
+                "members": lambda: every_node_may_be_lost(cluster),
                 "kills": lambda: no_input_is_lost_with_a_node(
                     cluster, balancer, make_device(balancer, "gate-1"), console
                 ),
@@ -110,6 +111,16 @@ def test_a_cluster_loses_no_input_and_a_fleet_moves_to_it(
                 "move": lambda: a_device_moves_without_a_change(cluster, make_device, tmp_path),
             }
         )
+
+
+def every_node_may_be_lost(cluster: Cluster) -> None:
+    """Checked as docs/brokers.md says."""
+    (check,) = re.findall(
+        r"^ *rabbitmqctl eval '(.*)'$", section_of_the_page("### RabbitMQ, three nodes"), re.MULTILINE
+    )
+    for node in cluster.nodes:
+        members = node.control("eval", check)
+        assert all(f"{{mqtt_node,{name}@localhost}}" in members for name in cluster.NAMES), members
 
 
 def no_input_is_lost_with_a_node(cluster: Cluster, balancer: Balancer, device: Device, console: Console) -> None:
@@ -184,8 +195,15 @@ def a_device_moves_without_a_change(cluster: Cluster, make_device: MakeDevice, t
 
 def commands_of_the_page() -> list[str]:
     """The shell commands of the section that says how to move, in order."""
-    section = (Path(__file__).parents[2] / "docs" / "brokers.md").read_text().split("### Moving, step by step")[1]
-    return [textwrap.dedent(block) for block in re.findall(r"^ *```\n(.*?)^ *```", section, re.MULTILINE | re.DOTALL)]
+    blocks = re.findall(
+        r"^ *```\n(.*?)^ *```", section_of_the_page("### Moving, step by step"), re.MULTILINE | re.DOTALL
+    )
+    return [textwrap.dedent(block) for block in blocks]
+
+
+def section_of_the_page(heading: str) -> str:
+    """What docs/brokers.md says below ``heading``."""
+    return (Path(__file__).parents[2] / "docs" / "brokers.md").read_text().split(heading)[1].split("\n### ")[0]
 
 
 def run(command: str, old: Server, node: Server) -> None:
