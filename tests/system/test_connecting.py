@@ -151,6 +151,27 @@ def test_a_websocket_serves_like_any_other_connection(scene: Scene, bundle: Path
         console.close()
 
 
+@pytest.mark.parametrize("protocol", ["5", "3.1.1"])
+def test_a_result_that_is_larger_than_the_broker_takes_is_answered_with_an_error(
+    scene: Scene, bundle: Path, protocol: str
+) -> None:
+    """MQTT 5 announces the limit; in 3.1.1 Mosquitto ends the connection over it, and nothing but that teaches it."""
+    mosquitto = scene.broker("allow_anonymous true", "max_packet_size 90000")
+    device = scene.device(mosquitto.url, LOCAL.format(bundle=bundle), protocol=protocol)
+    console = Console(mosquitto.port)
+    try:
+        console.wait("maas/dev/digits/state", lambda state: state["serving"])
+        for number in range(3):
+            answer = console.ask("dev", "digits", samples(1024).tobytes(), f"many-{number}")
+            assert answer["error"]["code"] == "result_too_large"
+            assert "result" in console.ask("dev", "digits", SAMPLE, f"one-{number}")
+        assert device.log().count("this broker ends connections over large messages") == (protocol != "5")
+        assert device.log().count("not sent: larger than the broker takes") == 1
+        assert device.connections == (1 if protocol == "5" else 5)
+    finally:
+        console.close()
+
+
 AMQTT = """
 import asyncio, sys
 from amqtt.broker import Broker

@@ -6,6 +6,7 @@ what was taken and not acknowledged. The `maas_agent.hub.link` makes one after t
 
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from functools import partial
 from typing import Any, Protocol
 
@@ -21,6 +22,7 @@ from maas_agent.hub.keepalive import Due, Keepalive
 from maas_agent.hub.limits import Limits, limits_of
 from maas_agent.hub.loop import Loop, Timer
 from maas_agent.hub.once import Once
+from maas_agent.hub.packet_limit import SUSPECT, PacketLimit, TooLargeError
 from maas_agent.hub.packets import PacketSocket
 from maas_agent.hub.reasons import Failure
 from maas_agent.hub.redelivery import Deliveries
@@ -46,6 +48,7 @@ _READ_ON_S = 10.0
 """The same while the loop goes on, and the broker may have much to send before."""
 _FETCH = Failure("fetching the QoS 1 inputs that were left out")
 _PACKETS_A_TURN = 256
+_RAISE = "raise the broker's limit on the size of packets or messages"
 _FIRST_NUMBER = 0x100
 _LAST_NUMBER = 0xFFFF
 _MOST_WAITING = 1 << 20
@@ -130,18 +133,20 @@ class Connection:
         deliveries: Deliveries,
         counters: Counters,
         once: Once,
+        packet_limit: PacketLimit,
     ) -> None:
         self._loop, self._broker, self._client, self._packets = loop, broker, client, packets
         self._owner, self._deliveries, self._counters, self._once = owner, deliveries, counters, once
         self._is_v5 = client.protocol == V5
-        self._limits = Limits()
+        self._limits, self._packet_limit = Limits(), packet_limit
         self._keepalive: Keepalive | None = None
         self._held = Held()
-        self._unacknowledged: set[int] = set()
+        self._unacknowledged: dict[int, int] = {}
+        """Bytes of the packets that are on their way, by their identifiers."""
         self._number = _FIRST_NUMBER
         self._write_wanted = False
         self._is_over = False
-        self._to_fetch = self._is_parting = False
+        self._to_fetch = self._is_parting = self._is_subscribed = False
         self._pulse: Timer | None = None
         client.on_connect = self._on_connect
         client.on_disconnect = self._on_disconnect
@@ -169,7 +174,10 @@ class Connection:
     # ------------------------------------------------------------- what is sent
 
     def publish(self, message: Outbound) -> int:
-        """Send a message at the end of this turn; returns the number that will be acknowledged, 0 with QoS 0."""
+        """Send a message at the end of this turn; returns the number that will be acknowledged, 0 with QoS 0.
+
+        Raises `TooLargeError`.
+        """
         allowed = self._limits.maximum_qos >= message.qos and (self._limits.retain or not message.retain)
         sent = message if allowed else self._reduced(message)
         number = self._next_number() if message.qos else 0
@@ -177,12 +185,14 @@ class Connection:
         if self._is_v5:
             properties = packed_properties(sent.content_type, sent.correlation, sent.expiry_s, sent.user_properties)
         packet = encode_publish(sent.topic.encode(), sent.payload, sent.qos, sent.retain, number, properties)
-        is_too_large = len(packet) > self._limits.maximum_packet
-        if is_too_large:
+        if len(packet) > self._limits.maximum_packet:
             self._too_large(message, len(packet))
-        elif not self._is_parting:
+            raise TooLargeError(len(packet), self._limits.maximum_packet)
+        if not self._is_parting:
             self._packets.write(packet)
-        if number and (is_too_large or not sent.qos):
+        if number:
+            self._unacknowledged[number] = len(packet) if sent.qos else 0
+        if number and not sent.qos:
             self._loop.call(lambda: self._acknowledged(Puback(number)))  # nobody else will say that it is done
         return number
 
@@ -193,7 +203,6 @@ class Connection:
         while True:
             self._number = self._number + 1 if self._number < _LAST_NUMBER else _FIRST_NUMBER
             if self._number not in self._unacknowledged:
-                self._unacknowledged.add(self._number)
                 return self._number
 
     def _reduced(self, message: Outbound) -> Outbound:
@@ -214,7 +223,7 @@ class Connection:
             topic=message.topic,
             bytes=size,
             most=self._limits.maximum_packet,
-            mend="raise the broker's maximum packet size",
+            mend=_RAISE,
         )
 
     def flush(self) -> None:
@@ -228,7 +237,7 @@ class Connection:
             is_empty = self._packets.flush()
         except OSError as error:
             self._on_event(True, False)  # why it closed is what it said last
-            self._end(reasons.explain(error, self._broker))
+            self._ended_by_broker(reasons.explain(error, self._broker))
             return
         if self._keepalive is not None and self._packets.waiting_bytes < waiting:
             self._keepalive.said(time.monotonic())
@@ -345,7 +354,7 @@ class Connection:
             self._counters.refused += 1
             reason = reasons.puback_reason(packet.reason)
             self._once.error(("puback", packet.reason), "broker refused a message", reason=reason)
-        self._unacknowledged.discard(packet.number)
+        self._packet_limit.taken(self._unacknowledged.pop(packet.number, 0))
         self._owner.acknowledged(packet.number)
         self._part_when_acknowledged()
 
@@ -364,7 +373,9 @@ class Connection:
         if code.is_failure:
             self._owner.refused(code, properties)
             return  # the broker closes, or paho does
-        self._limits = limits_of(properties)
+        limits = limits_of(properties)
+        most = self._packet_limit.within(limits.maximum_packet, time.monotonic())
+        self._limits = msgspec.structs.replace(limits, maximum_packet=most)
         self._keepalive = Keepalive(self._broker.keepalive_s, self._limits.keep_alive_s, time.monotonic())
         self._counters.connections += 1
         filters = self._owner.accepted(resumed=flags.session_present, limits=self._limits)
@@ -388,6 +399,7 @@ class Connection:
             self._deliveries.proven()
 
     def _on_subscribe(self, _client: Any, filters: Any, _number: int, codes: Any, _properties: Any) -> None:
+        self._is_subscribed = True
         self._deliveries.proven()
         for topic_filter, code in zip(filters, codes, strict=False):
             if code.is_failure:
@@ -417,18 +429,31 @@ class Connection:
         elif code.value == reasons.TAKEN_OVER:
             self._end(reasons.disconnected(code, properties), End.TAKEN_OVER)
         else:
-            self._end(reasons.disconnected(code, properties))
+            is_over_size = code.value == reasons.PACKET_TOO_LARGE
+            self._ended_by_broker(reasons.disconnected(code, properties), over_size=is_over_size)
 
     def _closed(self) -> None:
         """The broker has closed the connection."""
         if self._is_parting:
             self._end(_FETCH, wait_s=0.0)
         elif self._packets.failure is not None:
-            self._end(reasons.explain(self._packets.failure, self._broker))
+            self._ended_by_broker(reasons.explain(self._packets.failure, self._broker))
         elif self.is_accepted:
-            self._end(reasons.closed(self._broker, accepted=True), End.CLOSED)
+            self._ended_by_broker(reasons.closed(self._broker, accepted=True), End.CLOSED)
         else:
             self._end(reasons.closed(self._broker, accepted=False))
+
+    def _ended_by_broker(self, failure: Failure, how: End = End.FAILED, *, over_size: bool = False) -> None:
+        """The broker has closed it, perhaps over the largest packet that it has not acknowledged."""
+        if self._is_subscribed and not self._is_over:
+            largest = max(self._unacknowledged.values(), default=0)
+            most = self._packet_limit.ended(largest, time.monotonic(), told=over_size)
+            if most is not None:
+                ended = "this broker ends connections over large messages: results as large get an error instead"
+                self._once.error("ends over size", ended, bytes=largest, most=most, mend=_RAISE)
+            if largest >= SUSPECT:
+                how = End.FAILED  # no sign of a second device with this id
+        self._end(failure, how)
 
     def leave(self, failure: Failure, code: int = 0) -> None:
         """End it from this side; ``code`` is what the broker is told in MQTT 5 (section 3.14.2.1)."""
@@ -457,7 +482,8 @@ class Connection:
         if self._is_over:
             return
         if farewell and self.is_accepted:
-            self.publish(farewell)
+            with suppress(TooLargeError):
+                self.publish(farewell)
         self._is_over = True
         self._forget()
         self._packets.settimeout(_FAREWELL_S)

@@ -6,6 +6,7 @@ import random
 import signal
 import string
 import time
+from contextlib import suppress
 from math import ceil
 from pathlib import Path
 from typing import Any
@@ -30,6 +31,7 @@ from maas_agent.hub.link import Link
 from maas_agent.hub.loop import Loop, every
 from maas_agent.hub.memory_groups import MemoryGroups
 from maas_agent.hub.outbox import Outbox
+from maas_agent.hub.packet_limit import TooLargeError
 from maas_agent.hub.pipeline import Pipeline
 from maas_agent.hub.sharing import Sharing
 from maas_agent.hub.topics import MAX_ID, Address, Command, Topics
@@ -196,7 +198,8 @@ class Hub:
         With QoS 0, so that it takes nothing from the window in which the broker accepts results.
         """
         if self._link.connected:
-            self._link.publish(Outbound(topic, msgspec.json.encode(document), 0, retain, expiry_s=expiry_s))
+            with suppress(TooLargeError):  # the link has said so
+                self._link.publish(Outbound(topic, msgspec.json.encode(document), 0, retain, expiry_s=expiry_s))
 
     def _publish_state(self, pipeline: Pipeline) -> None:
         self._publish(self._topics.state(pipeline.settings.name), pipeline.state(), retain=True)

@@ -22,6 +22,7 @@ from maas_agent.hub.connection import Connection, Counters, Inbound
 from maas_agent.hub.limits import Allowance, Limits, shortened
 from maas_agent.hub.loop import Loop, Timer
 from maas_agent.hub.once import Once
+from maas_agent.hub.packet_limit import PacketLimit
 from maas_agent.hub.packets import PacketSocket, Transport
 from maas_agent.hub.reasons import Failure
 from maas_agent.hub.redelivery import Deliveries
@@ -56,7 +57,7 @@ class Listener(Protocol):
         ...
 
     def acknowledged(self, number: int) -> None:
-        """The broker has QoS 1 message ``number``, as returned by `Link.publish`, or never will: see there."""
+        """The broker has QoS 1 message ``number``, as returned by `Link.publish`."""
         ...
 
 
@@ -81,6 +82,7 @@ class Link:
         self._backoff = Backoff(broker.reconnect_max_s)
         self._allowance = Allowance()
         self._deliveries = Deliveries()
+        self._packet_limit = PacketLimit()
         self._once = Once(log)
         self._client: Client | None = None
         """Of the attempt or the connection there is."""
@@ -132,8 +134,8 @@ class Link:
     def publish(self, message: Outbound) -> int:
         """Send a message at the end of this turn; returns the number `Listener.acknowledged` will name for QoS 1.
 
-        What the broker cannot take (it is larger than its Maximum Packet Size) is logged, counted and not sent: that
-        number is acknowledged all the same, because it would only end the connection again and again.
+        Raises `maas_agent.hub.packet_limit.TooLargeError` if the broker cannot take it, which is logged and counted: it
+        would only end the connection again and again.
         """
         if self._connection is None or not self.connected:
             raise ConnectionError("not connected")
@@ -182,7 +184,15 @@ class Link:
         silent = Failure(f"{endpoint(self._broker)} is silent: no CONNACK within {patience_s:g} s")
         packets = PacketSocket(transport, self._max_packet, has_properties=self._protocol == V5)
         connection = Connection(
-            self._loop, self._broker, client, packets, self, self._deliveries, self.counters, self._once
+            self._loop,
+            self._broker,
+            client,
+            packets,
+            self,
+            self._deliveries,
+            self.counters,
+            self._once,
+            self._packet_limit,
         )
         self._connection = connection
         self._patience = self._loop.after(patience_s, lambda: connection.leave(silent))

@@ -19,8 +19,10 @@ from maas_agent.hub.client import Outbound
 from maas_agent.hub.entry import Entry, OnSafe, Priority
 from maas_agent.hub.journal import Journal, Stub
 from maas_agent.hub.loop import Loop
+from maas_agent.hub.packet_limit import TooLargeError
 from maas_agent.hub.replayed import replayed
 from maas_agent.hub.spool import Spool
+from maas_agent.hub.unsendable import error_instead
 from maas_agent.log import Log
 
 _WINDOW = 256
@@ -53,7 +55,10 @@ class Sender(Protocol):
         ...
 
     def publish(self, message: Outbound) -> int:
-        """Send a message; returns the number that names it in its acknowledgement, 0 with QoS 0."""
+        """Send a message; returns the number that names it in its acknowledgement, 0 with QoS 0.
+
+        Raises `TooLargeError` if the broker cannot take it.
+        """
         ...
 
 
@@ -190,12 +195,25 @@ class Outbox:
         if message is None:
             self._drop(entry)
             return
-        number = self._link.publish(message)
+        try:
+            number = self._link.publish(message)
+        except TooLargeError as error:
+            self._replace(entry, error_instead(entry.message, error, entry.put_at))
+            return
         if message.qos:
             self._inflight[number] = entry
             self._replaying += entry.replayed
         else:
             self._done(entry)
+
+    def _replace(self, entry: Entry, instead: Outbound | None) -> None:
+        """What the broker cannot take is done with when what is sent instead is safe."""
+        on_safe = entry.on_safe if instead is not None else None
+        if instead is not None:
+            self._owed_bytes -= entry.size if on_safe is not None else 0
+            entry.on_safe = None
+            self.put(instead, on_safe, entry.priority)
+        self._done(entry)
 
     def _replay_soon(self) -> None:
         if self._spool.rows and self._link.connected and not self._replay_due and not self._ending:

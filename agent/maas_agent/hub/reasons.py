@@ -13,6 +13,7 @@ from maas_agent.hub import websocket
 from maas_agent.hub.transport import Endpoint, NoTlsError, endpoint
 
 TAKEN_OVER = 0x8E
+PACKET_TOO_LARGE = 0x95
 _NOT_YET_VALID, _EXPIRED, _OTHER_NAME, _OTHER_ADDRESS = 9, 10, 62, 64  # X509_V_ERR_... of OpenSSL
 _NO_LOGIN = {0x86, 0x87}
 _OVER_OUR_CERTIFICATE = ("CERTIFICATE", "UNKNOWN_CA", "HANDSHAKE_FAILURE", "ACCESS_DENIED", "DECRYPT_ERROR")

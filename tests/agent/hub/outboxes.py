@@ -9,6 +9,7 @@ from maas_agent.hub.client import Outbound
 from maas_agent.hub.entry import Priority
 from maas_agent.hub.journal import NAME, Journal
 from maas_agent.hub.outbox import Outbox
+from maas_agent.hub.packet_limit import TooLargeError
 from tests.agent.hub.doubles import Lines
 
 
@@ -18,11 +19,14 @@ class Link:
     def __init__(self) -> None:
         self.connected = True
         self.send_quota = 65535
+        self.most_bytes = 1 << 28
         self.sent: list[tuple[int, Outbound]] = []
         self._number = 0
 
     def publish(self, message: Outbound) -> int:
         assert self.connected
+        if len(message.payload) > self.most_bytes:
+            raise TooLargeError(len(message.payload), self.most_bytes)
         self._number += 1
         number = self._number if message.qos else 0
         self.sent.append((number, message))

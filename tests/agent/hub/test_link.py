@@ -21,6 +21,7 @@ from maas_agent.hub.connection import Inbound
 from maas_agent.hub.held import Held
 from maas_agent.hub.link import Link
 from maas_agent.hub.loop import Loop, every
+from maas_agent.hub.packet_limit import TooLargeError
 from maas_agent.hub.wire import PINGREQ, encode_puback, encode_publish, packed_properties
 from tests.agent.hub.broker import CONNACK, Connection, OnData, ScriptedBroker
 from tests.agent.hub.doubles import Lines
@@ -598,19 +599,73 @@ def limited(properties: bytes) -> OnData:
     return lambda connection, data: connection.send(connack(properties)) if data[0] == 0x10 else None
 
 
-def test_what_is_larger_than_the_broker_takes_is_not_sent_and_done_with(device: Device, broker: Start) -> None:
+def test_what_is_larger_than_the_broker_takes_is_not_sent(device: Device, broker: Start) -> None:
     """Sent, it would end the connection, and again on the next one."""
     peer = broker(limited(b"\x27" + (1000).to_bytes(4, "big")))
     device.connect(settings(peer))
     device.run_until(lambda: device.ups)
-    large = [device.link.publish(Outbound("out", b"L" * 2000, 1)) for _ in range(5)]
-    device.link.publish(Outbound("out", b"L" * 2000, 0))
-    device.link.publish(Outbound("out", b"small", 1))
-    device.run_until(lambda: len(device.numbers) == 5 and b"small" in peer.connections[0].received)
-    assert device.numbers == large
+    for qos in (1, 1, 1, 1, 1, 0):
+        with pytest.raises(TooLargeError) as refused:
+            device.link.publish(Outbound("out", b"L" * 2000, qos))
+        assert refused.value.most == 1000 < 2000 < refused.value.size
+    device.loop.call(lambda: device.link.publish(Outbound("out", b"small", 1)))
+    device.run_until(lambda: b"small" in peer.connections[0].received)
     assert b"LLL" not in peer.connections[0].received
     assert device.link.counters.too_large == 6
     assert [line[2]["most"] for line in device.lines if line[0] == "error"] == [1000]
+
+
+@pytest.mark.parametrize(("level", "how"), [(4, "close"), (4, "reset"), (5, "close"), (5, "reset"), (5, "says so")])
+def test_a_broker_that_ends_the_connection_over_a_large_packet_is_asked_less(
+    device: Device, broker: Start, level: int, how: str
+) -> None:
+    """It announces no limit. Each time it takes what is small first."""
+
+    def script(connection: Connection, data: bytes) -> None:
+        if data[0] == 0x10:
+            connection.send(CONNACK[level] + (b"\x90\x04\x00\x01\x00\x00" if level == 5 else b"\x90\x03\x00\x01\x00"))
+        elif b"LLLL" in data and how == "reset":
+            connection.reset()
+        elif b"LLLL" in data:
+            connection.send(b"\xe0\x02\x95\x00" if how == "says so" else b"")
+            connection.close()
+
+    peer = broker(script)
+    device.connect(settings(peer, protocol="5" if level == 5 else "3.1.1"), "in")
+    ends = 1 if how == "says so" else 4
+    for number in range(1, ends + 1):
+        device.run_until(lambda: device.ups == number)  # noqa: B023
+        # The SUBACK of this connection is read first: it proves that the broker takes what is small.
+        device.run_until(lambda: device.link._connection and device.link._connection._is_subscribed)
+        device.loop.call(lambda: device.link.publish(Outbound("out", b"L" * 50_000, 1)))
+        device.run_until(lambda: device.downs == number)  # noqa: B023
+    device.run_until(lambda: device.ups == ends + 1)
+    with pytest.raises(TooLargeError):
+        device.link.publish(Outbound("out", b"L" * 50_000, 1))
+    device.loop.call(lambda: device.link.publish(Outbound("out", b"small", 1)))
+    device.run_until(lambda: b"small" in peer.connections[-1].received)
+    told = [line[1] for line in device.lines if line[0] == "error"]
+    assert told == [
+        "this broker ends connections over large messages: results as large get an error instead",
+        "not sent: larger than the broker takes",
+    ]
+
+
+def test_a_broker_that_takes_nothing_at_all_teaches_nothing(device: Device, broker: Start) -> None:
+    """It resets after CONNACK: not a word about the size of anything."""
+
+    def script(connection: Connection, data: bytes) -> None:
+        if len(peer.connections) == 6 and data[0] == 0x10:
+            connection.send(CONNACK[5])
+        elif data[0] == 0x10:
+            connection.send(CONNACK[5])
+            connection.reset()
+
+    peer = broker(script)
+    device.birth = Outbound("out", b"L" * 50_000, 1)
+    device.connect(settings(peer, protocol="5"), "in")
+    device.run_until(lambda: b"L" * 50_000 in peer.connections[-1].received)
+    assert len(peer.connections) == 6
 
 
 def test_a_broker_that_keeps_nothing_and_knows_qos_0_only_gets_what_it_takes(device: Device, broker: Start) -> None:

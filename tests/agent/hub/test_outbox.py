@@ -313,6 +313,63 @@ def test_without_durability_nothing_is_written_and_what_was_is_still_sent(clock:
     assert len(memory.outbox) == 0
 
 
+# ------------------------------------------------------------- what the broker cannot take
+
+RESULT = b'{"id":"7","device":"dev","result":"%s"}' % (b"x" * 500)
+ERROR = b'{"id":"7","device":"dev","error":{"code":"result_too_large"'
+
+
+@pytest.mark.parametrize("qos", [0, 1])
+def test_an_error_goes_instead_of_a_result_that_is_too_large(setting: Setting, qos: int) -> None:
+    setting.connect()
+    setting.link.most_bytes = 300
+    setting.put(1, payload=RESULT, qos=qos)
+    setting.put(2, qos=qos)
+    setting.outbox.pump()
+    assert sorted(message.payload.startswith(ERROR) for _, message in setting.link.sent) == [False, True]
+    assert sorted(setting.safe) == ([] if qos else [1, 2])
+    setting.acknowledge()
+    assert sorted(setting.safe) == [1, 2]
+    assert (len(setting.outbox), setting.outbox.bytes, setting.outbox._owed_bytes) == (0, 0, 0)
+
+
+def test_what_is_no_result_or_whose_error_is_too_large_as_well_is_done_with(setting: Setting) -> None:
+    setting.connect()
+    setting.link.most_bytes = 50
+    setting.put(1, payload=RESULT)
+    setting.put(2, payload=b"no result" * 10)
+    setting.outbox.pump()
+    assert (setting.link.sent, sorted(setting.safe)) == ([], [1, 2])
+    assert (len(setting.outbox), setting.outbox.bytes, setting.outbox._owed_bytes) == (0, 0, 0)
+
+
+def test_one_that_has_waited_on_the_disk_is_replaced_there_too(on_disk: Setting) -> None:
+    on_disk.put(1, payload=RESULT)
+    on_disk.written()
+    assert on_disk.safe == [1]
+    on_disk.kill()
+    on_disk.start()
+    on_disk.link.most_bytes = 300
+    on_disk.connect()
+    on_disk.clock.advance(0.1)
+    on_disk.outbox.pump()
+    ((_, message),) = on_disk.link.sent
+    assert message.payload.startswith(ERROR)
+    on_disk.written()
+    on_disk.kill()
+    on_disk.start()
+    assert len(on_disk.outbox) == 1
+    on_disk.connect()
+    on_disk.clock.advance(0.1)
+    ((_, message),) = on_disk.link.sent
+    assert message.payload.startswith(ERROR)
+    on_disk.acknowledge()
+    on_disk.written()
+    on_disk.kill()
+    on_disk.start()
+    assert len(on_disk.outbox) == 0
+
+
 # ------------------------------------------------------------- bounds
 
 
