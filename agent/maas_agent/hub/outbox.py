@@ -140,13 +140,15 @@ class Outbox:
     def put(self, message: Outbound, on_safe: OnSafe | None = None, priority: Priority = Priority.RESULT) -> None:
         """Add a message; it is sent at the end of this turn if the link is up."""
         key, is_late = self._spool.next_key(priority), not self._link.connected
-        entry = Entry(key, priority, message, on_safe, self._now(), replayed=is_late)
-        self._waiting[priority].append(entry)
-        self._held_bytes += entry.size
-        self._owed_bytes += entry.size if on_safe is not None else 0
-        if message.qos:
-            self._spool.add(entry)
+        self._add(Entry(key, priority, message, on_safe, self._now(), replayed=is_late))
         self._make_room()
+
+    def _add(self, entry: Entry) -> None:
+        self._waiting[entry.priority].append(entry)
+        self._held_bytes += entry.size
+        self._owed_bytes += entry.size if entry.on_safe is not None else 0
+        if entry.message.qos:
+            self._spool.add(entry)
 
     # ------------------------------------------------------------- what goes out
 
@@ -208,11 +210,12 @@ class Outbox:
 
     def _replace(self, entry: Entry, instead: Outbound | None) -> None:
         """What the broker cannot take is done with when what is sent instead is safe."""
-        on_safe = entry.on_safe if instead is not None else None
         if instead is not None:
+            key, on_safe, priority = self._spool.next_key(entry.priority), entry.on_safe, entry.priority
             self._owed_bytes -= entry.size if on_safe is not None else 0
             entry.on_safe = None
-            self.put(instead, on_safe, entry.priority)
+            # It takes less than what it replaces, so there is room.
+            self._add(Entry(key, priority, instead, on_safe, entry.put_at, replayed=entry.replayed))
         self._done(entry)
 
     def _replay_soon(self) -> None:

@@ -343,6 +343,23 @@ def test_what_is_no_result_or_whose_error_is_too_large_as_well_is_done_with(sett
     assert (len(setting.outbox), setting.outbox.bytes, setting.outbox._owed_bytes) == (0, 0, 0)
 
 
+def test_each_is_replaced_once_where_there_is_hardly_room_for_more(on_disk: Setting) -> None:
+    """An error more would be beyond what is held in memory."""
+    on_disk.connect()
+    on_disk.link.most_bytes = 300
+    size = (1 << 20) - SIZE - 3
+    for number in range(16):
+        head = b'{"id":"%02d","result":"' % number
+        on_disk.put(number, payload=head + b"x" * (size - len(head)) + b'"}')
+    assert (16 << 20) - 300 < on_disk.outbox.bytes < 16 << 20
+    on_disk.outbox.pump()
+    sent = [message.payload[:10] for _, message in on_disk.link.sent]
+    assert sorted(sent) == [b'{"id":"%02d"' % number for number in range(16)]
+    on_disk.acknowledge()
+    assert sorted(on_disk.safe) == list(range(16))
+    assert (len(on_disk.outbox), on_disk.outbox.bytes, on_disk.outbox._owed_bytes) == (0, 0, 0)
+
+
 def test_one_that_has_waited_on_the_disk_is_replaced_there_too(on_disk: Setting) -> None:
     on_disk.put(1, payload=RESULT)
     on_disk.written()
