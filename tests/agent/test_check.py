@@ -5,6 +5,7 @@ import json
 import os
 import socket
 import subprocess
+import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -20,6 +21,7 @@ from maas_agent.checks.clock import server_time
 from maas_agent.checks.machine import Asked, accelerators, runtimes
 from maas_agent.checks.store import store
 from maas_agent.errors import ConfigError
+from maas_agent.hub.control import NAME
 from maas_agent.runtime.setup import Setup
 from tests.bundles import make_bundle
 from tests.system.repositories import Repository
@@ -176,6 +178,21 @@ def test_a_store_says_how_much_its_bundles_take_and_keeps_nothing_of_the_check(t
     assert "bundles take 3.0 MiB" in store(tmp_path).found
     assert [path.name for path in tmp_path.iterdir()] == ["blobs"]
     assert not (tmp_path / "store").exists()
+
+
+def test_a_store_whose_path_is_too_long_for_its_socket_is_told() -> None:
+    """Where the socket can be made there is nothing to tell, where it cannot there is."""
+    with tempfile.TemporaryDirectory(dir="/tmp") as base, socket.socket(socket.AF_UNIX) as door:
+        most, beyond = (Path(base) / ("x" * (length - len(f"{base}//{NAME}"))) for length in (107, 108))
+        beyond.mkdir()
+        most.mkdir()
+        with pytest.raises(OSError, match="too long"):
+            door.bind(str(beyond / NAME))
+        door.bind(str(most / NAME))
+        assert store(most).passed is True
+        found = store(beyond)
+    assert found.passed is False
+    assert "108 bytes" in found.found and "store.path" in (found.mend or "")
 
 
 def test_a_store_where_a_file_is_in_the_way_is_told(tmp_path: Path) -> None:

@@ -6,14 +6,21 @@ import tempfile
 from pathlib import Path
 
 from maas_agent.checks.finding import Finding
+from maas_agent.hub.control import NAME
 
 _LOW_BYTES = 64 << 20
 _LOW_FILES = 1000
 _WRITTEN_BYTES = 1 << 16
+_MOST_PATH_BYTES = 107
+"""Of the path of a socket: 108 with the zero that ends it (unix(7))."""
 
 
 def store(path: Path) -> Finding:
     """Free space and a file that is really written; in the nearest folder that exists if there is no store yet."""
+    path_bytes = len(os.fsencode(path / NAME))
+    if path_bytes > _MOST_PATH_BYTES:
+        long = f"{path} is too long: with the socket {NAME} it has {path_bytes} bytes, Linux takes {_MOST_PATH_BYTES}"
+        return Finding("store", False, long, "set a shorter store.path in the configuration")
     folder = next(folder for folder in (path, *path.absolute().parents) if folder.exists())
     try:
         _write(folder)
