@@ -100,7 +100,7 @@ class Scene:
 
     def _births(self, device: Device) -> int:
         statuses = self.console.on(f"maas/{device.id}/status")
-        return sum(status.payload != b"" and status.document["status"] == "online" for status in statuses)
+        return sum(status.payload != b"" and status.document.get("status") == "online" for status in statuses)
 
     def wait_connected(self, device: Device, already: int) -> None:
         """Wait for one more connection than ``already``."""
@@ -156,9 +156,9 @@ class Scene:
     @cached_property
     def absence(self) -> "Absence":
         """The device is stopped, is given things to do meanwhile, and comes back."""
-        self.console.forget()
+        self.console.forget()  # but what `retained` has published there may still be on its way
         assert self.device.stop() == 0
-        self.console.wait("maas/dev/status", lambda status: status["status"] == "stopped")
+        self.console.wait("maas/dev/status", lambda status: status.get("status") == "stopped")
         ids = self.ids(QUEUED)
         self.send("dev", ids)
         wish = Document(1, {"digits": Wish(version="1.0.0")})
@@ -179,7 +179,7 @@ class Scene:
         worker = self.hold(ids)
         self.device.kill()
         os.kill(worker, signal.SIGCONT)
-        self.console.wait("maas/dev/status", lambda status: status["status"] == "offline")
+        self.console.wait("maas/dev/status", lambda status: status.get("status") == "offline")
         self.start(self.device)
         return self.answers("dev", ids, self.keeps("held"))
 
