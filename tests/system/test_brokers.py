@@ -125,7 +125,8 @@ class Scene:
             self.console.wait(f"maas/{device}/digits/out/{late}")
             return any(message.topic in topics for message in self.console.on(f"maas/{device}/"))
         for topic in topics:
-            assert "result" in self.console.wait(topic, seconds=60).document
+            # NATS: what was not acknowledged comes again after `ack_wait`, of which there may be two.
+            assert "result" in self.console.wait(topic, seconds=120).document
         return True
 
     def hold(self, ids: list[str]) -> int:

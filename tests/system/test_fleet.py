@@ -215,7 +215,8 @@ def test_a_device_that_joins_midway_is_waited_for_and_one_that_goes_silent_on_tr
 
 def test_a_rollout_that_was_stopped_goes_on_where_it_was(devices: Devices, deploy: Deploy, console: Console) -> None:
     devices()
-    leading = deploy.start(*STAGES, "--soak", "0.2s", "--patience", "30s")
+    # The one who aborts is a process that has to start: two stages must not be over by then.
+    leading = deploy.start(*STAGES, "--soak", "5s", "--patience", "30s")
     console.wait(DESIRED, lambda d: d["models"]["digits"]["rollout"]["stage"] == 0)
     assert deploy.run("--abort").returncode == 0
     leading.communicate(timeout=60)

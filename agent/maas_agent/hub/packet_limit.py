@@ -26,7 +26,7 @@ class PacketLimit:
     def __init__(self) -> None:
         self._learned: int | None = None
         self._learned_at = 0.0
-        self._suspect = self._ends = 0
+        self._suspect = self._ends = self._largest_taken = 0
 
     def within(self, announced: int, now: float) -> int:
         """Bytes that a packet may have, on a connection whose broker announces ``announced``."""
@@ -36,6 +36,7 @@ class PacketLimit:
 
     def taken(self, size: int) -> None:
         """The broker has acknowledged a packet of this size: one of these was not to blame."""
+        self._largest_taken = max(self._largest_taken, size)
         if self._ends and size >= self._suspect:
             self._ends = 0
 
@@ -51,5 +52,7 @@ class PacketLimit:
         if not told and self._ends < _MOST_ENDS:
             return None
         self._ends = 0
-        self._learned, self._learned_at = self._suspect - 1, now
+        # Results of one model hardly differ in size: the next one, a few bytes shorter, is to end no connection.
+        well_below = max(self._suspect - self._suspect // 16, self._largest_taken)
+        self._learned, self._learned_at = min(self._suspect - 1, well_below), now
         return self._learned
