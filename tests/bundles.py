@@ -12,7 +12,6 @@ from numpy.typing import NDArray
 from maas_agent.bundle.archive import write_bundle
 from maas_agent.bundle.golden import GoldenSamples, decode_golden, encode_golden
 from maas_agent.bundle.manifest import (
-    SCHEMA,
     Classification,
     Decode,
     DType,
@@ -29,6 +28,7 @@ from maas_agent.bundle.manifest import (
     digest_of,
     encode_manifest,
 )
+from maas_agent.bundle.schema import OLDEST
 from maas_agent.runtime.graph import Graph
 from maas_agent.runtime.selection import accelerator
 from tests.models import tiny_classifier_tflite
@@ -103,7 +103,7 @@ def _draft(
 ) -> Manifest:
     tensors = _tensors(model)
     return Manifest(
-        schema=SCHEMA,
+        schema=OLDEST,
         name=name,
         version=version,
         created="2026-01-01T00:00:00Z",

@@ -10,7 +10,6 @@ import msgspec
 
 from maas_agent.bundle.archive import write_bundle
 from maas_agent.bundle.manifest import (
-    SCHEMA,
     Golden,
     Input,
     Lineage,
@@ -23,7 +22,9 @@ from maas_agent.bundle.manifest import (
     decode_manifest,
     digest_of,
     encode_manifest,
+    lowest_schema,
 )
+from maas_agent.bundle.schema import OLDEST
 from maas_agent.errors import DataError, UnavailableError, UsageError
 from maas_agent.runtime.interface import Model
 from maas_agent.runtime.selection import accelerator
@@ -78,7 +79,7 @@ def draft(order: Order, stages: Sequence[Loaded], outputs: Sequence[OutputPlan],
     tensors |= {tensor.name: tensor for loaded in stages for tensor in loaded.outputs}  # as made, not as taken
     wanted = outputs or [OutputPlan(tensor.name) for tensor in stages[-1].outputs]
     return Manifest(
-        schema=SCHEMA,
+        schema=OLDEST,
         name=order.name,
         version=order.version,
         created=_now(),
@@ -98,7 +99,7 @@ def finish(
 ) -> bytes:
     """The bytes of the complete manifest, read back as a device will; raises `BundleError`."""
     complete = msgspec.structs.replace(measured, outputs=outputs, golden=golden, metrics=metrics, lineage=lineage)
-    data = encode_manifest(complete)
+    data = encode_manifest(msgspec.structs.replace(complete, schema=lowest_schema(complete)))
     decode_manifest(data)
     return data
 

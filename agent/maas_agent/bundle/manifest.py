@@ -12,13 +12,14 @@ from typing import Annotated, Literal
 
 import msgspec
 
+from maas_agent.bundle import schema
 from maas_agent.bundle.edges import check_answers, check_stages
 from maas_agent.bundle.version import parse_version
 from maas_agent.errors import BundleError, DataError
 from maas_agent.untrusted import MALFORMED
 
-SCHEMA = 1
-"""The manifest schema this code writes, and the only one it reads."""
+SINCE: dict[str, int] = {}
+"""The schema that brought a kind (``Kind``) or a field (``Kind.field``), see `maas_agent.bundle.schema`."""
 
 MAX_MANIFEST_BYTES = 1 << 20
 MAX_TENSOR_BYTES = 1 << 28
@@ -297,6 +298,11 @@ class Manifest(_Part, frozen=True):
         return {stage.blob: stage.size for stage in self.stages} | {self.golden.blob: self.golden.size}
 
 
+def lowest_schema(manifest: Manifest) -> int:
+    """The schema that ``manifest`` is to state: the lowest that has everything it uses."""
+    return schema.needed(manifest, SINCE)
+
+
 def encode_manifest(manifest: Manifest) -> bytes:
     """The canonical bytes of a manifest: what is signed, and whose digest is the bundle's identity."""
     return msgspec.json.format(msgspec.json.encode(manifest), indent=2) + b"\n"
@@ -309,11 +315,12 @@ def decode_manifest(data: bytes) -> Manifest:
     """
     if len(data) > MAX_MANIFEST_BYTES:
         raise BundleError(f"manifest is {len(data)} bytes, at most {MAX_MANIFEST_BYTES} are read")
-    _check_schema(data)
+    schema.check_schema(_schema_of(data))
     try:
         manifest = msgspec.json.decode(data, type=Manifest)
     except MALFORMED as error:
         raise BundleError(f"manifest is not valid: {error}") from None
+    schema.check_used(manifest.schema, manifest, SINCE)
     _check_consistency(manifest)
     return manifest
 
@@ -349,13 +356,11 @@ class _SchemaOnly(msgspec.Struct):
     schema: int
 
 
-def _check_schema(data: bytes) -> None:
+def _schema_of(data: bytes) -> int:
     try:
-        found = msgspec.json.decode(data, type=_SchemaOnly).schema
+        return msgspec.json.decode(data, type=_SchemaOnly).schema
     except MALFORMED as error:
         raise BundleError(f"manifest is not valid: {error}") from None
-    if found != SCHEMA:
-        raise BundleError(f"manifest has schema {found}, this program reads {SCHEMA}: update maas-edge on this machine")
 
 
 def _check_consistency(manifest: Manifest) -> None:
