@@ -15,7 +15,7 @@ TFLITE := .venv-tflite-runtime
 STAMP := $(VENV)/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test test-arm test-systemd test-tflite-runtime swaps brokers fleet attacks cuts faults soak mutants fuzz check format bench broker accelerators systemd network clean
+.PHONY: help install demo test zoo test-arm test-systemd test-tflite-runtime swaps brokers fleet attacks cuts faults soak mutants fuzz check format bench broker accelerators systemd network clean
 
 help: ## list these targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -30,7 +30,7 @@ $(STAMP): pyproject.toml constraints.txt scripts/make-venv
 demo: $(STAMP) ## the whole path on real samples: train, convert, publish, serve, replace (3 minutes)
 	@$(BIN)/python examples/digits/demo.py
 
-SUITES := tests/agent tests/converter tests/docs tests/attacks tests/conformance tests/cuts tests/faults tests/fuzz tests/system
+SUITES := tests/agent tests/converter tests/docs tests/attacks tests/conformance tests/cuts tests/faults tests/fuzz tests/system tests/zoo
 test: $(STAMP) broker accelerators systemd network ## all tests
 	@scripts/ensure-brokers
 	$(BIN)/python -m pytest $(SIDE_BY_SIDE) $(SUITES)
@@ -66,6 +66,9 @@ $(TFLITE)/.installed: pyproject.toml constraints.txt constraints-tflite-runtime.
 	@grep '^numpy==' constraints.txt >$(TFLITE)/numpy2.txt
 	$(TFLITE)/bin/pip install --quiet --disable-pip-version-check --no-deps --target $(TFLITE)/numpy2 -r $(TFLITE)/numpy2.txt
 	@touch $@
+
+zoo: $(STAMP) ## some 200 small models by every recipe, beside their own frameworks (20 minutes); ZOO=names for some of them
+	$(BIN)/python -m tests.zoo $(ZOO)
 
 swaps: $(STAMP) broker ## a thousand swaps under load (10 minutes)
 	MAAS_SWAPS=1000 $(BIN)/python -m pytest tests/system/test_swaps.py
