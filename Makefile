@@ -125,7 +125,7 @@ broker:
 	@scripts/ensure-brokers mosquitto
 
 accelerators:
-	@scripts/ensure-accelerators
+	@PYTHON="$(PYTHON)" scripts/ensure-accelerators
 
 systemd:
 	@scripts/ensure-systemd

@@ -9,12 +9,14 @@ from pathlib import Path
 
 from maas_agent import __version__
 from maas_agent.errors import MaasError
+from maas_agent.terminal import accept_any_text
 
 _DEFAULT_CONFIG = "/etc/maas-agent/agent.toml"
 
 
 def main(arguments: list[str] | None = None) -> int:
     """Run a command; returns its exit status (sysexits)."""
+    accept_any_text()
     options = _parser().parse_args(arguments)
     try:
         return int(options.command(options))

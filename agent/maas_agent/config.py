@@ -8,6 +8,7 @@ import os
 import re
 import socket
 import tomllib
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, Any, Literal, get_args
 from urllib.parse import urlsplit
@@ -15,6 +16,7 @@ from urllib.parse import urlsplit
 import msgspec
 
 from maas_agent.bundle.version import VersionRange
+from maas_agent.environment import UnknownVariable, expanded
 from maas_agent.errors import ConfigError, DataError
 from maas_agent.processing.content import Form
 from maas_agent.runtime.setup import Library
@@ -26,6 +28,10 @@ ID = re.compile(r"^[^/+#$\x00-\x1f\x7f][^/+#\x00-\x1f\x7f]{0,63}\Z")
 _DEVICE_KEY = "device.key"
 _NO_DEVICE_ID = {"groups"}
 _NO_PIPELINE_NAME = {"status", "metrics", "desired", "cmd"}
+_MAX_NAME_BYTES = 200
+"""Of a pipeline's name: it becomes that of a file, and Linux takes 255 with what is added to it."""
+_VERBATIM = ("command",)
+"""Keys in whose texts ``${NAME}`` stays: a program has the environment itself, a shell its own variables."""
 ACCELERATOR = re.compile(r"^(auto|cpu|gpu|npu|delegate:[^\x00-\x1f]+)\Z")
 
 _BROKER_URL = re.compile(r"^(mqtts?://[^/?#@\s]+/?|wss?://[^/?#@\s]+(/[!-\"$-~]*)?)\Z")
@@ -121,6 +127,8 @@ class Report(_Section, frozen=True):
     """How results are published. ``qos`` is for samples of local sources; an MQTT input is answered with its own."""
 
     qos: Literal[0, 1] = 1
+    retain: bool = False
+    """The broker keeps the last result of ``out``, for who subscribes later. Not those on ``out/<id>``: one each."""
 
 
 class Limits(_Section, frozen=True):
@@ -234,15 +242,17 @@ class Config(_Section, frozen=True):
 def load_config(path: Path) -> Config:
     """Read and check ``path``; raises `ConfigError` that names the file, the line and the key."""
     try:
-        text = path.read_text(encoding="utf-8")
+        text = path.read_text(encoding="utf-8-sig")  # editors on Windows begin a file with a byte order mark
     except OSError as error:
         raise ConfigError(f"cannot read the configuration {path}: {error.strerror}") from None
     except UnicodeDecodeError:
-        raise ConfigError(f"{path} is not UTF-8 text") from None
+        raise ConfigError(f"{path} is not UTF-8 text: save it as UTF-8 (iconv -f UTF-16 -t UTF-8)") from None
     try:
-        table = toml_table(text)
+        table = expanded(toml_table(text), os.environ, _VERBATIM)
     except tomllib.TOMLDecodeError as error:
         raise ConfigError(f"{path} is not valid TOML: {error}") from None
+    except UnknownVariable as error:
+        raise ConfigError(_located(path, text, error.where, f"{_without_indexes(error.where)}: {error}")) from None
     try:
         config = msgspec.convert(table, Config)
     except msgspec.ValidationError as error:
@@ -273,8 +283,31 @@ def _checked(path: Path, text: str, config: Config) -> Config:
         raise refuse("broker", "certificate and key belong together: set both or none")
     if config.broker.password_file and not config.broker.username:
         raise refuse("broker.password_file", "a password needs a username: set broker.username too")
+    for where, given in _paths(config):
+        if given.startswith("~"):
+            whole = os.path.expanduser(given)  # noqa: PTH111 - of a user that is not there it is what was given
+            raise refuse(where, f"{given!r}: ~ is another folder for each user; write {whole!r} or the like")
     _check_pipelines(config, refuse)
     return msgspec.structs.replace(config, device=msgspec.structs.replace(config.device, id=device_id))
+
+
+def _paths(config: Config) -> Iterator[tuple[str, str]]:
+    """Every file and folder that the configuration names, by key."""
+    named: dict[str, str | None] = {
+        "store.path": config.store.path,
+        "device.key": config.device.key,
+        "broker.password_file": config.broker.password_file,
+        "broker.ca": config.broker.ca,
+        "broker.certificate": config.broker.certificate,
+        "broker.key": config.broker.key,
+        "repository.root": config.repository.root if config.repository is not None else None,
+    }
+    for index, pipeline in enumerate(config.pipeline):
+        named[f"pipeline[{index}].bundle"] = pipeline.bundle
+        named[f"pipeline[{index}].accelerator"] = pipeline.accelerator.removeprefix("delegate:")
+        if isinstance(pipeline.source, CommandSource):
+            named[f"pipeline[{index}].source.command"] = pipeline.source.command[0]
+    return ((where, path) for where, path in named.items() if path)
 
 
 def _is_broker_url(url: str) -> bool:
@@ -299,6 +332,12 @@ def _check_pipelines(config: Config, refuse: Any) -> None:
             raise refuse(
                 f"{where}.name",
                 f"{pipeline.name!r} is no pipeline name ({', '.join(sorted(_NO_PIPELINE_NAME))} are taken)",
+            )
+        if len(pipeline.name.encode()) > _MAX_NAME_BYTES:
+            raise refuse(
+                f"{where}.name",
+                f"{pipeline.name!r} has {len(pipeline.name.encode())} bytes in UTF-8, a name has at most "
+                f"{_MAX_NAME_BYTES}: it becomes that of a file",
             )
         if pipeline.name in seen:
             raise refuse(f"{where}.name", f"two pipelines are called {pipeline.name!r}")

@@ -11,6 +11,7 @@ from collections.abc import Sequence
 
 from maas_agent import __version__
 from maas_agent.errors import MaasError, UsageError
+from maas_agent.terminal import accept_any_text
 from maas_converter.extras import INSTALL, require
 from maas_converter.isolation import isolated
 
@@ -42,6 +43,7 @@ _ISOLATED = {"convert", "evaluate", "split"}
 
 def main() -> None:
     """Entry point of ``maas-converter``."""
+    accept_any_text()
     arguments = sys.argv[1:]
     if not arguments or arguments[0] not in _ISOLATED:
         sys.exit(run(arguments))

@@ -88,7 +88,7 @@ def read_graph(path: Path) -> GraphFile:
 
 def _document(path: Path) -> dict[str, Any]:
     try:
-        document = toml_table(path.read_text(encoding="utf-8"))
+        document = toml_table(path.read_text(encoding="utf-8-sig"))
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise DataError(f"{path} is no TOML: {error}") from None
     except OSError as error:

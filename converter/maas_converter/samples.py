@@ -40,7 +40,7 @@ def read_processing(path: Path) -> Processing:
     Raises `NoInputError`, or `DataError` that names the key or value at fault and what may stand there.
     """
     try:
-        document = toml_table(path.read_text(encoding="utf-8"))
+        document = toml_table(path.read_text(encoding="utf-8-sig"))
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise DataError(f"{path} is no TOML: {error}") from None
     except OSError as error:

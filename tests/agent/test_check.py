@@ -5,6 +5,7 @@ import json
 import os
 import socket
 import subprocess
+import sys
 import tempfile
 import threading
 import time
@@ -20,6 +21,7 @@ from maas_agent.check import check
 from maas_agent.checks.clock import server_time
 from maas_agent.checks.machine import Asked, accelerators, runtimes
 from maas_agent.checks.store import store
+from maas_agent.checks.store import store as store_finding
 from maas_agent.errors import ConfigError
 from maas_agent.hub.control import NAME
 from maas_agent.runtime.setup import Setup
@@ -379,3 +381,57 @@ def test_a_configuration_that_is_wrong_is_said_with_line_and_key(tmp_path: Path)
     with pytest.raises(ConfigError, match=r"line 3.*brokr"):
         check(tmp_path / "agent.toml", as_json=False)
     assert ConfigError.exit_code == 78
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can make files of two users")
+class TestAStoreOfTwoUsers:
+    """Root tried ``maas-agent run`` once, and the service's user starts afterwards."""
+
+    USER = 65534
+
+    @pytest.fixture
+    def store(self) -> Iterator[Path]:
+        # Not pytest's folder, which is for its own user only.
+        with tempfile.TemporaryDirectory() as folder:
+            Path(folder).chmod(0o755)
+            (Path(folder) / "store").mkdir()
+            os.chown(Path(folder) / "store", self.USER, self.USER)
+            yield Path(folder) / "store"
+
+    def _run(self, store: Path, *, user: int) -> subprocess.CompletedProcess[str]:
+        """``maas-agent run`` until it has taken the store, or ended before.
+
+        Everything is imported by root: another user may not even read this Python.
+        """
+        config = store.parent / "agent.toml"
+        config.write_text(f'[device]\nid = "d"\n[store]\npath = "{store}"\n[broker]\nurl = "mqtt://127.0.0.1:1"\n')
+        program = """
+import os, sys
+from pathlib import Path
+from maas_agent import cli, config
+from maas_agent.hub import hub, loop
+settings, user = config.load_config(Path(sys.argv[1])), int(sys.argv[2])
+config.load_config, loop.Loop.run = lambda _path: settings, lambda _self: None
+os.setgroups([])
+os.setgid(user)
+os.setuid(user)
+os._exit(cli.main(["run", "--config", sys.argv[1]]))
+"""
+        command = [sys.executable, "-c", program, str(config), str(user)]
+        return subprocess.run(command, capture_output=True, text=True, timeout=60, cwd="/")
+
+    def test_run_and_check_name_the_file_its_owner_and_what_to_type(self, store: Path) -> None:
+        assert self._run(store, user=0).returncode == 0
+        refused = self._run(store, user=self.USER)
+        assert refused.returncode == 78
+        assert f"{store}/" in refused.stderr
+        assert f"belongs to root, and nobody cannot use it. Type: sudo chown -hR nobody: {store}" in refused.stderr
+        found = store_finding(store)
+        assert found.passed is False and "belongs to root, and nobody cannot use it" in found.found
+        assert found.mend == f"sudo chown -hR nobody: {store}"
+
+    def test_what_is_said_to_be_typed_mends_it(self, store: Path) -> None:
+        self._run(store, user=0)
+        subprocess.run((store_finding(store).mend or "").removeprefix("sudo ").split(), check=True)
+        assert self._run(store, user=self.USER).returncode == 0
+        assert store_finding(store).passed is True

@@ -186,3 +186,98 @@ def test_a_missing_file_and_a_folder_are_refused_with_the_reason(path: Path) -> 
 def test_a_secret_has_no_place_in_the_file(path: Path) -> None:
     """Only the path of one."""
     assert "[broker] has no key 'password'" in refused(path, '[broker]\npassword = "geheim"\n')
+
+
+def test_a_byte_order_mark_is_no_part_of_the_file(path: Path) -> None:
+    """Editors on Windows begin a file with one."""
+    path.write_bytes(b"\xef\xbb\xbf" + b'metrics_s = 5\n[device]\nid = "d"\n')
+    assert (load_config(path).metrics_s, load_config(path).device.id) == (5.0, "d")
+
+
+def test_a_file_in_utf_16_is_told_how_to_become_utf_8(path: Path) -> None:
+    path.write_bytes('[device]\nid = "d"\n'.encode("utf-16"))
+    with pytest.raises(ConfigError, match=r"is not UTF-8 text: save it as UTF-8 \(iconv -f UTF-16 -t UTF-8\)"):
+        load_config(path)
+
+
+class TestEnvironmentVariables:
+    """``${NAME}`` in texts."""
+
+    @pytest.fixture(autouse=True)
+    def _variables(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setenv("SITE", "halle-3")
+        monkeypatch.setenv("EMPTY", "")
+        monkeypatch.delenv("NOBODY_SET_THIS", raising=False)
+
+    @pytest.mark.parametrize(
+        ("written", "read"),
+        [
+            ("gate-${SITE}", "gate-halle-3"),
+            ("${SITE}${SITE}", "halle-3halle-3"),
+            ("${NOBODY_SET_THIS:-7}", "7"),
+            ("${EMPTY:-x}", "x"),
+            ("${SITE:-x}", "halle-3"),
+            ("a${EMPTY}b", "ab"),
+            ("a$${SITE}", "a${SITE}"),
+            ("cost 5$", "cost 5$"),
+            ("$SITE", None),
+        ],
+    )
+    def test_a_reference_is_replaced_wherever_a_text_stands(self, path: Path, written: str, read: str | None) -> None:
+        text = f'[device]\nid = "d"\ngroups = ["x", "{written}"]\n' + PIPELINE
+        if read is None:
+            assert "is no group name" in refused(path, text)  # a "$" alone is none of ours
+        elif "$" in read:
+            assert load(path, text.replace("groups = [", "groups = []\n#")).device.groups == ()
+            store = load(path, f'[device]\nid = "d"\n[store]\npath = "/{written}"\n').store.path
+            assert store == f"/{read}"
+        else:
+            assert load(path, text).device.groups == ("x", read)
+
+    @pytest.mark.parametrize(
+        ("written", "words"),
+        [
+            ("${NOBODY_SET_THIS}", "the environment variable NOBODY_SET_THIS is not set: set it"),
+            ("${NOBODY-SET}", "'${NOBODY-SET}' is no ${NAME} of an environment variable"),
+            ("${}", "'${}' is no ${NAME}"),
+            ("${SITE", "'${SITE' is no ${NAME}"),
+        ],
+    )
+    def test_what_cannot_be_replaced_is_a_mistake_with_its_line(self, path: Path, written: str, words: str) -> None:
+        message = refused(path, f'[device]\nid = "d"\n[broker]\nurl = "mqtt://{written}"\n')
+        assert "line 4: broker.url: " in message
+        assert words in message
+
+    def test_a_program_finds_its_arguments_as_they_were_written(self, path: Path) -> None:
+        """A shell has variables of its own, and the environment itself."""
+        source = '[pipeline.source]\ntype = "command"\ncommand = ["sh", "-c", "echo ${SITE} ${x}"]\n'
+        config = load(path, '[device]\nid = "d"\n' + PIPELINE + source)
+        assert config.pipeline[0].source == CommandSource(("sh", "-c", "echo ${SITE} ${x}"))
+
+
+@pytest.mark.parametrize("name", ["\N{GRINNING FACE}" * 64, "\N{GRINNING FACE}" * 51])
+def test_a_name_has_no_more_bytes_than_that_of_a_file(path: Path, name: str) -> None:
+    """64 characters of four bytes: the file of its state could not be made, and all updates ended with it."""
+    message = refused(path, PIPELINE.replace('"a"', f'"{name}"'))
+    assert f"has {len(name.encode())} bytes in UTF-8, a name has at most 200" in message
+    load(path, '[device]\nid = "d"\n' + PIPELINE.replace('"a"', '"' + "\N{GRINNING FACE}" * 50 + '"'))
+
+
+@pytest.mark.parametrize(
+    ("text", "where"),
+    [
+        ('[store]\npath = "~/models"\n', "store.path"),
+        ('[device]\nkey = "~/device.key"\n', "device.key"),
+        ('[broker]\nusername = "u"\npassword_file = "~pi/secret"\n', "broker.password_file"),
+        ('[broker]\nca = "~/ca.pem"\n', "broker.ca"),
+        (REPOSITORY.replace('"r"', '"~/root.json"'), "repository.root"),
+        (PIPELINE.replace('"b"', '"~/b.maas"'), "pipeline.bundle"),
+        (PIPELINE + 'accelerator = "delegate:~/lib.so"\n', "pipeline.accelerator"),
+        (PIPELINE + '[pipeline.source]\ntype = "command"\ncommand = ["~/read"]\n', "pipeline.source.command"),
+    ],
+)
+def test_a_path_that_begins_with_a_tilde_is_refused(path: Path, text: str, where: str) -> None:
+    """It made a folder called ``~``; and it would be another one for who checks than for who serves."""
+    message = refused(path, text)
+    assert "~ is another folder for each user; write " in message
+    assert where.rpartition(".")[2] in message

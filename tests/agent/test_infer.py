@@ -331,3 +331,14 @@ def test_a_crash_takes_no_answer_that_was_there_before(bundle: Path, tmp_path: P
     assert running.returncode == 70
     assert out.startswith(f"{tmp_path}/good  class-".encode()) and out.count(b"\n") == 1
     assert b"killed by SIG" in err and f"while it answered {tmp_path}/next".encode() in err
+
+
+def test_a_label_that_the_terminal_cannot_show_is_an_escape_and_no_traceback(bundle: Path, tmp_path: Path) -> None:
+    """A serial console may know 128 characters."""
+    file = tmp_path / "W\N{LATIN SMALL LETTER A WITH DIAERESIS}rme.raw"
+    file.write_bytes(SAMPLE.tobytes())
+    narrow = os.environ | {"PYTHONIOENCODING": "ascii"}
+    done = subprocess.run([*COMMAND, bundle, file], capture_output=True, env=narrow, timeout=60)
+    assert (done.returncode, done.stderr) == (0, b"")
+    assert b"W\\xe4rme.raw" in done.stdout
+    assert b"class-" in done.stdout

@@ -11,6 +11,7 @@ import pytest
 
 from maas_agent import codes, desired
 from maas_agent.bundle.golden import decode_golden
+from maas_agent.config import Report
 from maas_agent.errors import BundleError, DataError
 from maas_agent.hub.answers import Answers
 from maas_agent.hub.meter import Meter
@@ -97,7 +98,7 @@ def test_lines_come_whole_however_they_are_cut() -> None:
 def test_a_worker_cannot_make_the_counters_grow_without_end() -> None:
     meter = Meter()
     sink: Any = SimpleNamespace(put=lambda *_: None)
-    answers = Answers("d", "p", "out", 1, sink, meter)
+    answers = Answers("d", "p", "out", Report(), sink, meter)
     for number in range(1000):
         answers.report(Answer(0, "x", b"{}", 1.0, f"code-{number}"))
     assert meter.counters()["errors"] == {codes.INTERNAL: 1000}

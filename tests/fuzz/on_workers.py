@@ -9,7 +9,7 @@ from typing import Any
 
 import msgspec
 
-from maas_agent.config import Update
+from maas_agent.config import Report, Update
 from maas_agent.documents import ResultDocument, encode
 from maas_agent.errors import DataError
 from maas_agent.hub.agreement import Compared, agree
@@ -84,7 +84,7 @@ def worker(data: bytes) -> None:
     ours, theirs = _pair()
     channel: Channel[Any] = Channel(ours, ToHub)
     meter, tally, compared = Meter(), Tally(), Compared()
-    answers = Answers("d", "p", "maas/d/p/out", 1, _Kept(), meter)  # type: ignore[arg-type]
+    answers = Answers("d", "p", "maas/d/p/out", Report(), _Kept(), meter)  # type: ignore[arg-type]
     first: Answer | None = None
     for at in range(0, len(data), 5000):
         theirs.send(data[at : at + 5000])

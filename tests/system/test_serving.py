@@ -2,11 +2,14 @@
 
 import io
 import json
+from pathlib import Path
 
 import numpy as np
 from PIL import Image
 
 from tests.bundles import samples
+from tests.system.brokers import Mosquitto
+from tests.system.conftest import LOCAL, MakeDevice
 from tests.system.console import Console
 from tests.system.device import Device
 
@@ -127,3 +130,29 @@ def test_inputs_of_a_group_are_answered_by_one_of_its_devices(make_device, conso
     answers = console.wait_for_count("maas/groups/line-1/digits/out/", 20)
     assert sorted(int(answer.document["id"]) for answer in answers) == list(range(20))
     assert {answer.document["device"] for answer in answers} == {"one", "two"}
+
+
+def test_the_last_result_is_kept_for_who_subscribes_later_if_that_is_asked_for(
+    make_device: MakeDevice, broker: Mosquitto, console: Console, bundle: Path
+) -> None:
+    """Of the topic that has no id: one that has would leave a message with the broker for each input."""
+    device = make_device(LOCAL.format(bundle=bundle) + "[pipeline.report]\nretain = true\n")
+    device.start()
+    console.wait("maas/dev/digits/state", lambda state: state["serving"])
+    last = None
+    for number, sample in enumerate(samples(2)):
+        console.publish("maas/dev/digits/in", sample.tobytes())
+        last = console.wait_for_count("maas/dev/digits/out", number + 1)[-1].document
+    console.publish("maas/dev/digits/in", b"no sample")
+    console.wait_for_count("maas/dev/digits/out", 3)
+    console.ask("dev", "digits", samples(1)[0].tobytes(), "mine")
+    console.publish("maas/dev/digits/in/rt", samples(1)[0].tobytes(), ResponseTopic="app/answers")
+    console.wait("app/answers")
+
+    later = Console(broker.port, "later", ("maas/dev/digits/out/#", "app/#", "maas/dev/status"))
+    later.wait("maas/dev/status")
+    assert [(one.topic, one.retain, one.document) for one in later.on("maas/dev/digits")] == [
+        ("maas/dev/digits/out", True, last)
+    ]
+    assert later.on("app") == []
+    later.close()

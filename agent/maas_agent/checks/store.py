@@ -7,6 +7,7 @@ from pathlib import Path
 
 from maas_agent.checks.finding import Finding
 from maas_agent.hub.control import NAME
+from maas_agent.ownership import strangers
 
 _LOW_BYTES = 64 << 20
 _LOW_FILES = 1000
@@ -22,6 +23,8 @@ def store(path: Path) -> Finding:
         long = f"{path} is too long: with the socket {NAME} it has {path_bytes} bytes, Linux takes {_MOST_PATH_BYTES}"
         return Finding("store", False, long, "set a shorter store.path in the configuration")
     folder = next(folder for folder in (path, *path.absolute().parents) if folder.exists())
+    for stranger in strangers(path, _user(path)):
+        return Finding("store", False, stranger.why, stranger.mend)
     try:
         _write(folder)
         room = os.statvfs(folder)
@@ -35,6 +38,12 @@ def store(path: Path) -> Finding:
         few = f"{found}, but only {room.f_favail} files more"
         return Finding("store", False, few, f"remove files: df -i {folder}; du --inodes -xs {_mount_point(folder)}/*")
     return Finding("store", True, found)
+
+
+def _user(path: Path) -> int:
+    """Who uses the store: who asks, or whose it is where root asks."""
+    user = os.geteuid()
+    return path.stat().st_uid if user == 0 and path.is_dir() else user
 
 
 def _write(folder: Path) -> None:

@@ -4,6 +4,7 @@ import time
 from collections.abc import Callable
 
 from maas_agent import codes
+from maas_agent.config import Report
 from maas_agent.documents import ErrorDetail, ErrorDocument, encode, rfc3339
 from maas_agent.hub.client import Outbound
 from maas_agent.hub.dispatch import Job
@@ -13,17 +14,18 @@ from maas_agent.ipc import Answer
 
 
 class Answers:
-    """The answers of one pipeline. ``out`` is the topic for samples of a local source, published with ``qos``."""
+    """The answers of one pipeline. ``out`` is the topic for samples of a local source, published as ``report`` says."""
 
-    def __init__(self, device: str, pipeline: str, out: str, qos: int, outbox: Outbox, meter: Meter) -> None:
+    def __init__(self, device: str, pipeline: str, out: str, report: Report, outbox: Outbox, meter: Meter) -> None:
         self._device, self._pipeline = device, pipeline
-        self._out, self._qos = out, qos
+        self._out, self._report = out, report
         self._outbox, self._meter = outbox, meter
 
     def reply(self, job: Job, answer: Answer) -> None:
         """Answer an input, with its own QoS; it is acknowledged when the answer is safe."""
         self._count(answer)
-        copies = [Outbound(job.out, answer.document, job.qos, content_type=answer.content_type)]
+        kept = self._is_kept(answer) and not job.out.endswith(f"/out/{job.id}")
+        copies = [Outbound(job.out, answer.document, job.qos, kept, content_type=answer.content_type)]
         if job.response_topic:
             copies.append(
                 Outbound(
@@ -43,7 +45,8 @@ class Answers:
         """Publish the answer to a sample of the worker's own source."""
         self._meter.received += 1
         self._count(answer)
-        self._outbox.put(Outbound(self._out, answer.document, self._qos, content_type=answer.content_type))
+        qos, kept = self._report.qos, self._is_kept(answer)
+        self._outbox.put(Outbound(self._out, answer.document, qos, kept, content_type=answer.content_type))
 
     def refuse(self, job: Job, code: str, message: str) -> None:
         """Answer an input with an error that no worker has seen."""
@@ -55,6 +58,10 @@ class Answers:
             error=ErrorDetail(code, message),
         )
         self.reply(job, Answer(0, job.id, encode(document), 0.0, code))
+
+    def _is_kept(self, answer: Answer) -> bool:
+        """Whether the broker keeps it for those who subscribe later: results, for an error says nothing for long."""
+        return self._report.retain and answer.code is None
 
     def _count(self, answer: Answer) -> None:
         if answer.code is None:

@@ -38,6 +38,7 @@ from maas_agent.hub.topics import MAX_ID, Address, Command, Topics
 from maas_agent.hub.updates import Updates
 from maas_agent.hub.wishes import Wishes
 from maas_agent.log import Log
+from maas_agent.ownership import strangers
 from maas_agent.update.protocol import Outcome
 
 _STOP_S = 20.0
@@ -379,6 +380,8 @@ def _usable(response_topic: str | None, topics: Topics) -> str | None:
 
 def _own(store: Path) -> int:
     """Make the store and take it for this process; two agents on one store would undo each other's work."""
+    for stranger in strangers(store, os.geteuid()):
+        raise ConfigError(f"store.path: {stranger.why}. Type: {stranger.mend}")
     try:
         store.mkdir(parents=True, exist_ok=True)
         descriptor = os.open(store / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o640)

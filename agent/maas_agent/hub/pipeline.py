@@ -63,7 +63,7 @@ class Pipeline:
         self.settings, self.meter = settings, Meter()
         self._loop, self._device, self._store, self._log = loop, device, store, log
         self._ledger = Ledger(store, settings.name, lambda: on_change(self), log)
-        self._answers = Answers(device, settings.name, out, settings.report.qos, outbox, self.meter)
+        self._answers = Answers(device, settings.name, out, settings.report, outbox, self.meter)
         self._on_change, self._on_judged, self._groups = on_change, on_judged, groups
         self._order = Order() if settings.ordered else None
         self._aside = Aside(store, settings.name, log)

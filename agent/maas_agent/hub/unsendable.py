@@ -34,4 +34,4 @@ def error_instead(message: Outbound, too_large: TooLargeError, put_at: float) ->
         codes.RESULT_TOO_LARGE, f"the result takes {size} bytes on the wire, and the broker takes {most}"
     )
     error_document = {name: head[name] for name in _HEAD if name in head} | {"error": msgspec.Raw(encode(error))}
-    return msgspec.structs.replace(message, payload=encode(error_document))
+    return msgspec.structs.replace(message, payload=encode(error_document), retain=False)

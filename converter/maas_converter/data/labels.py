@@ -13,7 +13,7 @@ from maas_agent.errors import DataError, NoInputError
 def read_labels(path: Path) -> tuple[str, ...]:
     """Labels, one a line, in the order of the model's outputs; raises `NoInputError` or `DataError`."""
     try:
-        lines = path.read_text(encoding="utf-8").splitlines()
+        lines = path.read_text(encoding="utf-8-sig").splitlines()
     except UnicodeDecodeError:
         raise DataError(f"{path} is no UTF-8 text: labels are one a line") from None
     except OSError as error:

@@ -1,0 +1,78 @@
+"""Whose the files of a store are: what root made there, trying things out, is in the way of the service's user."""
+
+import os
+import pwd
+import stat
+from collections.abc import Iterator
+from pathlib import Path
+
+import msgspec
+
+_WRITTEN = (".db", ".db-wal", ".db-shm", "lock")
+"""Ends of the names of files that are opened for writing; others are replaced as a whole, which takes the folder."""
+
+
+class Stranger(msgspec.Struct, frozen=True):
+    """A file or folder that ``user`` cannot use, and whose it is, by names of users."""
+
+    path: Path
+    owner: str
+    user: str
+    store: Path
+
+    @property
+    def why(self) -> str:
+        """What is wrong, as a sentence without its end."""
+        return f"{self.path} belongs to {self.owner}, and {self.user} cannot use it"
+
+    @property
+    def mend(self) -> str:
+        """What to type."""
+        return f"sudo chown -hR {self.user}: {self.store}"
+
+
+def strangers(store: Path, user: int) -> Iterator[Stranger]:
+    """What in ``store`` the user with this number cannot use because somebody else made it; root can use everything.
+
+    Only who asks for himself, or root, is answered rightly: nobody else may look.
+    """
+    if user == 0:
+        return
+    for path, found in _entries(store):
+        if found.st_uid != user and not _is_usable(path, found, user):
+            yield Stranger(path, _name_of(found.st_uid), _name_of(user), store)
+
+
+def _entries(store: Path) -> Iterator[tuple[Path, os.stat_result]]:
+    """The store and everything below it, links themselves and not what they lead to; what has just gone is left out."""
+    left = [store]
+    while left:
+        path = left.pop()
+        try:
+            found = path.lstat()
+            yield path, found
+            if stat.S_ISDIR(found.st_mode):
+                left.extend(Path(entry) for entry in os.scandir(path))
+        except OSError:
+            continue
+
+
+def _is_usable(path: Path, found: os.stat_result, user: int) -> bool:
+    """Whether it can be used although it is somebody else's."""
+    if not stat.S_ISREG(found.st_mode) and not stat.S_ISDIR(found.st_mode):
+        return True  # a socket that was left is removed, which takes the folder
+    if user != os.geteuid():
+        return False  # root looks: to go by the owner is all that is simple
+    wanted = os.R_OK
+    if stat.S_ISDIR(found.st_mode):
+        wanted |= os.W_OK | os.X_OK
+    elif path.name.endswith(_WRITTEN):
+        wanted |= os.W_OK
+    return os.access(path, wanted)
+
+
+def _name_of(user: int) -> str:
+    try:
+        return pwd.getpwuid(user).pw_name
+    except KeyError:
+        return f"user {user}"
