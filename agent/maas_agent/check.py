@@ -10,6 +10,7 @@ from maas_agent.bundle.archive import open_bundle
 from maas_agent.checks import machine, services
 from maas_agent.checks.clock import clock
 from maas_agent.checks.finding import Finding
+from maas_agent.checks.sources import sources
 from maas_agent.checks.store import store
 from maas_agent.config import Config, load_config
 from maas_agent.errors import MaasError
@@ -51,6 +52,7 @@ def _findings(config: Config) -> Iterator[Finding]:
         yield services.root(repository)
         if has_url:
             yield services.offers(repository, reached)
+    yield from sources(config)
     for pipeline in config.pipeline:
         if pipeline.bundle is not None:
             yield _bundle(pipeline.name, Path(pipeline.bundle))

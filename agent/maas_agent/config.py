@@ -251,8 +251,6 @@ def load_config(path: Path) -> Config:
         table = expanded(toml_table(text), os.environ, _VERBATIM)
     except tomllib.TOMLDecodeError as error:
         raise ConfigError(f"{path} is not valid TOML: {error}") from None
-    except RecursionError:  # no section has a table ten levels down
-        raise ConfigError(f"{path} is not valid TOML: it is nested too deep") from None
     except UnknownVariable as error:
         raise ConfigError(_located(path, text, error.where, f"{_without_indexes(error.where)}: {error}")) from None
     try:
@@ -422,6 +420,10 @@ def _keys_at(where: str, text: str) -> list[str]:
 def _choices(where: str) -> str:
     if where.endswith("source.type"):
         return "; choose one of " + ", ".join(str(kind.__struct_config__.tag) for kind in _SOURCES)
+    if where.endswith("source.command"):
+        return (
+            '; write the program and its arguments as a list: command = ["/usr/local/bin/read-sensor", "--every", "1"]'
+        )
     if where.endswith("runtime"):
         return "; choose one of " + ", ".join(get_args(Library))
     if re.search(r"pipeline\[\d+\]\.(threads|deadline_s)$", where):

@@ -6,7 +6,7 @@ ends gather frames and send many with one system call: at thousands of samples a
 
 import socket
 import struct
-from typing import Annotated, Generic, TypeVar
+from typing import Annotated, Generic, Literal, TypeVar
 
 import msgspec
 
@@ -123,8 +123,19 @@ class Alive(_Message, frozen=True, tag=15):
     """It works, and what it works on takes a while: a batch of many samples."""
 
 
+class SourceIs(_Message, frozen=True, tag=16):
+    """How the local source is; told whenever that changes.
+
+    ``running``: it gives samples, or is at it. ``waiting``: there are none yet, and nothing is known to be wrong.
+    ``failed``: it could not be started, or broke off, and is tried again; the ``reason`` says why.
+    """
+
+    state: Literal["running", "waiting", "failed"]
+    reason: Annotated[str, msgspec.Meta(max_length=LONGEST_SENTENCE)] | None = None
+
+
 ToWorker = Start | Request | Serve | Drain | Ping | Mirror
-ToHub = Ready | Answer | Drained | Pong | Failed | Alive
+ToHub = Ready | Answer | Drained | Pong | Failed | Alive | SourceIs
 
 _encoder = msgspec.msgpack.Encoder()
 

@@ -41,6 +41,9 @@ def _readable(status: dict[str, Any]) -> str:
         lines.append(f"  {pipeline['pipeline']}: {state}, {version}, {_setup(pipeline)}")
         errors = sum(counters["errors"].values())
         lines.append(f"    {counters['answered']} answered, {errors} errors, {counters['worker_restarts']} restarts")
+        if source := pipeline.get("source"):
+            state = "FAILED" if source["state"] == "failed" else source["state"]
+            lines.append(f"    source: {state}" + (f": {source['reason']}" if source["reason"] else ""))
         reason = f": {update['reason']}" if update["reason"] else ""
         lines.append(f"    update: {update['state']} {update['version'] or ''}{reason}")
         lines += [f"    {line}" for line in _takeover(update)]
@@ -64,6 +67,7 @@ def _takeover(update: dict[str, Any]) -> list[str]:
         lines.append(
             f"probation until {probation['until']}: {probation['answers']} answers, {probation['errors']} errors, "
             f"{probation['crashes']} crashes"
+            + ("; it goes on until the source gives a sample" if probation.get("waits_for_samples") else "")
         )
     return lines
 

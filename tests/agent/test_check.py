@@ -435,3 +435,45 @@ os._exit(cli.main(["run", "--config", sys.argv[1]]))
         subprocess.run((store_finding(store).mend or "").removeprefix("sudo ").split(), check=True)
         assert self._run(store, user=self.USER).returncode == 0
         assert store_finding(store).passed is True
+
+
+# ----------------------------------------------------------------- programs of sources
+
+
+def reader_of(folder: Path, command: list[str]) -> str:
+    bundle = make_bundle(folder / "digits.maas", "digits", "1.0.0")
+    return (
+        f'[[pipeline]]\nname = "p"\nbundle = "{bundle}"\nallow_unsigned = true\n'
+        f'[pipeline.source]\ntype = "command"\ncommand = {json.dumps(command)}\n'
+    )
+
+
+def test_a_source_whose_program_cannot_be_started_is_told_with_what_to_type(
+    tmp_path: Path, deaf: Peer, capsys: pytest.CaptureFixture[str]
+) -> None:
+    reader = tmp_path / "reader"
+    reader.write_text("#!/bin/sh\r\n")
+    reader.chmod(0o755)
+    status, found = findings(tmp_path, deaf, reader_of(tmp_path, [str(reader)]), capsys)
+    assert status == 69 and found["source of p"]["passed"] is False
+    assert "Windows line ends" in found["source of p"]["found"] and "sed -i" in found["source of p"]["mend"]
+    reader.write_text("#!/bin/sh\n")
+    assert findings(tmp_path, deaf, reader_of(tmp_path, [str(reader)]), capsys)[1]["source of p"]["passed"]
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="needs root: asks as another user")
+def test_a_program_is_looked_at_as_whoever_owns_the_store(deaf: Peer, capsys: pytest.CaptureFixture[str]) -> None:
+    """Root may run what the service may not."""
+    with tempfile.TemporaryDirectory() as folder:
+        Path(folder).chmod(0o755)
+        reader = Path(folder) / "reader"
+        reader.write_text("#!/bin/sh\n")
+        reader.chmod(0o744)
+        (Path(folder) / "store").mkdir()
+        more = reader_of(Path(folder), [str(reader)])
+        assert findings(Path(folder), deaf, more, capsys)[1]["source of p"]["passed"]
+        os.chown(Path(folder) / "store", 65534, 65534)
+        found = findings(Path(folder), deaf, more, capsys)[1]["source of p"]
+        assert (found["passed"], found["found"]) == (False, f"{reader} is not executable for nobody")
+        reader.chmod(0o755)
+        assert findings(Path(folder), deaf, more, capsys)[1]["source of p"]["found"] == f"{reader}, for nobody"

@@ -98,6 +98,7 @@ def test_every_source_is_chosen_by_its_type(path: Path) -> None:
         (PIPELINE + '[pipeline.source]\ntype = "camra"\n', 5, ["camra", "choose one of mqtt, command"]),
         (PIPELINE + '[pipeline.source]\ncontent = "raw"\n', 4, ["type"]),
         (PIPELINE + '[pipeline.source]\ntype = "command"\ncommand = []\n', 6, ["pipeline.source.command"]),
+        (PIPELINE + '[pipeline.source]\ntype = "command"\ncommand = "a -b"\n', 6, ["as a list: command = ["]),
         (PIPELINE + '[pipeline.source]\ntype = "mqtt"\ncontent = "xml"\n', 6, ["pipeline.source.content", "xml"]),
         ('[[pipeline]]\nbundle = "b"\n', 1, ["name"]),
         ('[pipeline]\nname = "a"\n', 1, ["pipeline", "array"]),

@@ -24,6 +24,7 @@ from maas_agent.ipc import (
     Ready,
     Request,
     Serve,
+    SourceIs,
     Start,
     ToHub,
     ToWorker,
@@ -58,6 +59,8 @@ TO_HUB: list[Any] = [
     Pong(3),
     Drained(),
     Failed("no"),
+    SourceIs("running"),
+    SourceIs("failed", "there is no /x"),
 ]
 
 

@@ -31,6 +31,7 @@ def pipeline(**fields: Any) -> dict[str, Any]:
         "quarantine": [],
         "trials": [],
         "trouble": None,
+        "source": None,
         "update": {"state": "active", "version": "1.0.0", "reason": None, "shadow": None, "probation": None},
         "counters": {"answered": 7, "errors": {"empty": 1, "bad_json": 2}, "worker_restarts": 3},
     } | fields
@@ -111,6 +112,19 @@ def test_an_alarm_is_1_and_shown(agent: Agent, capsys: pytest.CaptureFixture[str
     assert "  ALARM: the outbox cannot be written: database or disk is full" in capsys.readouterr().out.splitlines()
 
 
+def test_a_source_that_has_failed_is_1_and_shown(agent: Agent, capsys: pytest.CaptureFixture[str]) -> None:
+    failed = {"state": "failed", "reason": "there is no /usr/local/bin/reader"}
+    alarm = "the source of pipeline digits has failed: there is no /usr/local/bin/reader"
+    agent.says = status(pipeline(source=failed)) | {"alarms": [alarm]}
+    assert show_status(agent.config, as_json=False) == 1
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[1] == f"  ALARM: {alarm}"
+    assert lines[4] == "    source: FAILED: there is no /usr/local/bin/reader"
+    agent.says = status(pipeline(source={"state": "running", "reason": None}))
+    assert show_status(agent.config, as_json=False) == 0
+    assert capsys.readouterr().out.splitlines()[3] == "    source: running"
+
+
 def test_the_trial_table_and_the_quarantine_are_shown(agent: Agent, capsys: pytest.CaptureFixture[str]) -> None:
     row = {"options": {}, "p50_ms": 0.5, "p99_ms": 1.25, "peak_bytes": 64 << 20, "deviation": 0.001, "refused": None}
     cpu = row | {"accelerator": "cpu", "threads": 2, "accelerated": None}
@@ -177,7 +191,13 @@ def test_an_agent_that_was_killed_left_a_socket_and_does_not_answer(tmp_path: Pa
 
 def test_what_is_on_probation_and_in_the_shadow_is_shown(agent: Agent, capsys: pytest.CaptureFixture[str]) -> None:
     figures = {"samples": 12, "wanted": 500, "agreement": 0.9167, "latency_ratio": 1.234}
-    probation = {"until": "2026-11-25T20:00:00.000Z", "answers": 70, "errors": 2, "crashes": 1}
+    probation = {
+        "until": "2026-11-25T20:00:00.000Z",
+        "answers": 70,
+        "errors": 2,
+        "crashes": 1,
+        "waits_for_samples": True,
+    }
     update = {"state": "probation", "version": "2.0.0", "reason": None, "shadow": figures, "probation": probation}
     agent.says = status(pipeline(candidate={"version": "2.0.0", "digest": "e" * 64}, update=update))
     assert show_status(agent.config, as_json=False) == 0
@@ -186,7 +206,8 @@ def test_what_is_on_probation_and_in_the_shadow_is_shown(agent: Agent, capsys: p
     assert lines[3:] == [
         "update: probation 2.0.0",
         "shadow: 12 of 500 inputs compared, 91.7% agree, 1.23 times the latency",
-        "probation until 2026-11-25T20:00:00.000Z: 70 answers, 2 errors, 1 crashes",
+        "probation until 2026-11-25T20:00:00.000Z: 70 answers, 2 errors, 1 crashes; "
+        "it goes on until the source gives a sample",
     ]
 
 

@@ -17,7 +17,7 @@ from maas_agent.hub.answers import Answers
 from maas_agent.hub.client import Outbound
 from maas_agent.hub.meter import Meter
 from maas_agent.hub.tally import Tally, worse
-from maas_agent.ipc import Alive, Answer, Channel, Drained, Failed, Pong, Ready, ToHub
+from maas_agent.ipc import Alive, Answer, Channel, Drained, Failed, Pong, Ready, SourceIs, ToHub
 from maas_agent.runtime.setup import Setup
 from maas_agent.trials.record import Trial, Trials, document_of
 from maas_agent.trials.terms import Terms
@@ -52,6 +52,7 @@ def _told() -> list[bytes]:
     return [
         _frames(Ready("ai-edge-litert 2.3.0", 12.5), *answers, Pong(1), Alive(), error, Drained()),
         _frames(Failed("no memory")),
+        _frames(SourceIs("waiting", "not yet"), SourceIs("failed", "there is no /x: ls -l /x"), SourceIs("running")),
         _frames(*answers, error),
     ]
 

@@ -10,7 +10,7 @@ from maas_agent.hub.dispatch import Dispatcher
 from maas_agent.hub.loop import Loop
 from maas_agent.hub.memory_groups import MemoryGroups
 from maas_agent.hub.workers import WorkerProcess
-from maas_agent.ipc import Drain, Drained, Ready, Serve, Start, ToHub, ToWorker
+from maas_agent.ipc import Drain, Drained, Ready, Serve, SourceIs, Start, ToHub, ToWorker
 from maas_agent.log import Log
 
 _FIRST_RESTART_S = 0.1
@@ -62,6 +62,8 @@ class Crew:
     ) -> None:
         self.start, self.version, self.setup = start, version, start.setup
         self.workers: list[WorkerProcess] = []
+        self.source: SourceIs | None = None
+        """What its worker has said of its local source last."""
         self.serving = False
         self._loop, self._replicas, self.deadlines = loop, replicas, deadlines
         self._listener, self._log, self._groups = listener, log, groups
@@ -179,6 +181,9 @@ class Crew:
                 self._listener.on_ready(self, worker)
             case Drained():
                 self._drained.add(worker)
+            case SourceIs():
+                self.source = message
+                self._listener.on_message(self, worker, message)
             case _:
                 self._listener.on_message(self, worker, message)
 
@@ -189,6 +194,7 @@ class Crew:
         if worker not in self.workers:
             return
         self.workers.remove(worker)
+        self.source = None
         self._log.error("worker died", pipeline=self.start.pipeline, pid=worker.pid, setup=self.setup, how=how)
         self._listener.on_exit(self, worker, how)
         if self.serving and not self._draining:

@@ -6,6 +6,7 @@ from typing import Any
 from maas_agent.documents import rfc3339
 from maas_agent.hub.crew import Crew
 from maas_agent.hub.quarantine import Rest
+from maas_agent.ipc import SourceIs
 from maas_agent.trials.record import Trials, document_of
 from maas_agent.update.slots import PipelineState, Slot, UpdateState
 
@@ -25,6 +26,11 @@ def bundles(pipeline: str, model: str | None, slots: PipelineState, *, serving: 
 def update(state: UpdateState) -> dict[str, Any]:
     """How far the newest update has come."""
     return {"state": state.state, "version": state.version, "reason": state.reason, "since": rfc3339(state.since)}
+
+
+def source(source: SourceIs | None) -> dict[str, Any] | None:
+    """A local source."""
+    return {"state": source.state, "reason": source.reason} if source else None
 
 
 def slot(slot: Slot | None) -> dict[str, str] | None:

@@ -33,10 +33,15 @@ class Health:
         parts = ([f"serving {', '.join(serving)}"] if serving else []) + (
             [f"not {', '.join(waiting)}"] if waiting else []
         )
-        self._manager.status("; ".join(parts) or "no pipelines configured")
+        self._manager.status("; ".join([*parts, *self.alarms]) or "no pipelines configured")
         if not self._ready and (serving or not self._pipelines):
             self._ready = True
             self._manager.ready()
+
+    @property
+    def alarms(self) -> list[str]:
+        """What a person should look at: of the disk, and of every pipeline."""
+        return [*self._outbox.alarms, *(alarm for pipeline in self._pipelines for alarm in pipeline.alarms)]
 
     def stopping(self) -> None:
         """The end has begun."""
@@ -51,7 +56,7 @@ class Health:
             "agent": __version__,
             "time": rfc3339(time.time()),
             "uptime_s": round(time.monotonic() - self._started),
-            "alarms": self._outbox.alarms,
+            "alarms": self.alarms,
         }
 
     def metrics(self) -> dict[str, Any]:

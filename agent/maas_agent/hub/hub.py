@@ -13,7 +13,7 @@ from typing import Any
 
 import msgspec
 
-from maas_agent import codes
+from maas_agent import codes, descendants
 from maas_agent.bundle.staged import DEVICE_KEY
 from maas_agent.config import Config
 from maas_agent.config import Pipeline as Settings
@@ -74,6 +74,7 @@ class Hub:
         self._wishes = Wishes(self._loop, self._store, self._topics, self._device, log)
         self._updates = Updates(self._loop, config, self._pipelines, self._wishes.of, log)
         self._health = Health(self._loop, self._device, config.device.groups, self._pipelines.values(), self._outbox)
+        self._alarms_told: list[str] = []
         self._commands = Commands(
             {
                 "update": self._update_command,
@@ -99,6 +100,8 @@ class Hub:
     def run(self) -> int:
         """Serve; returns the exit status."""
         self._log.info("starting", device=self._device, store=self._store, pipelines=len(self._pipelines))
+        if count := descendants.kill(descendants.mark_of(self._store)):
+            self._log.warning("ended what sources of an earlier run left behind", processes=count)
         self._link.start()
         for pipeline in self._pipelines.values():
             pipeline.start()
@@ -206,6 +209,7 @@ class Hub:
         self._publish(self._topics.state(pipeline.settings.name), pipeline.state(), retain=True)
 
     def _publish_status(self) -> None:
+        self._alarms_told = self._health.alarms
         self._publish(self._topics.status, self._health.online(), retain=True)
 
     def _publish_metrics(self) -> None:
@@ -232,6 +236,8 @@ class Hub:
     def _on_change(self, pipeline: Pipeline) -> None:
         self._publish_state(pipeline)
         self._health.changed()
+        if self._health.alarms != self._alarms_told:
+            self._publish_status()
 
     def _on_judged(self) -> None:
         """What was asked for while a bundle was on probation has waited for this."""
@@ -247,7 +253,7 @@ class Hub:
             "trouble": self._link.trouble,
             "link": msgspec.to_builtins(self._link.counters),
             "outbox": self._health.outbox(),
-            "alarms": self._outbox.alarms,
+            "alarms": self._health.alarms,
             "pipelines": [p.state() | {"counters": p.meter.counters()} for p in self._pipelines.values()],
         }
 

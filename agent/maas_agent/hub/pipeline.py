@@ -8,6 +8,7 @@ from typing import Any
 from maas_agent import codes
 from maas_agent.config import MqttSource
 from maas_agent.config import Pipeline as Settings
+from maas_agent.errors import DataError
 from maas_agent.hub import describe
 from maas_agent.hub.answers import Answers
 from maas_agent.hub.aside import Aside
@@ -25,7 +26,7 @@ from maas_agent.hub.quarantine import Quarantine
 from maas_agent.hub.serving import Serving
 from maas_agent.hub.takeover import OnDone, Takeover
 from maas_agent.hub.workers import WorkerProcess
-from maas_agent.ipc import Answer, Start
+from maas_agent.ipc import Answer, SourceIs, Start
 from maas_agent.log import Log
 from maas_agent.runtime.setup import Setup
 from maas_agent.trials.record import Trials
@@ -121,9 +122,12 @@ class Pipeline:
         return self._takeover.in_progress
 
     @property
-    def on_probation(self) -> bool:
-        """Whether a candidate serves on trial: no other one is looked for until that has ended."""
-        return self._takeover.on_probation
+    def is_judging(self) -> bool:
+        """Whether a candidate serves on trial: no other one is looked for until that has ended.
+
+        One whose source is silent may be on trial for ever: what is newer takes its place.
+        """
+        return self._takeover.on_probation and not self._takeover.waits_for_samples
 
     @property
     def newest_version(self) -> str | None:
@@ -141,6 +145,24 @@ class Pipeline:
         """Why it does not serve, if it does not."""
         return None if self.serving else self._serving.failure or self._trouble
 
+    @property
+    def source(self) -> SourceIs | None:
+        """How its local source is; ``None`` if its samples come by MQTT alone."""
+        if isinstance(self.settings.source, MqttSource):
+            return None
+        crew = self._serving.crew
+        if crew is None or not crew.any_ready:
+            return SourceIs("waiting", self.trouble or "no worker is ready yet")
+        return crew.source or SourceIs("waiting", "it has not been started yet")
+
+    @property
+    def alarms(self) -> list[str]:
+        """What a person should know of it."""
+        source = self.source
+        if source is None or source.state != "failed":
+            return []
+        return [f"the source of pipeline {self.settings.name} has failed: {source.reason}"]
+
     def state(self) -> dict[str, Any]:
         """The document of the state topic."""
         crew = self._serving.crew
@@ -152,6 +174,7 @@ class Pipeline:
             "replicas": {"wanted": self.settings.replicas, "ready": ready},
             "quarantine": [describe.rest(rest) for rest in self._placement.rests],
             "trials": describe.trials(self.slots.serving.trials if self.slots.serving else None),
+            "source": describe.source(self.source),
             "update": describe.update(self.slots.update) | self._takeover.document(),
             "trouble": self.trouble,
         }
@@ -264,6 +287,10 @@ class Pipeline:
             self._on_change(self)
         self._restarted(reason)
 
+    def source_changed(self) -> None:
+        """The local source gives samples, or has stopped to."""
+        self._on_change(self)
+
     def _settle(self) -> None:
         """Run the bundle that serves on the setup that is best now; an update on its way will do so anyway."""
         slot, crew = self.slots.serving, self._serving.crew
@@ -311,6 +338,10 @@ class Pipeline:
 
     def progress(self, event: Progress) -> None:
         """The puller is about to take a step: persist it, then tell."""
+        self._takeover.make_way()
+        active = self.slots.active
+        if active is not None and active.digest == event.digest:
+            raise DataError(f"{event.version} is on its way, and serves already")  # since the candidate has made way
         self._ledger.become(slots.progressed(self.slots, event, time.time()))
         self._takeover.overtaken()
 

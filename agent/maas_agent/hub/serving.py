@@ -13,7 +13,7 @@ from maas_agent.hub.crew import Crew
 from maas_agent.hub.dispatch import Dispatcher, Job
 from maas_agent.hub.loop import Loop
 from maas_agent.hub.workers import WorkerProcess
-from maas_agent.ipc import Answer, Failed, ToHub
+from maas_agent.ipc import Answer, Failed, SourceIs, ToHub
 
 _CHECK_S = 0.25
 _DRAIN_S = 10.0
@@ -44,6 +44,10 @@ class Listener(Protocol):
 
     def refused(self, crew: Crew, reason: str) -> None:
         """A crew that was to take over cannot; the old one goes on."""
+        ...
+
+    def source_changed(self) -> None:
+        """The local source of the crew that serves is in another state."""
         ...
 
 
@@ -150,6 +154,9 @@ class Serving:
                     self._listener.answered(job, message)
             case Failed(reason=reason):
                 self.failure = reason
+            case SourceIs():
+                if crew is self.crew:
+                    self._listener.source_changed()
 
     def on_exit(self, crew: Crew, worker: WorkerProcess, how: str) -> None:
         """A worker has died: its successor gets what it held."""

@@ -9,6 +9,7 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any, Protocol
 
+from maas_agent.config import MqttSource
 from maas_agent.config import Pipeline as Settings
 from maas_agent.documents import rfc3339
 from maas_agent.hub.crew import Crew
@@ -47,14 +48,39 @@ class Host(Protocol):
         """A probation has ended: other bundles may be looked for again."""
         ...
 
+    def source_changed(self) -> None:
+        """What is told of the local source, or of what waits for it, has changed."""
+        ...
+
 
 class Probation:
-    """What is remembered while a candidate serves on trial."""
+    """What is remembered while a candidate serves on trial.
 
-    def __init__(self, before: Conduct, seconds: float) -> None:
+    Where there is a local source the candidate has to answer it. Until it has, the trial goes on: a source without
+    samples says nothing of the bundle, neither good nor bad.
+    """
+
+    def __init__(self, before: Conduct, seconds: float, *, needs_samples: bool) -> None:
         self.before, self.crashes = before, 0
+        self.needs_samples, self.waits_for_samples = needs_samples, False
+        self._seconds = seconds
+        self.prolong(seconds)
+
+    def prolong(self, seconds: float) -> None:
+        """Let it end so many seconds from now."""
         self.ends_at = time.monotonic() + seconds
         self.until = time.time() + seconds
+
+    def wait_for_samples(self) -> bool:
+        """Begin anew, because the source has given nothing; whether that is news."""
+        is_news, self.waits_for_samples = not self.waits_for_samples, True
+        self.prolong(self._seconds)
+        return is_news
+
+    def answered_sample(self) -> bool:
+        """A sample of the source was answered; whether that was waited for."""
+        was_waited_for, self.waits_for_samples, self.needs_samples = self.waits_for_samples, False, False
+        return was_waited_for
 
     def document(self, conduct: Conduct) -> dict[str, Any]:
         """How it goes, for the state topic."""
@@ -63,6 +89,7 @@ class Probation:
             "answers": conduct.answers,
             "errors": conduct.errors,
             "crashes": self.crashes,
+            "waits_for_samples": self.waits_for_samples,
         }
 
 
@@ -72,6 +99,7 @@ class Takeover:
     def __init__(self, loop: Loop, settings: Settings, ledger: Ledger, serving: Serving, host: Host, log: Log) -> None:
         self._loop, self._name, self._terms, self._log = loop, settings.name, settings.update, log
         self._ledger, self._serving, self._host = ledger, serving, host
+        self._has_source = not isinstance(settings.source, MqttSource)
         self._tally = Tally()
         self._shadow: Shadow | None = None
         self._figures: dict[str, Any] | None = None
@@ -96,6 +124,11 @@ class Takeover:
         """Whether a candidate serves on trial, or is about to."""
         return self._ledger.state.update.state == "probation"
 
+    @property
+    def waits_for_samples(self) -> bool:
+        """Whether a candidate serves on trial and its source is silent, so that nobody knows how long that takes."""
+        return self._probation is not None and self._probation.waits_for_samples
+
     def document(self) -> dict[str, Any]:
         """The figures for the state topic: of the shadow also after it has ended, of the probation while it lasts."""
         return {
@@ -116,6 +149,15 @@ class Takeover:
         else:
             self._serving.when_free(self._bring)
 
+    def make_way(self) -> None:
+        """Another bundle is on its way: a candidate that waits for samples goes, and nothing is held against it."""
+        active = self._ledger.state.active
+        if not self.waits_for_samples or active is None:
+            return
+        self._log.info("probation ended without a sample: another bundle is on its way", pipeline=self._name)
+        self._ledger.become(slots.stopped(self._ledger.state))
+        self._return_to(active)
+
     def overtaken(self) -> None:
         """A newer bundle is on its way: the candidate in the shadow makes room."""
         if self._shadow is not None:
@@ -129,6 +171,8 @@ class Takeover:
     def answered(self, job: Job | None, answer: Answer) -> None:
         """Whoever serves has answered."""
         self._tally.add(answer)
+        if job is None and self._probation is not None and self._probation.answered_sample():
+            self._host.source_changed()
         if self._shadow is not None:
             if job is None:
                 self._mirrored(answer)
@@ -268,7 +312,7 @@ class Takeover:
             self._activate()
 
     def _begin_probation(self, candidate: Slot) -> None:
-        self._probation = Probation(self._tally.conduct(), self._terms.probation_s)
+        self._probation = Probation(self._tally.conduct(), self._terms.probation_s, needs_samples=self._has_source)
         self._tally = Tally()
         self._host.now_runs(candidate)
         self._log.info("bundle on probation", pipeline=self._name, version=candidate.version, s=self._terms.probation_s)
@@ -281,9 +325,18 @@ class Takeover:
         if reason is not None:
             self._fall_back(f"on probation {reason}")
             return
-        if time.monotonic() >= probation.ends_at:
+        if time.monotonic() >= probation.ends_at and not self._must_wait(probation):
             self._pass(probation)
         self._loop.after(_LOOK_S, partial(self._look, probation))
+
+    def _must_wait(self, probation: Probation) -> bool:
+        """Whether nothing is known of the candidate yet: then its time begins anew."""
+        if not probation.needs_samples:
+            return False
+        if probation.wait_for_samples():
+            self._log.warning("probation goes on: the source has given no sample", pipeline=self._name)
+            self._host.source_changed()
+        return True
 
     def _pass(self, probation: Probation) -> None:
         try:
@@ -325,10 +378,14 @@ class Takeover:
         self._ledger.become(slots.rolled_back(self._ledger.state, reason, time.time()), even_unsaved=True)
         active = self._ledger.state.active
         if active is not None:
-            self._tally = Tally()
-            self._host.now_runs(active)
-            self._serving.fall_back(lambda: self._host.make_crew(active, gentle=False))
+            self._return_to(active)
         self._host.judged()
+
+    def _return_to(self, active: Slot) -> None:
+        self._probation = None
+        self._tally = Tally()
+        self._host.now_runs(active)
+        self._serving.fall_back(lambda: self._host.make_crew(active, gentle=False))
 
     def _go_back(self, reason: str, done: OnDone) -> None:
         try:

@@ -79,14 +79,7 @@ class Updates:
         answer_to, self._waiting = self._waiting, []
         store = self._config.store
         keep = tuple(sorted(self._kept()))
-        job = Job(
-            store=store.path,
-            wanted=wanted,
-            repository=self._access(),
-            keep=keep,
-            max_bytes=store.max_bytes,
-            withdrawn=self._withdrawn(wanted),
-        )
+        job = Job(store=store.path, wanted=wanted, repository=self._access(), keep=keep, max_bytes=store.max_bytes)
         self._puller = Puller(self._loop, job, self._on_event, lambda how: self._on_end(answer_to, how), self._log)
 
     def stop(self) -> None:
@@ -103,12 +96,12 @@ class Updates:
         """A bundle on probation is judged first. Where there is no repository, something must have been brought."""
         settings = pipeline.settings
         has_source = settings.bundle is not None or self._has_url or inbox.waiting(self._store, settings.name)
-        return bool(has_source) and not pipeline.on_probation
+        return bool(has_source) and not pipeline.is_judging
 
     def _wanted(self, pipeline: Pipeline) -> Wanted:
         settings, state = pipeline.settings, pipeline.slots
-        # What is in the shadow is not looked for again, only what is newer.
-        newest = state.candidate if state.update.state == "shadow" else state.active
+        # What is on trial is not looked for again, only what is newer.
+        newest = state.candidate if state.update.state in ("shadow", "probation") else state.active
         brought = inbox.waiting(self._store, settings.name)
         if brought is not None:
             self._installing.add(settings.name)
@@ -126,15 +119,10 @@ class Updates:
             active_version=newest.version if newest else None,
             previous_digest=state.previous.digest if state.previous else None,
             exact=choice.version,
+            withdrawn=tuple(choice.withdrawn),
             device_key=self._config.device_key,
             refused=state.refused,
         )
-
-    def _withdrawn(self, wanted: list[Wanted]) -> dict[str, tuple[str, ...]]:
-        """By model, what the desired state takes back."""
-        models = {one.model for one in wanted if one.model is not None and one.bundle is None}
-        found = {model: tuple(sorted(self._choice_of(model).withdrawn)) for model in models}
-        return {model: versions for model, versions in found.items() if versions}
 
     def _access(self) -> RepositoryAccess | None:
         repository = self._config.repository

@@ -7,9 +7,12 @@ import socket
 import sys
 import time
 from collections.abc import Callable
+from pathlib import Path
 
 import msgspec
 
+from maas_agent import descendants
+from maas_agent.config import MqttSource
 from maas_agent.hub.loop import Loop
 from maas_agent.hub.memory_groups import MemoryGroups
 from maas_agent.hub.priority import may_step_forward, step_back, step_forward
@@ -74,6 +77,9 @@ class WorkerProcess:
             step_back(self.pid)
             loop.after(_LONGEST_BEHIND_S, self._step_forward)
         theirs.close()
+        # What its source starts is in groups of its own.
+        has_source = not isinstance(start.source, MqttSource)
+        self._mark = descendants.mark_of(Path(start.store), self.pid) if has_source else None
         self._groups = groups if start.limits.memory_bytes else None
         if self._groups is not None:
             self._groups.bound(self.pid, start.limits.memory_bytes)
@@ -179,7 +185,7 @@ class WorkerProcess:
         self._loop.unwatch(self._pidfd)
         os.close(self._pidfd)
         self._pidfd = -1
-        end_group(self.pid)  # what it may have left, such as the program of its source
+        self._end_what_is_left()
         if self._groups is not None:
             self._groups.forget(self.pid)
         if self._open:
@@ -188,6 +194,12 @@ class WorkerProcess:
             self._close_channel()
         how = describe_exit(status)
         self._on_exit(self, f"{how} ({self._killed_for})" if self._killed_for else how)
+
+    def _end_what_is_left(self) -> None:
+        """A program that outlives its worker would keep the device from the one of the next worker."""
+        end_group(self.pid)
+        if self._mark is not None and (count := descendants.kill(self._mark)):
+            self._log.warning("ended what a source left behind", worker=self.pid, processes=count)
 
     def _last_words(self) -> bool:
         """Read what it had sent before it died."""

@@ -34,6 +34,7 @@ _BEFORE: dict[State, tuple[State, ...]] = {
 """From which states each one is entered; ``failed`` from every one."""
 
 _UNFINISHED: tuple[State, ...] = ("pulling", "verifying", "staged", "testing", "shadow", "probation")
+_ON_TRIAL: tuple[State, ...] = ("shadow", "probation")
 _MAX_REFUSED = 64
 _MAX_INTERRUPTED = 3
 """So often a device may go down while a bundle is on probation; then the bundle may be the reason."""
@@ -137,9 +138,9 @@ def activated(state: PipelineState, now: float) -> PipelineState:
 def current(state: PipelineState, outcome: Outcome, now: float) -> PipelineState:
     """There is nothing newer to run. A failure stays visible for as long as its bundle is what is offered.
 
-    A candidate in the shadow goes on: what is not newer than that is nothing new either.
+    A candidate on trial goes on: what is not newer than that is nothing new either.
     """
-    if state.update.state == "shadow":
+    if state.update.state in _ON_TRIAL:
         return state
     if state.update.state in _UNFINISHED:
         raise IllegalTransition(f"an update that is {state.update.state} cannot turn out to be current")
@@ -153,9 +154,9 @@ def current(state: PipelineState, outcome: Outcome, now: float) -> PipelineState
 def failed(state: PipelineState, outcome: Outcome, now: float) -> PipelineState:
     """The update ended with a reason; what was active stays so, and a digest that is set aside is remembered.
 
-    A candidate in the shadow goes on if it is not what failed: a server that is away says nothing of it.
+    A candidate on trial goes on if it is not what failed: a server that is away says nothing of it.
     """
-    if state.update.state == "shadow" and state.candidate is not None and state.candidate.digest != outcome.digest:
+    if state.update.state in _ON_TRIAL and state.candidate is not None and state.candidate.digest != outcome.digest:
         return state
     reason = outcome.reason or "no reason was given"
     refused = state.refused

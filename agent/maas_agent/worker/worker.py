@@ -1,6 +1,7 @@
 """The worker process: everything that can crash, hang or leak, behind one socket to the hub."""
 
 import contextlib
+import os
 import random
 import selectors
 import socket
@@ -13,6 +14,7 @@ import msgspec
 
 from maas_agent import codes
 from maas_agent.bundle.staged import Staged
+from maas_agent.descendants import mark_of
 from maas_agent.errors import BundleError, MaasError, brief
 from maas_agent.ipc import (
     Alive,
@@ -52,8 +54,10 @@ class Worker:
     def __init__(self, channel: Channel[ToWorker], start: Start, engine: Engine, log: Log) -> None:
         self._channel = channel
         self._engine = engine
-        self._new_source = partial(local_source, start.source, start.max_payload_bytes, log)
+        mark = mark_of(Path(start.store), os.getpid())
+        self._new_source = partial(local_source, start.source, start.max_payload_bytes, log, mark)
         self._source = self._new_source()
+        self._told = self._source.condition if self._source else None
         self._mirror = False
         self._selector = selectors.DefaultSelector()
         self._selector.register(channel, selectors.EVENT_READ)
@@ -71,6 +75,7 @@ class Worker:
             return
         while True:
             self._watch_source()
+            self._tell_condition()
             for key, _ in self._selector.select(self._source.wake_in() if self._source else None):
                 if key.fileobj is not self._channel:
                     readings = self._source.read() if self._source else []
@@ -148,6 +153,15 @@ class Worker:
         if descriptor is not None:
             self._selector.register(descriptor, selectors.EVENT_READ)
         self._watched = descriptor
+
+    def _tell_condition(self) -> None:
+        """How the source is, if that has changed."""
+        condition = self._source.condition if self._source else None
+        if condition != self._told:
+            self._told = condition
+            if condition is not None:
+                self._channel.put(condition)
+                self._channel.flush()
 
     def _open_source(self) -> None:
         if self._source is None:

@@ -9,7 +9,6 @@ from typing import Any, NoReturn
 import msgspec
 
 from maas_agent.errors import DataError
-from maas_converter.importers.answering import answering_only
 from maas_converter.importers.configuration import is_hdf5
 from maas_converter.importers.conversion import to_tflite
 from maas_converter.importers.inputs import fixed_shape, only_input
@@ -69,13 +68,11 @@ def traced_to_tflite(tensorflow: Any, model: Any, variables: list[Any], taken: F
     """
     signature = tensorflow.TensorSpec(taken.shape, taken.dtype, name=taken.name)
     holder = tensorflow.Module()
+    holder.kept = variables
     with TemporaryDirectory() as folder:
         try:
             served = tensorflow.function(lambda batch: model(batch, training=False), input_signature=[signature])
-            holder.served, holder.kept = answering_only(tensorflow, served.get_concrete_function(), variables)
-            tensorflow.saved_model.save(holder, folder, signatures={"serve": holder.served})
-        except DataError:
-            raise
+            tensorflow.saved_model.save(holder, folder, signatures={"serve": served})
         except Exception as error:  # layers raise whatever a shape that does not suit them makes them raise
             raise Passed(f"it cannot be run on an input of shape {list(taken.shape)}: {_plain(str(error))}") from None
         return to_tflite(

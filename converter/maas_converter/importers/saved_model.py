@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any
 
 from maas_agent.errors import DataError, UnavailableError
-from maas_converter.importers.answering import Answering
 from maas_converter.importers.graphs import convert_graph, freeze
 from maas_converter.importers.inputs import fixed_shape, only_input
 from maas_converter.importers.refusal import first_sentence, note
@@ -38,9 +37,9 @@ def convert(task: Task) -> bytes:
     spec = _fixed_spec(tensorflow, name, info, task.options.input_shape)
     outputs = {key: signature.outputs[key].name for key in sorted(signature.outputs)}
     # (3) Constants for variables, a batch of 1, TFLite.
-    frozen = _frozen(tensorflow, task.source, list(meta.meta_info_def.tags), outputs)
+    graph = _frozen(tensorflow, task.source, list(meta.meta_info_def.tags), outputs)
     with tempfile.TemporaryDirectory() as folder:
-        return convert_graph(tensorflow, frozen, spec, info.name, outputs, folder)
+        return convert_graph(tensorflow, graph, spec, info.name, outputs, folder)
 
 
 def chosen_signature(signatures: Mapping[str, Any], wanted: str | None) -> Any:
@@ -114,7 +113,7 @@ def _fixed_spec(tensorflow: Any, name: str, info: Any, wanted: tuple[int, ...] |
     return tensorflow.TensorSpec(fixed_shape(shape, wanted), tensorflow.as_dtype(info.dtype), name=name)
 
 
-def _frozen(tensorflow: Any, source: Path, tags: list[str], outputs: Mapping[str, str]) -> Answering:
+def _frozen(tensorflow: Any, source: Path, tags: list[str], outputs: Mapping[str, str]) -> Any:
     v1 = tensorflow.compat.v1
     with v1.Session(graph=tensorflow.Graph()) as session:
         try:

@@ -186,6 +186,15 @@ def test_a_candidate_in_the_shadow_is_promoted_or_makes_room_for_a_newer_one() -
     assert (refused.update.state, refused.candidate, refused.refused) == ("failed", None, {TWO.digest: "it disagrees"})
 
 
+def test_a_candidate_that_waits_for_samples_is_not_disturbed_by_a_poll() -> None:
+    """A source may be silent for days: what is newer is looked for meanwhile."""
+    trial = slots.tested(after(RUNNING, *STEPS), outcome("tested"), 20.0)
+    away = Outcome(pipeline="p", result="failed", state="init", reason="server down")
+    assert failed(trial, away, 30.0) == current(trial, outcome("current", TWO), 30.0) == trial
+    newer = Slot("3.0.0", "3" * 64)
+    assert after(slots.stopped(trial), *STEPS, slot=newer).candidate == newer
+
+
 def test_a_revoked_bundle_is_no_way_back() -> None:
     """What the publisher took back once stays so, whoever asks."""
     running = activated(slots.tested(after(RUNNING, *STEPS), outcome("tested"), 20.0), 21.0)

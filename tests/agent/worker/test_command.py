@@ -5,6 +5,7 @@ import select
 import signal
 import sys
 import time
+import uuid
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -14,10 +15,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from maas_agent.config import CommandSource
+from maas_agent.ipc import SourceIs
 from maas_agent.log import Log
 from maas_agent.worker.sources.command import CommandRunner, LineSplitter
 from maas_agent.worker.sources.interface import Reading
 from maas_agent.worker.sources.selection import local_source
+from tests.system.device import alive
 
 TOO_LONG = "more than 10 bytes"
 
@@ -96,7 +99,7 @@ def run(log: Quiet) -> Iterator[Run]:
     def start(script: str, **options: Any) -> CommandRunner:
         options = {"restart_s": 0.01, "restart_max_s": 0.08} | options
         command = CommandSource((sys.executable, "-S", "-c", script), **options)
-        runners.append(CommandRunner(command, 10_000, log))
+        runners.append(CommandRunner(command, 10_000, log, uuid.uuid4().hex))
         runners[-1].start()
         return runners[-1]
 
@@ -150,12 +153,13 @@ def test_a_program_that_ends_is_started_again_and_the_delay_grows_to_its_bound(r
 
 def test_a_program_that_fails_is_logged_with_its_status(run: Run, log: Quiet) -> None:
     take(run("print('[1]', flush=True); import sys; sys.exit(3)"), 2)
-    assert ("source ended", {"command": sys.executable, "status": 3}) in log.events
+    how = f"{sys.executable} ended with status 3"
+    assert ("source ended", {"command": sys.executable, "status": 3, "reason": how}) in log.events
 
 
 def test_a_program_that_cannot_be_started_is_tried_again(log: Quiet, tmp_path: Path) -> None:
     program = tmp_path / "program"
-    runner = CommandRunner(CommandSource((str(program),), restart_s=0.001), 100, log)
+    runner = CommandRunner(CommandSource((str(program),), restart_s=0.001), 100, log, uuid.uuid4().hex)
     runner.start()
     assert runner.fileno() is None and runner.read() == []
     assert [event for event, _ in log.events] == ["cannot start the source"]
@@ -201,25 +205,104 @@ def test_a_program_that_does_not_listen_is_killed(run: Run, monkeypatch: pytest.
         os.kill(int(pid), 0)
 
 
-def test_a_grandchild_that_holds_the_pipe_does_not_hold_up_the_stop(run: Run) -> None:
-    script = (
-        "import os, subprocess, sys\n"
-        "child = subprocess.Popen([sys.executable, '-S', '-c', 'import time; time.sleep(600)'])\n"
-        "os.write(1, b'%d\\n' % child.pid)\n"
-        "child.wait()"
-    )
-    runner = run(script)
-    wait_for_output(runner)
-    (reading,) = runner.stop()
-    assert runner.fileno() is None
-    os.kill(int(reading.payload), signal.SIGKILL)  # it was there all the time, with its end of the pipe
+def _pid(line: bytes) -> int:
+    return int(line)
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        "sh -c 'echo $$; exec sleep 600' | cat",
+        "(sh -c 'echo $$; exec sleep 600' &) ; exec cat /dev/zero > /dev/null",
+        "setsid sh -c 'echo $$; exec sleep 600' | cat",
+        "timeout 600 sh -c 'echo $$; exec sleep 600' | cat",
+        "setsid sh -c 'trap \"\" TERM; echo $$; while :; do sleep 1; done' | cat",
+        "env -i sh -c 'echo $$; exec sleep 600' | cat",
+    ],
+    ids=["a reader before a filter", "in the background", "a session of its own", "timeout", "deaf", "no environment"],
+)
+def test_everything_that_a_program_has_started_ends_with_it(
+    log: Quiet, monkeypatch: pytest.MonkeyPatch, command: str
+) -> None:
+    """A reader that goes on keeps the device: the next program would wait for it."""
+    monkeypatch.setattr("maas_agent.worker.sources.command._TERMINATE_S", 0.5 if "trap" in command else 10.0)
+    runner = CommandRunner(CommandSource(("sh", "-c", command)), 100, log, uuid.uuid4().hex)
+    runner.start()
+    (line,) = take(runner, 1)
+    assert alive(_pid(line))
+    began = time.monotonic()
+    runner.stop()
+    assert not alive(_pid(line))
+    assert "trap" in command or time.monotonic() - began < 9.0  # by SIGTERM, not by SIGKILL
+
+
+def test_what_a_program_left_in_the_background_ends_before_it_is_started_again(log: Quiet) -> None:
+    script = "sh -c 'exec > /dev/null; sleep 600' & echo $!"
+    runner = CommandRunner(CommandSource(("sh", "-c", script), 0.01, 0.01), 100, log, uuid.uuid4().hex)
+    runner.start()
+    first, second = take(runner, 2)
+    assert not alive(_pid(first))
+    runner.stop()
+    assert not alive(_pid(first)) and not alive(_pid(second))
 
 
 def test_a_program_that_closes_its_output_and_goes_on_is_ended(run: Run, log: Quiet) -> None:
     """It is no source any more."""
     runner = run("import os, time\nprint('[1]', flush=True)\nos.close(1)\nwhile True: time.sleep(60)")
     take(runner, 2)
-    assert ("source ended", {"command": sys.executable, "status": -signal.SIGTERM}) in log.events
+    how = f"{sys.executable} closed its output and went on: it was ended"
+    assert ("source ended", {"command": sys.executable, "status": -signal.SIGTERM, "reason": how}) in log.events
+
+
+def condition(runner: CommandRunner, state: str) -> SourceIs:
+    """How it is, as soon as it is in this state."""
+    deadline = time.monotonic() + 20
+    while runner.condition.state != state:
+        assert time.monotonic() < deadline, runner.condition
+        descriptor, wake_in = runner.fileno(), runner.wake_in()
+        select.select([descriptor] if descriptor is not None else [], [], [], wake_in)
+        runner.read()
+        runner.tick()
+    return runner.condition
+
+
+def test_a_source_says_how_it_is(run: Run, tmp_path: Path) -> None:
+    runner = run("import time; time.sleep(0.2); print('[1]', flush=True); time.sleep(600)")
+    assert runner.condition == SourceIs("waiting", "it has not printed a line yet")
+    assert condition(runner, "running") == SourceIs("running")
+    how = (
+        f"{sys.executable} ended with status 7 without printing a line; what it printed on standard error is in the log"
+    )
+    assert condition(run("raise SystemExit(7)"), "failed").reason == how
+    how = f"{sys.executable} was killed by SIGSEGV"
+    broken = run("import os, signal; print('[1]', flush=True); os.kill(os.getpid(), signal.SIGSEGV)")
+    assert condition(broken, "failed").reason == how
+    assert "without printing a line, 3 times or more" in (condition(run("pass"), "failed").reason or "")
+
+
+def test_a_program_that_is_silent_and_lives_is_well(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A door that nobody opens."""
+    monkeypatch.setattr("maas_agent.worker.sources.command._HEALTHY_S", 0.3)
+    runner = run("import time; time.sleep(600)")
+    assert condition(runner, "running") == SourceIs("running")
+    assert runner.wake_in() is None
+
+
+def test_a_script_that_an_interpreter_cannot_find_is_the_reason(log: Quiet, tmp_path: Path) -> None:
+    script = tmp_path / "read.py"
+    runner = CommandRunner(CommandSource((sys.executable, str(script)), 0.01), 100, log, uuid.uuid4().hex)
+    runner.start()
+    reason = condition(runner, "failed").reason or ""
+    assert f"ended with status 2: there is no {script}, which {sys.executable} is to run" in reason
+    runner.stop()
+
+
+def test_what_no_program_can_be_given_is_a_reason_too(log: Quiet) -> None:
+    for command in (("a\0b",), ("",), ("/bin/echo", "a\0b"), ("/bin/echo", "x" * (1 << 22))):
+        runner = CommandRunner(CommandSource(command), 100, log, uuid.uuid4().hex)
+        runner.start()
+        assert runner.condition.state == "failed" and runner.condition.reason
+        runner.stop()
 
 
 def test_a_program_inherits_no_descriptor_and_reads_nothing(run: Run) -> None:
@@ -233,5 +316,5 @@ def test_a_program_inherits_no_descriptor_and_reads_nothing(run: Run) -> None:
 def test_the_configuration_says_which_source_runs_in_the_worker(log: Quiet) -> None:
     from maas_agent.config import MqttSource
 
-    assert local_source(MqttSource(), 100, log) is None
-    assert isinstance(local_source(CommandSource(("true",)), 100, log), CommandRunner)
+    assert local_source(MqttSource(), 100, log, "m") is None
+    assert isinstance(local_source(CommandSource(("true",)), 100, log, "m"), CommandRunner)

@@ -15,7 +15,21 @@ import pytest
 from maas_agent.bundle.archive import open_bundle
 from maas_agent.bundle.staged import blob_path
 from maas_agent.config import CommandSource, MqttSource
-from maas_agent.ipc import Answer, Channel, Drain, Drained, Failed, Ping, Pong, Ready, Request, Serve, Start, ToHub
+from maas_agent.ipc import (
+    Answer,
+    Channel,
+    Drain,
+    Drained,
+    Failed,
+    Ping,
+    Pong,
+    Ready,
+    Request,
+    Serve,
+    SourceIs,
+    Start,
+    ToHub,
+)
 from maas_agent.runtime.setup import Setup
 from maas_agent.trials.terms import Limits
 from tests.agent.staging import stage
@@ -41,6 +55,7 @@ class Hub:
         self._socket = ours
         self._channel: Channel[ToHub] = Channel(ours, ToHub)
         self._waiting: list[Any] = []
+        self.conditions: list[SourceIs] = []
 
     def start(self, **fields: Any) -> None:
         """The first frame."""
@@ -67,13 +82,23 @@ class Hub:
         self.say(Request(number, f"id-{number}", payload, None, time.time(), time.monotonic()))
 
     def hear(self) -> Any:
-        """The next message; ``None`` at the end."""
+        """The next message; ``None`` at the end. What it says of its source is kept in ``conditions``."""
         while not self._waiting:
             messages = self._channel.receive()
             if messages is None:
                 return None
-            self._waiting += messages
+            self.conditions += [message for message in messages if isinstance(message, SourceIs)]
+            self._waiting += [message for message in messages if not isinstance(message, SourceIs)]
         return self._waiting.pop(0)
+
+    def learn(self, state: str) -> SourceIs:
+        """How its source is, as soon as it is in this state."""
+        while not self.conditions or self.conditions[-1].state != state:
+            messages = self._channel.receive()
+            assert messages is not None
+            self.conditions += [message for message in messages if isinstance(message, SourceIs)]
+            self._waiting += [message for message in messages if not isinstance(message, SourceIs)]
+        return self.conditions[-1]
 
     def hang_up(self) -> tuple[int, str]:
         """Close this end; the exit status, and what the worker logged."""
@@ -259,3 +284,16 @@ def test_the_program_ends_when_the_hub_is_gone(hub: Hub) -> None:
     assert hub.hang_up()[0] == 0
     with pytest.raises(ProcessLookupError):
         os.kill(child, 0)
+
+
+def test_a_worker_tells_how_its_source_is_whenever_that_changes(hub: Hub, tmp_path: Path) -> None:
+    program = tmp_path / "reader"
+    hub.start(source=CommandSource((str(program),), restart_s=0.01, restart_max_s=0.05))
+    hub.hear()
+    hub.say(Serve())
+    assert hub.learn("failed").reason == f"there is no {program} -> install it there, or mend command: ls -l {program}"
+    program.write_text(f"#!/bin/sh\necho '{LINE}'\nexec sleep 600\n")
+    program.chmod(0o755)
+    hub.learn("running")
+    assert hub.hear().code is None
+    assert [condition.state for condition in hub.conditions] == ["failed", "running"]  # each once, not once an attempt

@@ -3,6 +3,9 @@
 The program runs as a child of the worker; its standard error goes to the log. When it ends, for whatever reason, it is
 started again after a delay that doubles up to a bound and is halved at random, so that a fleet does not start in step.
 Reading stops while the worker computes: a program that prints faster than the model answers waits in its pipe.
+
+It ends with everything it has started: a reader that a shell leaves behind keeps the device, and the next program would
+get nothing.
 """
 
 import contextlib
@@ -12,42 +15,69 @@ import signal
 import subprocess
 import time
 
+from maas_agent import descendants
+from maas_agent.children import signal_name
 from maas_agent.config import CommandSource
+from maas_agent.ipc import SourceIs
 from maas_agent.log import Log
+from maas_agent.programs import obstacle
 from maas_agent.untrusted import Lines
+from maas_agent.worker.sources.condition import Condition
 from maas_agent.worker.sources.interface import Reading
 
 _READ_BYTES = 1 << 16
 _HEALTHY_S = 10.0
-"""A program that ran for so long starts again with the shortest delay."""
+"""A program that ran for so long is well, and starts again with the shortest delay."""
 _TERMINATE_S = 2.0
+_CLOSING_S = 0.2
+"""A program that ends closes its output a moment before."""
+_LOOK_S = 0.01
 
 
 class CommandRunner:
-    """Runs the program; see `maas_agent.worker.sources.interface.LocalSource`."""
+    """Runs the program; see `maas_agent.worker.sources.interface.LocalSource`.
 
-    def __init__(self, config: CommandSource, max_line_bytes: int, log: Log) -> None:
-        self._config = config
+    ``mark`` is what everything that it starts carries, and nothing else.
+    """
+
+    def __init__(self, config: CommandSource, max_line_bytes: int, log: Log, mark: str) -> None:
+        self._config, self._mark = config, mark
         self._lines = LineSplitter(max_line_bytes)
         self._log = log
         self._child: subprocess.Popen[bytes] | None = None
+        self._condition = Condition()
         self._started_at = 0.0
+        self._spoke = self._is_proved = False
         self._restart_at: float | None = None
         self._delay_s = config.restart_s
+
+    @property
+    def condition(self) -> SourceIs:
+        """Whether it gives samples, and if not, why."""
+        return self._condition.now
 
     def start(self) -> None:
         """Start the program now."""
         self._restart_at = None
         self._started_at = time.monotonic()
+        self._spoke = self._is_proved = False
         try:
             self._child = subprocess.Popen(
-                self._config.command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, bufsize=0
+                self._config.command,
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.PIPE,
+                bufsize=0,
+                env=os.environ | {descendants.MARK: self._mark},
+                process_group=0,
             )
-        except OSError as error:
-            self._log.error("cannot start the source", command=self._config.command[0], reason=error.strerror)
+        except (OSError, ValueError) as error:  # ValueError: what no program can be given, such as a zero byte
+            reason = str(obstacle(self._config.command) or getattr(error, "strerror", None) or error)
+            self._log.error("cannot start the source", command=self._config.command[0], reason=reason)
+            self._condition.refused(reason)
             self._schedule_restart()
             return
         os.set_blocking(self._child.stdout.fileno(), False)  # type: ignore[union-attr]  # stdout is a pipe
+        self._condition.started()
         self._log.info("source started", command=self._config.command[0], pid=self._child.pid)
 
     def fileno(self) -> int | None:
@@ -63,39 +93,48 @@ class CommandRunner:
             chunk = os.read(descriptor, _READ_BYTES)
         except BlockingIOError:
             return []
+        readings = self._lines.feed(chunk) if chunk else self._lines.end()
+        if readings:
+            self._spoke = True
+            self._prove()
         if not chunk:
             self._ended()
-            return self._lines.end()
-        return self._lines.feed(chunk)
+        return readings
 
     def wake_in(self) -> float | None:
-        """Seconds until the program is to be started again."""
-        return None if self._restart_at is None else max(0.0, self._restart_at - time.monotonic())
+        """Seconds until the program is to be started again, or has lived for long enough to be called well."""
+        if self._restart_at is not None:
+            return max(0.0, self._restart_at - time.monotonic())
+        if self._child is not None and not self._is_proved:
+            return max(0.0, self._started_at + _HEALTHY_S - time.monotonic())
+        return None
 
     def tick(self) -> None:
         """Start the program again if it is time."""
-        if self._restart_at is not None and time.monotonic() >= self._restart_at:
+        now = time.monotonic()
+        if self._restart_at is not None and now >= self._restart_at:
             self.start()
+        elif self._child is not None and not self._is_proved and now >= self._started_at + _HEALTHY_S:
+            self._prove()
 
     def stop(self) -> list[Reading]:
         """Terminate the program (SIGKILL if it does not listen) and return what it had printed."""
         self._restart_at = None
         if self._child is None:
             return []
-        self._child.terminate()
-        try:
-            self._child.wait(_TERMINATE_S)
-        except subprocess.TimeoutExpired:
-            self._child.kill()
-            self._child.wait()
+        self._end(self._child)
         readings = self._rest()
         self._close()
         return readings
 
+    def _prove(self) -> None:
+        self._is_proved = True
+        self._condition.proved()
+
     def _rest(self) -> list[Reading]:
         readings: list[Reading] = []
         descriptor = self.fileno()
-        with contextlib.suppress(BlockingIOError):  # a grandchild may hold the pipe open
+        with contextlib.suppress(BlockingIOError):  # what could not be ended may hold the pipe open
             while descriptor is not None and (chunk := os.read(descriptor, _READ_BYTES)):
                 readings += self._lines.feed(chunk)
         return readings
@@ -104,17 +143,46 @@ class CommandRunner:
         child = self._child
         if child is None:
             return
-        # Its output is closed: a program that goes on without one is no source.
-        if child.poll() is None:
-            child.send_signal(signal.SIGTERM)
-            with contextlib.suppress(subprocess.TimeoutExpired):
-                child.wait(_TERMINATE_S)
-            if child.poll() is None:
-                child.kill()
-        status = child.wait()
+        # Its output is closed: what goes on without one is no source.
+        went_on = not _exits(child, _CLOSING_S)
+        status = self._end(child)
         self._close()
-        self._log.warning("source ended", command=self._config.command[0], status=status)
+        how = self._how_it_ended(status, went_on=went_on)
+        self._log.warning("source ended", command=self._config.command[0], status=status, reason=how)
+        self._condition.ended(how, well=status == 0 and not went_on, spoke=self._spoke)
         self._schedule_restart()
+
+    def _how_it_ended(self, status: int, *, went_on: bool) -> str:
+        program = self._config.command[0]
+        if went_on:
+            return f"{program} closed its output and went on: it was ended"
+        how = f"was killed by {signal_name(-status)}" if status < 0 else f"ended with status {status}"
+        if self._spoke:
+            return f"{program} {how}"
+        if status > 0 and (found := obstacle(self._config.command)) is not None:
+            return f"{program} {how}: {found}"
+        advice = "; what it printed on standard error is in the log" if status else ""
+        return f"{program} {how} without printing a line{advice}"
+
+    def _end(self, child: subprocess.Popen[bytes]) -> int:
+        """End the program and whatever it has started; returns its status.
+
+        It is waited for last: until then nothing else can have the number of its process group.
+        """
+        self._signal(child, signal.SIGTERM)
+        deadline = time.monotonic() + _TERMINATE_S
+        _exits(child, _TERMINATE_S)
+        while descendants.marked(self._mark) and time.monotonic() < deadline:
+            time.sleep(_LOOK_S)
+        self._signal(child, signal.SIGKILL)
+        descendants.kill(self._mark)
+        return child.wait()
+
+    def _signal(self, child: subprocess.Popen[bytes], number: int) -> None:
+        with contextlib.suppress(ProcessLookupError, PermissionError):
+            os.killpg(child.pid, number)
+        others = {pid for pid in descendants.marked(self._mark) if _group_of(pid) != child.pid}
+        descendants.send(others, number)
 
     def _schedule_restart(self) -> None:
         if time.monotonic() - self._started_at > _HEALTHY_S:
@@ -126,6 +194,23 @@ class CommandRunner:
         if self._child and self._child.stdout:
             self._child.stdout.close()
         self._child = None
+
+
+def _exits(child: subprocess.Popen[bytes], seconds: float) -> bool:
+    """Whether it has ended by then; it stays a zombie, and its number is not given away."""
+    deadline = time.monotonic() + seconds
+    while os.waitid(os.P_PID, child.pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is None:
+        if time.monotonic() >= deadline:
+            return False
+        time.sleep(_LOOK_S)
+    return True
+
+
+def _group_of(pid: int) -> int:
+    try:
+        return os.getpgid(pid)
+    except ProcessLookupError:
+        return 0
 
 
 class LineSplitter:

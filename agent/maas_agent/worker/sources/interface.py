@@ -8,6 +8,8 @@ from typing import Protocol
 
 import msgspec
 
+from maas_agent.ipc import SourceIs
+
 
 class Reading(msgspec.Struct, frozen=True):
     """One payload of a source. ``content_type`` is a MIME type, or ``None`` if the bytes speak for themselves."""
@@ -20,6 +22,11 @@ class Reading(msgspec.Struct, frozen=True):
 
 class LocalSource(Protocol):
     """A source in the worker's loop: nothing here may block."""
+
+    @property
+    def condition(self) -> SourceIs:
+        """How it is: the worker looks after every turn, and tells the hub what is new."""
+        ...
 
     def start(self) -> None:
         """Begin to read."""

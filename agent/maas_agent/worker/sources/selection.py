@@ -6,10 +6,13 @@ from maas_agent.worker.sources.command import CommandRunner
 from maas_agent.worker.sources.interface import LocalSource
 
 
-def local_source(config: Source, max_payload_bytes: int, log: Log) -> LocalSource | None:
-    """The source to run in this worker, or ``None`` if the samples come from the hub."""
+def local_source(config: Source, max_payload_bytes: int, log: Log, mark: str) -> LocalSource | None:
+    """The source to run in this worker, or ``None`` if the samples come from the hub.
+
+    ``mark`` is for the processes that it starts: see `maas_agent.descendants`.
+    """
     match config:
         case CommandSource():
-            return CommandRunner(config, max_payload_bytes, log)
+            return CommandRunner(config, max_payload_bytes, log, mark)
         case MqttSource():
             return None
