@@ -106,7 +106,7 @@ def _notes(job: Job, brought: tuple[Brought, ...], shipped: Shipped) -> tuple[st
     found = shipped.found
     searched = (_effort(found), *found.notes) if found is not None else ()
     stayed = [f"stayed float: {', '.join(shipped.allowed_float)}"] if shipped.allowed_float else []
-    return (*imported, *read_, *kept, *searched, *stayed)
+    return (*imported, *read_, *kept, *searched, *shipped.kept, *stayed)
 
 
 def _effort(found: Found) -> str:

@@ -4,17 +4,21 @@ import msgspec
 import numpy as np
 
 from maas_agent.errors import UsageError
+from maas_agent.processing.preprocess import preprocessor
 from maas_converter.baseline import Baseline
 from maas_converter.bring import Brought
 from maas_converter.edges import given_to
 from maas_converter.job import Job
 from maas_converter.pack import Loaded
 from maas_converter.quantize import fallback
-from maas_converter.quantize.calibration import Feed, quantize_fed
+from maas_converter.quantize.calibration import quantize_fed
+from maas_converter.quantize.feed import Feed
+from maas_converter.quantize.kept import Kept, kept_in
 from maas_converter.quantize.recipes import AS_IS, AUTO
 from maas_converter.quantize.search.found import Found, Limits
 from maas_converter.quantize.search.journal import default_folder
 from maas_converter.quantize.search.search import search
+from maas_converter.tflite.contents import contents_of
 
 
 class Shipped(msgspec.Struct, frozen=True):
@@ -25,6 +29,8 @@ class Shipped(msgspec.Struct, frozen=True):
     """Ops that stayed float although the recipe computes with integers."""
     found: Found | None = None
     """The outcome of a search, if there was one."""
+    kept: tuple[str, ...] = ()
+    """What was left float on purpose, a sentence each."""
 
 
 def ship(job: Job, brought: tuple[Brought, ...], baseline: Baseline) -> Shipped:
@@ -34,20 +40,33 @@ def ship(job: Job, brought: tuple[Brought, ...], baseline: Baseline) -> Shipped:
         return Shipped(tflites=(found.tflite,), found=found)
     tflites: list[bytes] = []
     stayed: list[str] = []
+    reasons: list[str] = []
     for one, loaded in zip(brought, baseline.stages, strict=True):
-        tflites.append(_quantized(job, one, loaded, baseline))
+        feed = _feed(loaded, baseline) if baseline.edges else _evidence_feed(job, baseline)
+        kept = kept_in(one.imported.tflite, one.recipe, feed)
+        tflites.append(_quantized(job, one, feed, kept))
+        reasons += kept.reasons
         if one.recipe is not AS_IS:
-            stayed += fallback.check(fallback.precision_of(tflites[-1]), one.recipe, allow_float=job.order.allow_float)
-    return Shipped(tuple(tflites), tuple(stayed))
+            precision = fallback.precision_of(tflites[-1])
+            labels = kept.labels(contents_of(one.imported.tflite))
+            stayed += fallback.check(precision, one.recipe, allow_float=job.order.allow_float, kept=labels)
+    return Shipped(tuple(tflites), tuple(stayed), kept=tuple(reasons))
 
 
-def _quantized(job: Job, one: Brought, loaded: Loaded, baseline: Baseline) -> bytes:
+def _quantized(job: Job, one: Brought, feed: Feed, kept: Kept) -> bytes:
     if one.recipe is AS_IS:
         return one.imported.tflite
     if one.recipe.build is not None:
         job.progress.step(f"quantizing {one.plan.source.name} to {one.recipe.name}")
-    feed = _feed(loaded, baseline) if baseline.edges else Feed(0, lambda _: [])
-    return quantize_fed(one.imported.tflite, one.recipe, feed, job.given.io, job.progress)
+    return quantize_fed(one.imported.tflite, one.recipe, feed, job.given.io, job.progress, kept)
+
+
+def _evidence_feed(job: Job, baseline: Baseline) -> Feed:
+    """Without calibration data: evaluation data, which a recipe without ranges may be looked at with."""
+    if not job.given.plan.single or job.given.evaluation is None:
+        return Feed(0, lambda _: [])
+    prepare, rows = preprocessor(baseline.spec), baseline.evidence.samples
+    return Feed(len(rows), lambda number: [prepare(rows[number])])
 
 
 def _feed(loaded: Loaded, baseline: Baseline) -> Feed:

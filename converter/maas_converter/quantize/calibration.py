@@ -6,10 +6,8 @@ over samples, depends on their order and clips what is rare: ResNet8 on 500 CIFA
 """
 
 import tempfile
-from collections.abc import Callable
 from pathlib import Path
 
-import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
@@ -21,7 +19,9 @@ from maas_agent.runtime.selection import accelerator
 from maas_converter.console import Progress
 from maas_converter.quantize import library
 from maas_converter.quantize.entries import Entry, static
+from maas_converter.quantize.feed import Feed as Feed
 from maas_converter.quantize.io import chosen_io, io_entries, named_as
+from maas_converter.quantize.kept import Kept, kept_in
 from maas_converter.quantize.recipes import Recipe
 from maas_converter.quantize.search import feeding, rounding
 from maas_converter.quantize.search.layers import Layer, layers_of
@@ -31,14 +31,6 @@ Array = NDArray[np.generic]
 
 _ROUNDING_SAMPLES = 512
 """With 128 of them, int4 ResNet-8 varied by 0.7 points with the choice; more than these cost time only."""
-
-
-class Feed(msgspec.Struct, frozen=True):
-    """What a model's inputs are given, one sample at a time: all of them at once need not fit into memory."""
-
-    count: int
-    at: Callable[[int], list[Array]]
-    """By the sample's number: one whole tensor for each input."""
 
 
 def quantize(
@@ -53,29 +45,38 @@ def quantize(
     return quantize_fed(float32, recipe, Feed(len(rows), lambda number: [prepare(rows[number])]), io, progress)
 
 
-def quantize_fed(float32: bytes, recipe: Recipe, feed: Feed, io: str | None, progress: Progress) -> bytes:
-    """The same for a model whose inputs come from wherever: from the stages before it, if it is one of several."""
+def quantize_fed(
+    float32: bytes, recipe: Recipe, feed: Feed, io: str | None, progress: Progress, kept: Kept | None = None
+) -> bytes:
+    """The same for a model whose inputs come from wherever: from the stages before it, if it is one of several.
+
+    ``kept`` is what `kept_in` found, if that was asked already.
+    """
     chosen = chosen_io(recipe, io)
     if recipe.build is None:
         return float32
-    entries = recipe.build(contents_of(float32))
-    if not recipe.calibrated:
-        return _loadable(library.apply(float32, entries, None), recipe)
-    if feed.count == 0:
+    contents = contents_of(float32)
+    entries = recipe.build(contents)
+    if recipe.calibrated and feed.count == 0:
         raise DataError(f"--quantize {recipe.name} needs samples to calibrate with: give --calibration DATA")
-    source, finer = _rounded(float32, recipe, feed, progress)
+    kept = kept if kept is not None else kept_in(float32, recipe, feed)
+    if not recipe.calibrated:
+        return _loadable(library.apply(float32, [*entries, *kept.entries(contents)], None), recipe)
+    source, finer = _rounded(float32, recipe, feed, kept, progress)
     numbers = progress.track("calibrating", np.arange(feed.count))
     ranges = library.ranges_of(source, (feed.at(int(number)) for number in numbers))
+    wanted = [*entries, *finer, *io_entries(recipe, chosen), *kept.entries(contents)]
     # Of two entries for the same op the library takes the later one, and writes a warning.
-    told = {(entry["regex"], entry["operation"]): entry for entry in [*entries, *finer, *io_entries(recipe, chosen)]}
+    told = {(entry["regex"], entry["operation"]): entry for entry in wanted}
     made = library.apply(source, list(told.values()), ranges)
     return _loadable(named_as(float32, made), recipe)
 
 
-def _rounded(float32: bytes, recipe: Recipe, feed: Feed, progress: Progress) -> tuple[bytes, list[Entry]]:
+def _rounded(float32: bytes, recipe: Recipe, feed: Feed, kept: Kept, progress: Progress) -> tuple[bytes, list[Entry]]:
     """The float model with the weights that ``recipe`` rounds on their grid, and the entries that then find it."""
     contents = contents_of(float32)
     wanted = {op.index for op in recipe.rounds(contents)} if recipe.rounds is not None else set()
+    wanted -= set(kept.ops)
     layers = [layer for layer in layers_of(contents) if layer.op in wanted and feeding.can_round(float32, layer)]
     if not layers or len(contents.inputs) != 1:
         return float32, []

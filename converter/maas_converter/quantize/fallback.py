@@ -82,16 +82,20 @@ def precision_of(data: bytes) -> Precision:
     )
 
 
-def check(precision: Precision, recipe: Recipe, allow_float: bool) -> tuple[str, ...]:
+def check(
+    precision: Precision, recipe: Recipe, allow_float: bool, kept: frozenset[str] = frozenset()
+) -> tuple[str, ...]:
     """The ops that stayed float although ``recipe`` promises integers: their names, for the manifest.
 
     Raises `DataError` with them if they hold more than `SHARE` of the weights or of the work, unless ``allow_float``.
-    Of a recipe that leaves activations float only weights count.
+    Of a recipe that leaves activations float only weights count. ``kept`` are labels of ops that are float on purpose,
+    see `maas_converter.quantize.kept`: these are no fallback.
     """
     if recipe.computes == "float":
         return ()
     hybrid = recipe.computes == "hybrid"
     left = [op for op in precision.ops if (op.float_weights if hybrid else op.kind != "integer")]
+    left = [op for op in left if op.label not in kept]
     weights = _share([op.weight_bytes for op in left if op.float_weights], [op.weight_bytes for op in precision.ops])
     work = 0.0 if hybrid else _share([op.work for op in left], [op.work for op in precision.ops])
     if max(weights, work) > SHARE and not allow_float:

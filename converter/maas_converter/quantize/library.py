@@ -16,14 +16,19 @@ from numpy.typing import NDArray
 
 from maas_agent.errors import DataError, MaasError, RuntimeFailure
 from maas_converter.extras import require
+from maas_converter.quantize.biases import with_room
 from maas_converter.quantize.entries import Entry
 from maas_converter.quantize.unread import has_unread, like_their_siblings
-from maas_converter.tflite.contents import Contents, contents_of
+from maas_converter.tflite.contents import Contents, OpFacts, contents_of
 
 Array = NDArray[np.generic]
 
 _LARGEST = 3e38
 """Values beyond it are marks, not numbers: a padding with minus infinity before a maximum has no part in a range."""
+
+_MOST_VALUES = 1 << 16
+
+_NAMES = {"TRANSPOSE_CONV": "CONV_2D_TRANSPOSE"}
 
 _INSTEAD = "try --quantize dynamic, which needs no ranges, or float32"
 
@@ -81,7 +86,49 @@ def apply(float32: bytes, entries: list[Entry], ranges: Ranges | None) -> bytes:
         work.load_quantization_recipe(entries)
         known = _statistics(contents, ranges) if ranges is not None else None
         made = bytes(work.quantize(known, enable_progress_report=False).quantized_model)
-    return like_their_siblings(made) if has_unread(contents) else made
+    made = like_their_siblings(made) if has_unread(contents) else made
+    return with_room(float32, made) if ranges is not None else made
+
+
+def values_of(
+    float32: bytes, inputs: Iterable[Sequence[Array]], tensors: Sequence[int]
+) -> dict[int, NDArray[np.generic]]:
+    """Run the float model over ``inputs``: what each of ``tensors`` of its first graph holds, (N, …tensor).
+
+    Of a tensor of more than 65,536 values some are kept, an even choice along its longest axis. Raises as `ranges_of`.
+    """
+    require("calibration", "litert_quantizer")
+    gathered: dict[int, list[NDArray[np.generic]]] = {index: [] for index in tensors}
+    with _library_errors("calibration failed"):
+        interpreter = _interpreter(float32)
+        places = [detail["index"] for detail in interpreter.get_input_details()]
+        for given in inputs:
+            for place, values in zip(places, given, strict=True):
+                interpreter.set_tensor(place, values)
+            interpreter.invoke()
+            for index, kept in gathered.items():
+                kept.append(_thinned(interpreter.get_tensor(index)))
+    return {index: np.stack(kept) for index, kept in gathered.items() if kept}
+
+
+def _thinned(values: NDArray[np.generic]) -> NDArray[np.generic]:
+    if values.size <= _MOST_VALUES:
+        return values
+    axis = int(np.argmax(values.shape))
+    step = -(-values.size // _MOST_VALUES)
+    return values[(slice(None),) * axis + (slice(None, None, step),)].copy()
+
+
+def knows(op: OpFacts) -> bool:
+    """Whether the library can quantize such an op at all."""
+    from litert_quantizer import qtyping
+
+    return name_of(op) in {name.value for name in qtyping.TFLOperationName}
+
+
+def name_of(op: OpFacts) -> str:
+    """What the library calls the op."""
+    return _NAMES.get(op.name, op.name)
 
 
 def _interpreter(float32: bytes) -> Any:

@@ -16,6 +16,18 @@ _OPTIONS = {
     "MUL": schema.MulOptionsT,
     "LESS": schema.LessOptionsT,
     "RANDOM_UNIFORM": schema.RandomOptionsT,
+    "SUB": schema.SubOptionsT,
+    "DIV": schema.DivOptionsT,
+    "CAST": schema.CastOptionsT,
+    "GATHER": schema.GatherOptionsT,
+    "CONCATENATION": schema.ConcatenationOptionsT,
+    "CONV_2D": schema.Conv2DOptionsT,
+    "FULLY_CONNECTED": schema.FullyConnectedOptionsT,
+    "LEAKY_RELU": schema.LeakyReluOptionsT,
+    "PACK": schema.PackOptionsT,
+    "REDUCE_MAX": schema.ReducerOptionsT,
+    "DEPTH_TO_SPACE": schema.DepthToSpaceOptionsT,
+    "SPLIT_V": schema.SplitVOptionsT,
 }
 
 
@@ -26,6 +38,7 @@ class Op(msgspec.Struct, frozen=True):
     reads: tuple[str, ...]
     makes: tuple[str, ...]
     graphs: tuple[int, int] | None = None
+    options: dict[str, Any] = {}
 
 
 class Body(msgspec.Struct, frozen=True):
@@ -93,6 +106,8 @@ def _operator(model: Any, op: Op, names: list[str]) -> Any:
     if op.kind in _OPTIONS:
         operator.builtinOptionsType = getattr(schema.BuiltinOptions, _OPTIONS[op.kind].__name__.removesuffix("T"))
         operator.builtinOptions = _OPTIONS[op.kind]()
+        for name, value in op.options.items():
+            setattr(operator.builtinOptions, name, value)
     if op.graphs is not None:
         operator.builtinOptionsType = schema.BuiltinOptions.WhileOptions
         operator.builtinOptions = schema.WhileOptionsT()

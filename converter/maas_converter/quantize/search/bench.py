@@ -17,6 +17,8 @@ from maas_agent.processing.preprocess import preprocessor
 from maas_agent.runtime.interface import Model
 from maas_agent.runtime.selection import accelerator
 from maas_converter.quantize import library
+from maas_converter.quantize.feed import Feed
+from maas_converter.quantize.kept import kept_for
 from maas_converter.quantize.search import feeding
 from maas_converter.quantize.search.judge import Answers
 from maas_converter.quantize.search.layers import Layer, recipe_of
@@ -69,6 +71,9 @@ class Bench:
         self._tensors = [tensor.name for tensor in contents_of(float32).graphs[0].tensors]
         self._accelerator = accelerator("cpu")
         prepare = preprocessor(spec)
+        self._kept = kept_for(
+            float32, Feed(len(calibration), lambda number: [prepare(calibration[number])]), bits=8, static=True
+        )
         self._ranges = library.ranges_of(float32, map(prepare, calibration))
         self._fed = [prepare(sample) for sample in evenly(calibration, feeding.SAMPLES)]
         self._rounded: dict[int, Rounded] = {}
@@ -81,7 +86,14 @@ class Bench:
         chosen = {change.op: self._round(change.op) for change in plan.changes if change.algorithm == "gptq"}
         source = feeding.with_weights(self._float32, chosen) if chosen else self._float32
         static = plan.whole in ("int8", "int16x8") or bool(plan.changes)
-        return library.apply(source, recipe_of(plan, self._layers), self._clipped(plan) if static else None)
+        entries = [*recipe_of(plan, self._layers), *self._kept.entries(contents_of(self._float32))]
+        told = {(entry["regex"], entry["operation"]): entry for entry in entries}
+        return library.apply(source, list(told.values()), self._clipped(plan) if static else None)
+
+    @property
+    def kept(self) -> tuple[str, ...]:
+        """What stays float in every plan, a sentence each."""
+        return self._kept.reasons
 
     def load(self, tflite: bytes) -> Model:
         """A model of these bytes; raises `RuntimeFailure` if it cannot run here."""

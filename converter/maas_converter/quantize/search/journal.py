@@ -17,7 +17,7 @@ from maas_agent.bundle.manifest import Input
 from maas_agent.errors import UnavailableError
 from maas_agent.untrusted import MALFORMED
 
-_FORMAT = 1
+_FORMAT = 2
 """Raise it when what a measurement means changes: older journals are then not read."""
 
 _LIBRARIES = ("ai-edge-litert", "litert-quantizer", "numpy")

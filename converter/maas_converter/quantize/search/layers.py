@@ -5,6 +5,7 @@ from collections import Counter
 import msgspec
 
 from maas_converter.quantize import entries as recipe
+from maas_converter.quantize import library
 from maas_converter.quantize.entries import Entry
 from maas_converter.quantize.search.plan import Change, Plan, Whole
 from maas_converter.tflite.contents import Contents, OpFacts
@@ -27,8 +28,6 @@ _WHOLE: dict[Whole, tuple[Entry, ...]] = {
     "float32": (),
 }
 
-_LIBRARY_NAMES = {"TRANSPOSE_CONV": "CONV_2D_TRANSPOSE"}
-
 
 class Layer(msgspec.Struct, frozen=True):
     """One op of the model's graph that litert-quantizer knows."""
@@ -47,15 +46,12 @@ class Layer(msgspec.Struct, frozen=True):
 
 def layers_of(contents: Contents) -> tuple[Layer, ...]:
     """The ops of the first graph, in order of execution."""
-    from litert_quantizer import qtyping
-
-    known = {name.value for name in qtyping.TFLOperationName}
     graph = contents.graphs[0]
-    ops = [op for op in graph.ops if _library_name(op) in known and op.outputs]
+    ops = [op for op in graph.ops if library.knows(op) and op.outputs]
     labels = _labels([graph.tensors[op.outputs[0]].name for op in ops])
     used = Counter(index for op in graph.ops for index in set(op.inputs))
     return tuple(
-        Layer(op.index, label, _library_name(op), recipe.only(contents, op), _weights(contents, op, used))
+        Layer(op.index, label, library.name_of(op), recipe.only(contents, op), _weights(contents, op, used))
         for op, label in zip(ops, labels, strict=True)
     )
 
@@ -94,10 +90,6 @@ def _entry(layer: Layer, change: Change) -> Entry:
     # gptq leaves weights on a grid that the largest one tells: see search.rounding.
     algorithm = _ALGORITHMS.get(change.algorithm, recipe.MIN_MAX)
     return recipe.static(*_BITS[change.precision], layer.name, layer.regex, algorithm)
-
-
-def _library_name(op: OpFacts) -> str:
-    return _LIBRARY_NAMES.get(op.name, op.name)
 
 
 def _weights(contents: Contents, op: OpFacts, used: Counter[int]) -> int:

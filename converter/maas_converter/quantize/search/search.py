@@ -73,7 +73,7 @@ def search(
         held_out=held_out,
         evaluations=lab.evaluations,
         resumed=notebook.found,
-        notes=wording.notes(held_out, data, limits, lab.problem(INT8)),
+        notes=(*bench.kept, *wording.notes(held_out, data, limits, lab.problem(INT8))),
     )
 
 
