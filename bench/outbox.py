@@ -40,7 +40,7 @@ def written_bytes() -> int:
 def measure(folder: Path, batch: int, *, survives_power_cuts: bool, rows: int) -> tuple[float, float]:
     """Write ``rows`` results in batches and remove them in batches; µs and bytes for each."""
     journal = Journal(folder / "outbox.db", survives_power_cuts=survives_power_cuts)
-    journal.open(0.0, 1e12)
+    journal.open()
     keys = [key_of(1, sequence) for sequence in range(1, rows + 1)]
     groups = [keys[at : at + batch] for at in range(0, rows, batch)]
     before, begun = written_bytes(), time.perf_counter()

@@ -31,7 +31,7 @@ from maas_agent.hub.journal import Journal, Row
 module._LOG_PAGES = 12
 folder, log = Path(sys.argv[1]), Path(sys.argv[2])
 journal = Journal(folder / "results.db", survives_power_cuts=sys.argv[3] == "power")
-journal.open(0.0, 1e12)
+journal.open()
 for batch in range(24):
     keys = range(batch * 10 + 1, batch * 10 + 11)
     gone = range(batch * 10 - 29, batch * 10 - 24) if batch >= 3 else []
@@ -74,7 +74,7 @@ class Record:
 
 def found(folder: Path) -> dict[int, Row]:
     journal = Journal(folder / "results.db", survives_power_cuts=True)
-    totals = journal.open(0.0, 1e12)
+    totals = journal.open()
     rows = journal.page(0, 1 << 62, 10_000)
     journal.close()
     assert totals.rows == len(rows)

@@ -222,7 +222,7 @@ def websocket(data: bytes) -> None:
 def _journals() -> list[bytes]:
     path = scratch() / "made.db"
     journal = Journal(path, survives_power_cuts=False)
-    journal.open(0.0, 10.0)
+    journal.open()
     journal.write([Row(at, float(at), 300, Outbound("t", b"payload", 1)) for at in range(1, 4)], [])
     journal.close()
     return [path.read_bytes()]
@@ -246,7 +246,7 @@ def outbox_journal(data: bytes) -> None:
     path.write_bytes(data)
     journal = Journal(path, survives_power_cuts=False)
     try:
-        totals = journal.open(5.0, 10.0)
+        totals = journal.open()
         assert totals.rows >= 0
         journal.stubs(0, 1 << 50, 100)
         for row in journal.page(0, 1 << 50, 100):

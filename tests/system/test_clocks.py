@@ -1,19 +1,26 @@
 """Agents whose wall clock is wrong, and jumps while they run: timers do not care, and what serves goes on."""
 
+import time
+from datetime import datetime
 from pathlib import Path
 
 import pytest
 
 from tests.bundles import samples
 from tests.clocks import WrongClock, at_the_epoch
+from tests.system.brokers import Mosquitto
 from tests.system.conftest import MakeDevice
 from tests.system.console import Console
-from tests.system.device import Device
+from tests.system.device import Device, wait_until
 from tests.system.repositories import Repository
+from tests.system.test_command_source import pipeline, sensor
+from tests.system.test_outbox import status, subscribed_first
 
 PIPELINE = '[[pipeline]]\nname = "digits"\nmodel = "digits"\nupdate = { probation_s = 0.3, max_drift = 1.0 }\n'
 SAMPLE = samples(1)[0].tobytes()
 YEAR_S = 365 * 86_400.0
+TWO_WEEKS_S = 14 * 86_400.0
+RUN_OF_18 = "for number in range(18):\n    print(LINES[number % 5], flush=True)\ntime.sleep(600)\n"
 
 
 @pytest.fixture
@@ -60,3 +67,33 @@ def test_polling_goes_on_when_the_clock_jumps(
     repository.publish("digits", "1.1.0", seed=2)
     console.wait("maas/dev/digits/state", lambda state: (state["active"] or {}).get("version") == "1.1.0")
     assert answered(console, "later") == "1.1.0"
+
+
+@pytest.mark.parametrize("ahead_s", [-TWO_WEEKS_S, TWO_WEEKS_S], ids=["behind", "ahead"])
+def test_results_of_a_clock_that_was_wrong_are_neither_dropped_for_their_age_nor_sent_with_its_time(
+    make_device: MakeDevice, broker: Mosquitto, bundle: Path, tmp_path: Path, clock: WrongClock, ahead_s: float
+) -> None:
+    """The board starts two weeks off, results wait, the clock is set, the agent starts again, the network comes."""
+    broker.stop()
+    clock.jump(ahead_s)
+    device = make_device(pipeline(bundle, sensor(tmp_path, RUN_OF_18)))
+    began = time.time()
+    device.start(clock.environment)
+    wait_until(lambda: status(device)["outbox"]["on_disk_only"] >= 18, "the results are not on the disk")
+    ended = time.time()
+    clock.jump(0)
+    device.kill()
+    device.start(clock.environment)
+    wait_until(lambda: status(device)["outbox"]["on_disk_only"] >= 36, "the results of the second run are not there")
+    assert 0 <= status(device)["outbox"]["oldest_s"] < time.time() - began + 1
+    console = subscribed_first(device, broker)
+    try:
+        results = [message.document for message in console.wait_for_count("maas/dev/sensor/out", 36)]
+        assert not status(device)["outbox"]["dropped"]
+    finally:
+        console.close()
+    times = {document["id"]: datetime.fromisoformat(document["time"]).timestamp() for document in results}
+    first = {document["id"] for document in results if "time_corrected" in document}
+    assert len(times) == 36 and len(first) == 18 and len({name.partition("-")[0] for name in first}) == 1
+    assert all(began - 0.01 <= times[name] <= ended for name in first)
+    assert all(times[name] >= ended for name in times.keys() - first)

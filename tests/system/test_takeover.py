@@ -250,7 +250,8 @@ def test_a_bundle_that_is_no_worse_becomes_active_when_its_probation_ends(
     repository.publish("digits", "1.1.0", seed=1)
     check_for_updates(console, "x")
     on_probation(console, "1.1.0")
-    assert len(device.workers()) == (2 if standby == "true" else 1)
+    wanted = 2 if standby == "true" else 1
+    wait_until(lambda: len(device.workers()) == wanted, f"there are not {wanted} workers on probation")
     load = Load(console)
     state = console.wait("maas/dev/digits/state", active("1.1.0")).document
     load.stop()

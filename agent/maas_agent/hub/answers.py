@@ -4,9 +4,11 @@ import time
 from collections.abc import Callable
 
 from maas_agent import codes
+from maas_agent.clock import JUMP_S, wall_offset
 from maas_agent.config import Report
 from maas_agent.documents import ErrorDetail, ErrorDocument, encode, rfc3339
 from maas_agent.hub.client import Outbound
+from maas_agent.hub.corrected import corrected_payload
 from maas_agent.hub.dispatch import Job
 from maas_agent.hub.meter import Meter
 from maas_agent.hub.outbox import Outbox
@@ -25,12 +27,13 @@ class Answers:
         """Answer an input, with its own QoS; it is acknowledged when the answer is safe."""
         self._count(answer)
         kept = self._is_kept(answer) and not job.out.endswith(f"/out/{job.id}")
-        copies = [Outbound(job.out, answer.document, job.qos, kept, content_type=answer.content_type)]
+        document = _dated(job, answer.document)
+        copies = [Outbound(job.out, document, job.qos, kept, content_type=answer.content_type)]
         if job.response_topic:
             copies.append(
                 Outbound(
                     job.response_topic,
-                    answer.document,
+                    document,
                     job.qos,
                     content_type=answer.content_type,
                     correlation=job.correlation,
@@ -70,6 +73,12 @@ class Answers:
         else:
             # A worker is not trusted: it cannot make the counters grow without end.
             self._meter.errors[answer.code if answer.code in codes.MEANING else codes.INTERNAL] += 1
+
+
+def _dated(job: Job, document: bytes) -> bytes:
+    """The document with the right time, if the wall clock was set while the input waited for its answer."""
+    error_s = 0.0 if job.offset is None else wall_offset() - job.offset
+    return corrected_payload(document, error_s) if abs(error_s) >= JUMP_S else document
 
 
 def _after(count: int, action: Callable[[], None]) -> Callable[[], None]:

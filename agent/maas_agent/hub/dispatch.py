@@ -31,6 +31,8 @@ class Job(msgspec.Struct):
     """Its place in the order of arrival; see `maas_agent.hub.order`."""
     expires_at: float | None = None
     """When nobody wants an answer any more, on the monotonic clock."""
+    offset: float | None = None
+    """How far the wall clock that said ``arrived`` was ahead of the machine's start, in seconds."""
 
     def left_s(self, now: float) -> int | None:
         """Whole seconds, at least one, for which an answer is still wanted; ``None``: for ever."""

@@ -25,7 +25,8 @@ class Entry(msgspec.Struct, eq=False):
     """A message that the broker has not acknowledged.
 
     ``on_safe`` is called once, when nothing can lose it any more; ``stored`` says that it is on the disk too,
-    ``replayed`` that it was held up by a lost connection. ``put_at`` is in seconds since 1970.
+    ``replayed`` that it was held up by a lost connection. ``put_at`` is in seconds since the
+    machine's start.
     """
 
     key: int

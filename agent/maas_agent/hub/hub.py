@@ -15,6 +15,7 @@ import msgspec
 
 from maas_agent import codes, descendants
 from maas_agent.bundle.staged import DEVICE_KEY
+from maas_agent.clock import wall_offset
 from maas_agent.config import Config
 from maas_agent.config import Pipeline as Settings
 from maas_agent.errors import ConfigError, UnavailableError
@@ -190,6 +191,7 @@ class Hub:
             correlation=message.correlation,
             acknowledge=message.acknowledge,
             expires_at=None if message.expiry_s is None else time.monotonic() + message.expiry_s,
+            offset=wall_offset(),
         )
 
     # ------------------------------------------------------------- what is told

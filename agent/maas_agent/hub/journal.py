@@ -9,16 +9,24 @@ in memory.
 import sqlite3
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
+from math import isfinite
 from pathlib import Path
 
 import msgspec
 
 from maas_agent.hub.client import Outbound
+from maas_agent.hub.timeline import Reading
 from maas_agent.untrusted import MALFORMED
 
 NAME = "outbox.db"
 _SEQUENCE_BITS = 48
 _SCHEMA = 1
+_ODD_SCHEMA = 1000
+"""No maas-agent writes such a one: the file is damaged."""
+_TABLES = {
+    "message": "key INTEGER PRIMARY KEY, put_at REAL NOT NULL, size INTEGER NOT NULL, body BLOB NOT NULL",
+    "clock": "first INTEGER PRIMARY KEY, boot TEXT NOT NULL, ahead REAL NOT NULL",
+}
 _LOG_PAGES = 1000
 """So long the log grows before it is copied into the table: a page that many batches touch is copied once."""
 _LOG_BYTES = 4 << 20
@@ -44,7 +52,8 @@ class JournalDamaged(Exception):  # noqa: N818
 
 
 class Row(msgspec.Struct, frozen=True):
-    """A message on the disk. Rows are in the order of their keys; ``put_at`` is in seconds since 1970."""
+    """A message on the disk. Rows are in the order of their keys; ``put_at`` is what the wall clock said then, in
+    seconds since 1970."""
 
     key: int
     put_at: float
@@ -66,6 +75,8 @@ class Totals(msgspec.Struct, frozen=True):
     rows: int = 0
     bytes: int = 0
     last: int = 0
+    readings: tuple[Reading, ...] = ()
+    """Of the wall clock, by which the times of its rows are understood."""
 
 
 def key_of(priority: int, sequence: int) -> int:
@@ -76,6 +87,11 @@ def key_of(priority: int, sequence: int) -> int:
 def priority_of(key: int) -> int:
     """The priority that a key was made with."""
     return key >> _SEQUENCE_BITS
+
+
+def sequence_of(key: int) -> int:
+    """The sequence that a key was made with."""
+    return key & (1 << _SEQUENCE_BITS) - 1
 
 
 class Journal:
@@ -91,11 +107,8 @@ class Journal:
         """Whether it can be written, as far as is known."""
         return self._connection is not None
 
-    def open(self, unset_before: float, now: float) -> Totals:
-        """Open or make the file, and tell what is in it.
-
-        A time from a clock that was not set (before ``unset_before``) or was ahead (after ``now``) becomes ``now``.
-        """
+    def open(self) -> Totals:
+        """Open or make the file, and tell what is in it."""
         with self._in_our_terms():
             connection = self._connection = sqlite3.connect(self.path, timeout=0.0, isolation_level=None)
             for pragma in (
@@ -107,18 +120,18 @@ class Journal:
                 f"cache_size = -{_CACHE_KIB}",
             ):
                 connection.execute(f"PRAGMA {pragma}")
-            _make_table(connection)
-            wrong = "put_at < ? OR put_at > ?"  # S608: what is put into statements here are names of our own
-            if connection.execute(f"SELECT 1 FROM message WHERE {wrong} LIMIT 1", (unset_before, now)).fetchone():  # noqa: S608
-                connection.execute(f"UPDATE message SET put_at = ? WHERE {wrong}", (now, unset_before, now))  # noqa: S608
+            _make_tables(connection)
             found = connection.execute(
                 "SELECT COUNT(*), TOTAL(size), IFNULL(MAX(key & ?), 0) FROM message", ((1 << _SEQUENCE_BITS) - 1,)
             )
             rows, size, last = found.fetchone()
-        return Totals(rows, int(size), last)
+            readings = _readings(connection) if rows else ()
+        # A reading counts from a message on that may be gone already: the next one comes behind it.
+        last = max([last, *(reading.first - 1 for reading in readings[-1:])])
+        return Totals(rows, int(size), last, readings)
 
-    def write(self, added: Iterable[Row], removed: Iterable[int]) -> None:
-        """Add and remove rows, all of them or none."""
+    def write(self, added: Iterable[Row], removed: Iterable[int], readings: Iterable[Reading] | None = None) -> None:
+        """Add and remove rows, and replace the readings of the clock if there are others; all of it or nothing."""
         connection = self._opened()
         with self._in_our_terms():
             connection.execute("BEGIN IMMEDIATE")
@@ -127,6 +140,11 @@ class Journal:
                 [(row.key, row.put_at, row.size, msgspec.msgpack.encode(row.message)) for row in added],
             )
             connection.executemany("DELETE FROM message WHERE key = ?", [(key,) for key in removed])
+            if readings is not None:
+                connection.execute("DELETE FROM clock")
+                connection.executemany(
+                    "INSERT INTO clock VALUES (?, ?, ?)", [msgspec.structs.astuple(reading) for reading in readings]
+                )
             connection.execute("COMMIT")
 
     def page(self, after: int, before: int, limit: int) -> list[Row]:
@@ -183,27 +201,44 @@ class Journal:
     def _in_our_terms(self) -> Iterator[None]:
         try:
             yield
-        except (sqlite3.Error, OSError, JournalDamaged, *_ODD) as error:
+        except (sqlite3.Error, OSError, JournalDamaged, JournalUnavailable, *_ODD) as error:
             self.close()  # which also undoes what was begun
             raise _translated(error) from None
 
 
-def _make_table(connection: sqlite3.Connection) -> None:
+def _make_tables(connection: sqlite3.Connection) -> None:
+    """Make what is missing. An earlier maas-agent knows the first table only, and takes a file that has more."""
     (schema,) = connection.execute("PRAGMA user_version").fetchone()
-    if schema == 0:
-        connection.execute("BEGIN IMMEDIATE")
-        connection.execute(
-            "CREATE TABLE message"
-            " (key INTEGER PRIMARY KEY, put_at REAL NOT NULL, size INTEGER NOT NULL, body BLOB NOT NULL)"
+    if _SCHEMA < schema < _ODD_SCHEMA:
+        raise JournalUnavailable(
+            f"{NAME} is of a newer maas-agent: it has the schema {schema}, and this one knows {_SCHEMA}; "
+            "install the newer one again, or move the file away"
         )
-        connection.execute(f"PRAGMA user_version = {_SCHEMA}")
-        connection.execute("COMMIT")
-    elif schema != _SCHEMA:
+    if schema not in (0, _SCHEMA):
         raise JournalDamaged(f"it has the schema {schema}, and this maas-agent knows {_SCHEMA}")
+    made = {name for (name,) in connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}
+    if schema == _SCHEMA and "message" not in made:
+        raise JournalDamaged("it has no table for messages")
+    missing = _TABLES.keys() - made
+    if not missing:
+        return
+    connection.execute("BEGIN IMMEDIATE")
+    for name in missing:
+        connection.execute(f"CREATE TABLE {name} ({_TABLES[name]})")
+    connection.execute(f"PRAGMA user_version = {_SCHEMA}")
+    connection.execute("COMMIT")
+
+
+def _readings(connection: sqlite3.Connection) -> tuple[Reading, ...]:
+    found = connection.execute("SELECT first, boot, ahead FROM clock ORDER BY first")
+    readings = tuple(Reading(int(first), str(boot), float(ahead)) for first, boot, ahead in found)
+    if not all(isfinite(reading.offset) for reading in readings):
+        raise JournalDamaged("a reading of the clock is none")
+    return readings
 
 
 def _translated(error: Exception) -> Exception:
-    if isinstance(error, JournalDamaged):
+    if isinstance(error, JournalDamaged | JournalUnavailable):
         return error
     if isinstance(error, OSError):
         return JournalUnavailable(error.strerror or str(error))

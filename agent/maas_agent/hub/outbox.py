@@ -9,19 +9,20 @@ and what has waited follows at a measured pace, marked as replayed. Beyond the b
 the oldest, counted. Only QoS 1 is written.
 """
 
-import time
 from collections import deque
 from collections.abc import Callable, Iterable
 from typing import Protocol
 
 from maas_agent.config import Outbox as Settings
 from maas_agent.hub.client import Outbound
+from maas_agent.hub.corrected import corrected
 from maas_agent.hub.entry import Entry, OnSafe, Priority
-from maas_agent.hub.journal import Journal, Stub
+from maas_agent.hub.journal import Journal, Stub, sequence_of
 from maas_agent.hub.loop import Loop
 from maas_agent.hub.packet_limit import TooLargeError
 from maas_agent.hub.replayed import replayed
 from maas_agent.hub.spool import Spool
+from maas_agent.hub.timeline import Timeline
 from maas_agent.hub.unsendable import error_instead
 from maas_agent.log import Log
 
@@ -75,8 +76,7 @@ class Outbox:
         log: Log,
     ) -> None:
         self._loop, self._link, self._settings, self._on_alarm = loop, link, settings, on_alarm
-        # Ages must not jump with the clock of the wall: it is read once, and advanced by the monotonic one.
-        self._epoch = time.time() - time.monotonic()
+        self._timeline = Timeline()
         self._waiting: dict[Priority, deque[Entry]] = {priority: deque() for priority in Priority}
         self._inflight: dict[int, Entry] = {}
         self._replaying = 0
@@ -93,7 +93,7 @@ class Outbox:
         acknowledged."""
         self._owed_bytes = 0
         """Of all messages whose inputs are not acknowledged: the broker bounds how many there are, by its window."""
-        self._spool = Spool(loop, journal, self, self._now, log, keeps=keeps, commit_s=settings.commit_s)
+        self._spool = Spool(loop, journal, self, self._timeline, log, keeps=keeps, commit_s=settings.commit_s)
         self._max_held = _MEMORY_BYTES if self._spool.keeps else settings.max_bytes
         self._spool.start()
 
@@ -191,16 +191,20 @@ class Outbox:
         return window - max(1, window // 8) if self._spool.rows and window > 1 else window
 
     def _send(self, entry: Entry) -> None:
-        message: Outbound | None = entry.message
+        self._spool.look()
+        sequence = sequence_of(entry.key)
+        dated = corrected(entry.message, self._timeline.error(sequence))
+        message: Outbound | None = dated
         if entry.replayed and entry.priority != Priority.EVENT:
-            message = replayed(entry.message, self._now() - entry.put_at)
+            message = replayed(dated, self._now() - entry.put_at)
         if message is None:
             self._drop(entry)
             return
         try:
             number = self._link.publish(message)
         except TooLargeError as error:
-            self._replace(entry, error_instead(entry.message, error, entry.put_at))
+            put_at = self._timeline.wall(sequence, entry.put_at) + self._timeline.error(sequence)
+            self._replace(entry, error_instead(dated, error, put_at))
             return
         if message.qos:
             self._inflight[number] = entry
@@ -243,6 +247,7 @@ class Outbox:
 
     def expire(self) -> None:
         """Drop what has waited for longer than the bound."""
+        self._spool.look()
         oldest = self._now() - self._settings.max_age_s
         for priority, waiting in self._waiting.items():
             while waiting and waiting[0].put_at < oldest:
@@ -368,4 +373,4 @@ class Outbox:
         self._spool.close()
 
     def _now(self) -> float:
-        return self._epoch + time.monotonic()
+        return self._timeline.now

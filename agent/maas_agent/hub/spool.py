@@ -10,10 +10,19 @@ from collections.abc import Callable, Container, Iterable
 from itertools import islice, takewhile
 from typing import Protocol, TypeVar
 
-from maas_agent.clock import UNSET_BEFORE
 from maas_agent.hub.entry import Entry, Priority
-from maas_agent.hub.journal import Journal, JournalDamaged, JournalUnavailable, Row, Stub, key_of, priority_of
+from maas_agent.hub.journal import (
+    Journal,
+    JournalDamaged,
+    JournalUnavailable,
+    Row,
+    Stub,
+    key_of,
+    priority_of,
+    sequence_of,
+)
 from maas_agent.hub.loop import Loop
+from maas_agent.hub.timeline import Timeline
 from maas_agent.log import Log
 
 BATCH = 256
@@ -56,13 +65,13 @@ class Spool:
         loop: Loop,
         journal: Journal | None,
         listener: Listener,
-        now: Callable[[], float],
+        timeline: Timeline,
         log: Log,
         *,
         keeps: bool,
         commit_s: float,
     ) -> None:
-        self._loop, self._journal, self._listener, self._now, self._log = loop, journal, listener, now, log
+        self._loop, self._journal, self._listener, self._timeline, self._log = loop, journal, listener, timeline, log
         self.keeps, self._commit_s = keeps and journal is not None, commit_s
         self._sequence = 0
         self._unwritten: dict[int, Entry] = {}
@@ -87,11 +96,20 @@ class Spool:
     def start(self) -> None:
         """Open the file, and tell what an earlier run has left in it."""
         self._guarded(self._open)
+        self.look()
 
     def next_key(self, priority: Priority) -> int:
-        """The key of a new message."""
+        """The key of a new message, which is put now."""
+        self.look()
         self._sequence += 1
         return key_of(priority, self._sequence)
+
+    def look(self) -> None:
+        """The wall clock may have been set."""
+        if self._timeline.look(self._sequence + 1):
+            self._forget_stubs()  # those of an earlier run of the machine are older or younger now
+            if self._must_save_readings:
+                self._commit_soon()
 
     # ------------------------------------------------------------- what is in memory
 
@@ -132,8 +150,8 @@ class Spool:
         if not self.rows:  # the file was found to be damaged just now: they count as lost
             return []
         entries = [
-            Entry(row.key, Priority(priority_of(row.key)), row.message, None, row.put_at, replayed=True, stored=True)
-            for row in found
+            Entry(row.key, Priority(priority_of(row.key)), row.message, None, at, replayed=True, stored=True)
+            for row, at in ((row, self._timeline.put_at(sequence_of(row.key), row.put_at)) for row in found)
         ]
         for entry in entries:
             self._held[entry.key] = entry
@@ -174,7 +192,8 @@ class Spool:
         stubs = self._guarded(lambda journal: journal.stubs(after, before, _PAGE)) or []
         if stubs:
             self._seen_to[priority] = stubs[-1].key
-            self._stubs[priority].extend(stubs)
+            at = self._timeline.put_at
+            self._stubs[priority].extend(Stub(s.key, at(sequence_of(s.key), s.put_at), s.size) for s in stubs)
         return bool(stubs)
 
     def _read_from_the_start(self) -> None:
@@ -217,9 +236,9 @@ class Spool:
     def _tick(self) -> None:
         """Write what has waited: not what came just now, which the broker may have in a moment."""
         self._commit_due = False
-        came_before = self._now() - self._commit_s / 2
+        came_before = self._timeline.now - self._commit_s / 2
         waited = list(takewhile(lambda entry: entry.put_at <= came_before, self._unwritten.values()))
-        if waited or self._removed:
+        if waited or self._removed or self._must_save_readings:
             self._guarded(lambda journal: self._write(journal, waited))
         if self._unwritten:
             self._commit_soon()
@@ -230,7 +249,9 @@ class Spool:
             self._guarded(lambda journal: self._write(journal, list(self._unwritten.values())))
 
     def _write(self, journal: Journal, entries: list[Entry]) -> None:
-        journal.write([Row(entry.key, entry.put_at, entry.size, entry.message) for entry in entries], self._removed)
+        rows = [Row(entry.key, self._wall(entry), entry.size, entry.message) for entry in entries]
+        journal.write(rows, self._removed, None if self._timeline.is_saved else self._timeline.readings)
+        self._timeline.is_saved = True
         self._removed.clear()
         self._forget_stubs()
         for entry in entries:
@@ -240,6 +261,14 @@ class Spool:
         self._listener.written(entries)
         if not self.rows and not self._held:
             journal.shrink()
+
+    @property
+    def _must_save_readings(self) -> bool:
+        """Whether there are rows whose times mean something else since the clock has jumped."""
+        return not self._timeline.is_saved and bool(self.rows or self._held)
+
+    def _wall(self, entry: Entry) -> float:
+        return self._timeline.wall(sequence_of(entry.key), entry.put_at)
 
     # ------------------------------------------------------------- when the disk fails
 
@@ -256,11 +285,12 @@ class Spool:
         return None
 
     def _open(self, journal: Journal) -> None:
-        totals = journal.open(UNSET_BEFORE, self._now())
+        totals = journal.open()
         if self._was_open:
             return
         self._was_open = True
         self._sequence += totals.last
+        self._timeline.found(totals.readings, totals.last)
         for entry in self._unwritten.values():  # they came while it could not be opened
             entry.key += totals.last
         self._unwritten = {entry.key: entry for entry in self._unwritten.values()}
@@ -292,7 +322,7 @@ class Spool:
         rows = self.rows
         try:
             self.set_aside = str(journal.set_aside())
-            journal.open(UNSET_BEFORE, self._now())
+            journal.open()
         except (JournalUnavailable, JournalDamaged) as trouble:
             self._fails(str(trouble))
         else:
@@ -304,6 +334,7 @@ class Spool:
             self._unwritten[entry.key] = entry
         self._held.clear()
         self._removed.clear()
+        self._timeline.is_saved = False
         self._read_from_the_start()
         self._listener.lost(rows)
         self._listener.alarmed()

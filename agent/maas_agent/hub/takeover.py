@@ -69,7 +69,6 @@ class Probation:
     def prolong(self, seconds: float) -> None:
         """Let it end so many seconds from now."""
         self.ends_at = time.monotonic() + seconds
-        self.until = time.time() + seconds
 
     def wait_for_samples(self) -> bool:
         """Begin anew, because the source has given nothing; whether that is news."""
@@ -85,7 +84,7 @@ class Probation:
     def document(self, conduct: Conduct) -> dict[str, Any]:
         """How it goes, for the state topic."""
         return {
-            "until": rfc3339(self.until),
+            "until": rfc3339(time.time() + self.ends_at - time.monotonic()),
             "answers": conduct.answers,
             "errors": conduct.errors,
             "crashes": self.crashes,

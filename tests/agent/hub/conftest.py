@@ -2,7 +2,8 @@
 
 import pytest
 
-from maas_agent.hub import outbox
+from maas_agent import clock as boottime
+from maas_agent.hub import timeline
 from tests.agent.hub.outboxes import Clock
 
 
@@ -10,5 +11,6 @@ from tests.agent.hub.outboxes import Clock
 def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
     """The clocks and timers of an outbox, moved by hand."""
     clock = Clock()
-    monkeypatch.setattr(outbox, "time", clock)
+    monkeypatch.setattr(boottime, "time", clock)
+    monkeypatch.setattr(timeline, "boot_id", lambda: clock.boot)
     return clock

@@ -1,5 +1,6 @@
 """An outbox on a link and a loop that a test moves by hand, and on a real journal."""
 
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -34,15 +35,27 @@ class Link:
 
 
 class Clock:
-    """Lets time pass without waiting for it: the timers of the loop, and the clocks of the outbox."""
+    """Lets time pass without waiting for it: the timers of the loop, and the clocks of the outbox.
+
+    ``now`` is in seconds since the machine's start, which is called ``boot``; ``wall`` is when that was, as the wall
+    clock has it.
+    """
+
+    CLOCK_BOOTTIME = time.CLOCK_BOOTTIME
 
     def __init__(self) -> None:
         self.now = 1000.0
         self.wall = 1_790_000_000.0
+        self.boot = "first"
         self.timers: list[tuple[float, Callable[[], None]]] = []
 
-    def monotonic(self) -> float:
+    def clock_gettime(self, which: int) -> float:
+        assert which == self.CLOCK_BOOTTIME
         return self.now
+
+    def boots(self, name: str, wall: float) -> None:
+        """The machine starts anew, its wall clock at ``wall``; timers are gone with who set them."""
+        self.boot, self.now, self.wall = name, 20.0, wall - 20.0
 
     def time(self) -> float:
         return self.wall + self.now
@@ -89,9 +102,9 @@ class Setting:
     def _count_batches(self, journal: Journal) -> None:
         write = journal.write
 
-        def counted(added: Any, removed: Any) -> None:
+        def counted(*batch: Any) -> None:
             self.batches += 1
-            write(added, removed)
+            write(*batch)
 
         journal.write = counted  # type: ignore[method-assign]
 

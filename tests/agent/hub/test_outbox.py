@@ -1,5 +1,6 @@
 """The outbox: what waits, what is on its way, what is on the disk, and what is lost only beyond its bounds."""
 
+import json
 import random
 from collections.abc import Callable
 from pathlib import Path
@@ -8,6 +9,7 @@ from typing import Any
 import msgspec
 import pytest
 
+from maas_agent.documents import rfc3339
 from maas_agent.hub.client import Outbound
 from maas_agent.hub.entry import Priority
 from maas_agent.hub.journal import NAME
@@ -498,12 +500,13 @@ def test_what_was_put_by_a_clock_that_was_not_set_or_ahead_is_not_taken_for_old(
     tmp_path: Path,
     earlier: float,
 ) -> None:
+    """It was there before the machine was started anew, and nobody knows for how long."""
     now, clock.wall = clock.wall, earlier
     setting = Setting(clock, tmp_path, max_age_s=3600)
     setting.put(1)
     setting.written()
     setting.kill()
-    clock.wall = now
+    clock.boots("second", now)
     setting.start()
     clock.advance(3500)
     setting.outbox.expire()
@@ -511,6 +514,106 @@ def test_what_was_put_by_a_clock_that_was_not_set_or_ahead_is_not_taken_for_old(
     clock.advance(200)
     setting.outbox.expire()
     assert len(setting.outbox) == 0
+
+
+DAY_S = 86_400.0
+WEEK_S = 7 * DAY_S
+
+
+def times(messages: list[Outbound]) -> list[tuple[int, str, bool]]:
+    """Name, time and mark of results."""
+    documents = [json.loads(message.payload) for message in messages]
+    return [(document["id"], document["time"], "time_corrected" in document) for document in documents]
+
+
+def put_result(setting: Setting, number: int) -> str:
+    """A result as an engine makes it, by the wall clock; returns the time in it."""
+    said = rfc3339(setting.clock.time())
+    setting.put(number, payload=json.dumps({"id": number, "time": said, "result": 1}).encode())
+    return said
+
+
+@pytest.mark.parametrize("wrong_s", [-14 * DAY_S, 14 * DAY_S], ids=["behind", "ahead"])
+@pytest.mark.parametrize("set_while", ["it runs", "it is away"])
+def test_results_from_before_the_clock_was_set_keep_their_age_and_get_the_right_time(
+    clock: Clock, tmp_path: Path, wrong_s: float, set_while: str
+) -> None:
+    right, clock.wall = clock.wall, clock.wall + wrong_s
+    setting = Setting(clock, tmp_path, max_age_s=WEEK_S)
+    put_result(setting, 1)
+    setting.written()
+    clock.advance(30.0)
+    if set_while == "it runs":
+        clock.wall = right
+        setting.outbox.expire()
+        setting.written()
+    setting.kill()
+    clock.wall = right
+    setting.start()
+    said = put_result(setting, 2)
+    setting.outbox.expire()
+    assert (len(setting.outbox), round(setting.outbox.oldest_s), setting.outbox.dropped) == (2, 30, 0)
+    setting.connect()
+    sent = [message for _, message in setting.link.sent]
+    for _ in range(20):
+        clock.advance(0.05)
+        setting.outbox.pump()
+    sent = [message for _, message in setting.link.sent]
+    assert sorted(times(sent)) == [(1, rfc3339(right + 1000.0), True), (2, said, False)]
+
+
+@pytest.mark.parametrize("wrong_s", [-14 * DAY_S, 14 * DAY_S], ids=["behind", "ahead"])
+def test_what_the_clock_was_wrong_by_is_known_in_the_next_run_of_the_machine(
+    clock: Clock, tmp_path: Path, wrong_s: float
+) -> None:
+    """It was set while the results waited, and nothing came afterwards; then the machine is started anew."""
+    right, clock.wall = clock.wall, clock.wall + wrong_s
+    setting = Setting(clock, tmp_path, max_age_s=WEEK_S)
+    put_result(setting, 1)
+    setting.written()
+    clock.wall = right
+    setting.outbox.expire()
+    setting.written()
+    setting.kill()
+    clock.boots("second", right + 1000.0 + DAY_S)
+    setting.start()
+    setting.outbox.expire()
+    assert (len(setting.outbox), round(setting.outbox.oldest_s)) == (1, DAY_S)
+    setting.connect()
+    for _ in range(20):
+        clock.advance(0.05)
+        setting.outbox.pump()
+    assert times([message for _, message in setting.link.sent]) == [(1, rfc3339(right + 1000.0), True)]
+
+
+def test_a_machine_without_a_battery_learns_their_age_when_its_clock_is_set(clock: Clock, tmp_path: Path) -> None:
+    """It starts with the time at which it was stopped, or before. Until the clock is set nobody knows better."""
+    setting = Setting(clock, tmp_path, max_age_s=WEEK_S)
+    right = clock.time()
+    put_result(setting, 1)
+    setting.written()
+    setting.kill()
+    clock.boots("second", right - 30 * DAY_S)
+    setting.start()
+    put_result(setting, 2)
+    assert round(setting.outbox.oldest_s) == 20  # for as long as the machine runs, at least
+    clock.wall = right + 6 * DAY_S - clock.now
+    setting.outbox.expire()
+    assert (len(setting.outbox), round(setting.outbox.oldest_s)) == (2, 6 * DAY_S)
+    clock.advance(2 * DAY_S)
+    setting.outbox.expire()
+    assert (len(setting.outbox), round(setting.outbox.oldest_s)) == (1, 2 * DAY_S)
+
+
+def test_a_clock_that_is_played_with_for_days_leaves_few_readings(clock: Clock, tmp_path: Path) -> None:
+    setting = Setting(clock, tmp_path)
+    for number in range(2000):
+        clock.wall += 3600.0 * (-1) ** number
+        setting.put(number)
+    setting.written()
+    assert len(setting.outbox._timeline.readings) <= 256
+    setting.outbox.expire()
+    assert (len(setting.outbox), setting.outbox.dropped) == (2000, 0)
 
 
 def test_the_age_counts_over_a_restart(clock: Clock, tmp_path: Path) -> None:

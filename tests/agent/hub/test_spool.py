@@ -4,9 +4,11 @@ import sqlite3
 from collections.abc import Callable
 from pathlib import Path
 
+import msgspec
 import pytest
 
-from maas_agent.hub.journal import NAME, Journal
+from maas_agent.hub.client import Outbound
+from maas_agent.hub.journal import NAME, Journal, Totals, key_of
 from tests.agent.hub.outboxes import Clock, Setting
 
 FULL = "the outbox cannot be written: database or disk is full; results are in memory only"
@@ -18,8 +20,8 @@ class Small(Journal):
 
     room: int | None = None
 
-    def open(self, unset_before: float, now: float) -> object:  # type: ignore[override]
-        totals = super().open(unset_before, now)
+    def open(self) -> Totals:
+        totals = super().open()
         self.allow(Small.room)
         return totals
 
@@ -121,10 +123,14 @@ def overwritten(path: Path) -> None:
     path.write_bytes(b"this is no database" * 1000)
 
 
-def other_schema(path: Path) -> None:
+def with_schema(path: Path, schema: int) -> None:
     connection = sqlite3.connect(path)
-    connection.execute("PRAGMA user_version = 7")
+    connection.execute(f"PRAGMA user_version = {schema}")
     connection.close()
+
+
+def odd_schema(path: Path) -> None:
+    with_schema(path, 1 << 20)
 
 
 def no_table(path: Path) -> None:
@@ -139,7 +145,7 @@ def broken_pages(path: Path) -> None:
     path.write_bytes(data)
 
 
-@pytest.mark.parametrize("damage", [overwritten, other_schema, no_table, broken_pages])
+@pytest.mark.parametrize("damage", [overwritten, odd_schema, no_table, broken_pages])
 def test_a_damaged_file_is_set_aside_and_a_new_one_begun(
     clock: Clock, tmp_path: Path, damage: Callable[[Path], None]
 ) -> None:
@@ -160,6 +166,57 @@ def test_a_damaged_file_is_set_aside_and_a_new_one_begun(
     setting.start()
     setting.connect()
     assert setting.replayed_in(1) == [1000]
+
+
+def test_a_file_of_a_newer_agent_is_left_alone_and_said_to_be(clock: Clock, tmp_path: Path) -> None:
+    """It waits for that agent to be installed again; results stay in memory meanwhile."""
+    setting = Setting(clock, tmp_path)
+    setting.put(1)
+    setting.written()
+    setting.kill()
+    with_schema(tmp_path / NAME, 2)
+    setting.start()
+    setting.put(2)
+    setting.clock.advance(RETRY_S)
+    ((alarm,),) = setting.alarms
+    assert "is of a newer maas-agent: it has the schema 2, and this one knows 1" in alarm
+    setting.connect()
+    setting.outbox.pump()
+    assert (setting.payloads, setting.safe) == ([2], [1])
+    setting.kill()
+    with_schema(tmp_path / NAME, 1)  # as the newer agent leaves it when it knows how to
+    setting.start()
+    setting.connect()
+    assert setting.replayed_in(1) == [1]
+
+
+def test_a_file_of_an_earlier_agent_is_read_and_an_earlier_agent_reads_what_this_one_wrote(
+    clock: Clock, tmp_path: Path
+) -> None:
+    """That one knows one table, puts four columns into it, and takes no other schema than 1."""
+    path = tmp_path / NAME
+    body = msgspec.msgpack.encode(Outbound("out", b"1", 1))
+    earlier = sqlite3.connect(path)
+    earlier.execute(
+        "CREATE TABLE message"
+        " (key INTEGER PRIMARY KEY, put_at REAL NOT NULL, size INTEGER NOT NULL, body BLOB NOT NULL)"
+    )
+    earlier.execute("PRAGMA user_version = 1")
+    earlier.execute("INSERT INTO message VALUES (?, ?, ?, ?)", (key_of(1, 7), clock.time(), 300, body))
+    earlier.commit()
+    earlier.close()
+    setting = Setting(clock, tmp_path)
+    setting.put(2)
+    setting.written()
+    setting.kill()
+    earlier = sqlite3.connect(path)
+    assert earlier.execute("PRAGMA user_version").fetchone() == (1,)
+    earlier.execute("INSERT INTO message VALUES (?, ?, ?, ?)", (key_of(1, 9), clock.time(), 300, body))
+    earlier.commit()
+    earlier.close()
+    setting.start()
+    setting.connect()
+    assert setting.replayed_in(1) == [1, 2, 1]
 
 
 def test_damage_that_is_found_later_costs_only_what_was_nowhere_else(clock: Clock, tmp_path: Path) -> None:
