@@ -4,6 +4,7 @@ from collections.abc import Callable
 from typing import Any
 
 from maas_agent.errors import DataError
+from maas_converter.importers.causes import lacking_ops
 from maas_converter.importers.refusal import Passed, first_sentence
 from maas_converter.tflite.contents import contents_of
 
@@ -18,12 +19,12 @@ def to_tflite(tensorflow: Any, converter: Callable[[], Any]) -> bytes:
     try:
         return bytes(converter().convert())
     except Exception as error:  # the converter's own classes are not public
-        ops = _select_ops(tensorflow, converter())
+        ops = lacking_ops(str(error)) or _select_ops(tensorflow, converter())
         if ops:
             raise DataError(
                 f"it needs TensorFlow ops that LiteRT has not: {', '.join(ops)}; replace the layers that use them"
             ) from None
-        raise Passed(f"TensorFlow cannot convert it to TFLite: {_reason(error)}") from None
+        raise Passed(f"TensorFlow cannot convert it to TFLite: {first_sentence(error)}") from None
 
 
 def _select_ops(tensorflow: Any, converter: Any) -> list[str]:
@@ -36,9 +37,3 @@ def _select_ops(tensorflow: Any, converter: Any) -> list[str]:
     except Exception:  # then the first attempt's words have to do
         return []
     return [op.removeprefix(_FLEX) for op in ops]
-
-
-def _reason(error: Exception) -> str:
-    """MLIR names the location first, the reason after ``error:``."""
-    sentence = first_sentence(error)
-    return sentence.rpartition(" error: ")[2] if " error: " in sentence else sentence

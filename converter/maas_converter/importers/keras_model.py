@@ -41,14 +41,14 @@ def cannot_load(library: str, error: Exception, *, trust: bool) -> NoReturn:
     text = str(error)
     # What `refuse_code` did not see, Keras 3 may.
     if trust:
-        raise Passed(f"{library} cannot load it: {_plain(text)}") from None
+        raise Passed(f"{library} cannot load it: {first_sentence(text)}") from None
     if "Lambda" in text or "lambda" in text or "unsafe" in text:
         raise DataError(
             f"it holds Python code, which is not run without --trust (Lambda): {first_sentence(text)}"
         ) from None
     if "Could not locate" in text or "Unknown layer" in text:
-        raise Passed(f"it needs a class of your own, which is not in the file: {_plain(text)}") from None
-    raise Passed(f"{library} cannot load it, it is damaged or of another version: {_plain(text)}") from None
+        raise Passed(f"it needs a class of your own, which is not in the file: {first_sentence(text)}") from None
+    raise Passed(f"{library} cannot load it, it is damaged or of another version: {first_sentence(text)}") from None
 
 
 def prepared(library: Any, model: Any, options: Importing) -> FixedInput:
@@ -74,15 +74,9 @@ def traced_to_tflite(tensorflow: Any, model: Any, variables: list[Any], taken: F
             served = tensorflow.function(lambda batch: model(batch, training=False), input_signature=[signature])
             tensorflow.saved_model.save(holder, folder, signatures={"serve": served})
         except Exception as error:  # layers raise whatever a shape that does not suit them makes them raise
-            raise Passed(f"it cannot be run on an input of shape {list(taken.shape)}: {_plain(str(error))}") from None
+            raise Passed(
+                f"it cannot be run on an input of shape {list(taken.shape)}: {first_sentence(error)}"
+            ) from None
         return to_tflite(
             tensorflow, lambda: tensorflow.lite.TFLiteConverter.from_saved_model(folder, signature_keys=["serve"])
         )
-
-
-def _plain(text: str) -> str:
-    """The line of Keras' words that says why: it may come after a stack of calls or a layer's whole configuration."""
-    for marker in ("Exception encountered: ", "Error: "):
-        if marker in text:
-            text = text.rpartition(marker)[2]
-    return first_sentence(text).partition(" Full object config")[0]

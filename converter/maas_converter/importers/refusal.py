@@ -8,6 +8,7 @@ import sys
 from typing import ClassVar, NoReturn
 
 from maas_agent.errors import DataError
+from maas_converter.importers.causes import cause_of
 
 MARK = "maas-import: "
 NOTE = "maas-import-note: "
@@ -42,9 +43,8 @@ def note(sentence: str) -> None:
 
 
 def first_sentence(error: BaseException | str) -> str:
-    """The first line of what a framework says, at most 300 characters."""
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    return (lines[0] if lines else "no reason given")[:300]
+    """What a framework says was the cause, one line of at most 300 characters."""
+    return cause_of(str(error))
 
 
 def _say(mark: str, sentence: str) -> None:
