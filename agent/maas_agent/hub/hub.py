@@ -25,7 +25,7 @@ from maas_agent.hub.commands import Commands, Finish
 from maas_agent.hub.connection import Inbound
 from maas_agent.hub.control import ControlSocket
 from maas_agent.hub.dispatch import Job
-from maas_agent.hub.entry import Priority
+from maas_agent.hub.entry import OnSafe, Priority
 from maas_agent.hub.health import Health
 from maas_agent.hub.journal import Journal
 from maas_agent.hub.link import Link
@@ -36,6 +36,7 @@ from maas_agent.hub.packet_limit import TooLargeError
 from maas_agent.hub.pipeline import Pipeline
 from maas_agent.hub.sharing import Sharing
 from maas_agent.hub.topics import MAX_ID, Address, Command, Topics
+from maas_agent.hub.unfinished import Unfinished
 from maas_agent.hub.updates import Updates
 from maas_agent.hub.wishes import Wishes
 from maas_agent.log import Log
@@ -76,6 +77,7 @@ class Hub:
         self._updates = Updates(self._loop, config, self._pipelines, self._wishes.of, log)
         self._health = Health(self._loop, self._device, config.device.groups, self._pipelines.values(), self._outbox)
         self._alarms_told: list[str] = []
+        self._unfinished = Unfinished(self._store, log)
         self._commands = Commands(
             {
                 "update": self._update_command,
@@ -83,6 +85,7 @@ class Hub:
                 "rollback": self._rollback_command,
             },
             self._publish_command,
+            self._unfinished,
             log,
         )
         self._control = ControlSocket(
@@ -94,7 +97,9 @@ class Hub:
                 "rollback": self._rollback_command,
             },
         )
-        # After the pipelines' own: what their turn produced goes out in the same turn.
+        # After the pipelines' own: what their turn produced goes out in the same turn. What is said of commands is on
+        # the disk before it is sent.
+        self._loop.at_turn_end(self._unfinished.save)
         self._loop.at_turn_end(self._outbox.pump)
         self._loop.at_turn_end(self._link.flush)
 
@@ -103,6 +108,7 @@ class Hub:
         self._log.info("starting", device=self._device, store=self._store, pipelines=len(self._pipelines))
         if count := descendants.kill(descendants.mark_of(self._store)):
             self._log.warning("ended what sources of an earlier run left behind", processes=count)
+        self._commands.resume()
         self._link.start()
         for pipeline in self._pipelines.values():
             pipeline.start()
@@ -112,6 +118,7 @@ class Hub:
         every(self._loop, self._config.metrics_s, self._publish_metrics)
         every(self._loop, _EXPIRE_S, self._outbox.expire)
         self._loop.run()
+        self._unfinished.save()
         self._control.close()
         self._loop.close()
         os.close(self._lock)
@@ -226,9 +233,9 @@ class Hub:
             kept = Outbound(self._topics.metrics, msgspec.json.encode(document), 1)
             self._outbox.put(kept, priority=Priority.METRIC)
 
-    def _publish_command(self, command: Command, document: dict[str, Any]) -> None:
+    def _publish_command(self, command: Command, document: dict[str, Any], on_safe: OnSafe | None) -> None:
         topic = f"{self._topics.base}/cmd/{command.name}/{command.id}"
-        self._outbox.put(Outbound(topic, msgspec.json.encode(document), 1, True), priority=Priority.EVENT)
+        self._outbox.put(Outbound(topic, msgspec.json.encode(document), 1, True), on_safe, Priority.EVENT)
 
     def _on_alarm(self) -> None:
         """The outbox's disk has failed or recovered: told in the next turn, when there is a hub to tell it."""
@@ -339,6 +346,7 @@ class Hub:
         self._log.info("stopping")
         self._health.stopping()
         self._outbox.stop_replaying()
+        self._commands.interrupt()
         self._updates.stop()
         self._loop.after(_STOP_S, self._end)
         left = set(self._pipelines)

@@ -1,23 +1,27 @@
 """Commands as thin-edge.io does them."""
 
 import json
+from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from maas_agent.hub import commands as commands_module
-from maas_agent.hub.commands import MAX_BURST, MAX_BYTES, MAX_RUNNING, Commands, Finish
+from maas_agent.hub.commands import INTERRUPTED, MAX_BURST, MAX_BYTES, MAX_RUNNING, Commands, Finish
 from maas_agent.hub.topics import Command
+from maas_agent.hub.unfinished import NAME, Unfinished
 from tests.agent.hub.doubles import Lines, Monotonic
 
 UPDATE = Command("update", "1")
 
 
 class Device:
-    """Keeps the documents and the commands that have begun."""
+    """Keeps the documents and the commands that have begun, and what is safe of them."""
 
-    def __init__(self) -> None:
-        self.log = Lines()
+    def __init__(self, store: Path) -> None:
+        self.log, self.unfinished = Lines(), Unfinished(store, Lines())
+        self.on_safe: list[Callable[[], None]] = []
         self.documents: list[tuple[Command, dict[str, Any]]] = []
         self.begun: list[tuple[dict[str, Any], Finish]] = []
         self.commands = Commands(
@@ -25,9 +29,14 @@ class Device:
                 "update": lambda request, finish: self.begun.append((request, finish)),
                 "beep": lambda _, done: done(None, {}),
             },
-            lambda command, document: self.documents.append((command, document)),
+            self.publish,
+            self.unfinished,
             self.log,
         )
+
+    def publish(self, command: Command, document: dict[str, Any], on_safe: Callable[[], None] | None) -> None:
+        self.documents.append((command, document))
+        self.on_safe += [on_safe] if on_safe else []
 
     def hear(self, payload: Any, command: Command = UPDATE) -> None:
         self.commands.received(command, payload if isinstance(payload, bytes) else json.dumps(payload).encode())
@@ -38,8 +47,8 @@ class Device:
 
 
 @pytest.fixture
-def device() -> Device:
-    return Device()
+def device(tmp_path: Path) -> Device:
+    return Device(tmp_path)
 
 
 def test_a_command_is_executing_then_successful_with_its_own_fields_kept(device: Device) -> None:
@@ -98,11 +107,11 @@ def test_too_many_commands_at_once_are_refused_until_one_ends(device: Device) ->
 
 
 @pytest.mark.parametrize("name", ["beep", "no-such", "update"])
-def test_a_storm_of_commands_is_not_one_of_answers(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+def test_a_storm_of_commands_is_not_one_of_answers(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, name: str) -> None:
     """Every answer is a retained message that somebody has to clear: most of a storm gets none."""
     clock = Monotonic()
     monkeypatch.setattr(commands_module, "time", clock)
-    device = Device()
+    device = Device(tmp_path)
     for number in range(10_000):
         device.hear({"status": "init"}, Command(name, str(number)))
     assert len({command for command, _ in device.documents}) == MAX_BURST
@@ -121,3 +130,67 @@ def test_a_request_that_is_nested_too_deep_is_none(device: Device) -> None:
     assert device.documents == device.begun == []
     device.hear(b'{"status": "init", "more": [[{"a": []}]]}')
     assert device.statuses == ["executing"]
+
+
+def test_what_was_under_way_when_the_agent_was_killed_is_failed_by_the_next_one(tmp_path: Path) -> None:
+    """Whoever waits for it would wait for ever; one that has not begun, or has ended, is left alone."""
+    first = Device(tmp_path)
+    first.hear({"status": "init", "note": "mine"})
+    first.hear({"status": "init"}, Command("reboot", "1"))
+    first.unfinished.save()
+    again = Device(tmp_path)
+    again.commands.resume()
+    assert again.documents == [(UPDATE, {"status": "failed", "note": "mine", "reason": INTERRUPTED})]
+    assert INTERRUPTED.startswith("interrupted by a restart")
+    again.on_safe[0]()
+    again.unfinished.save()
+    assert not (tmp_path / NAME).exists()
+    Device(tmp_path).commands.resume()
+
+
+def test_an_end_that_was_not_safe_when_the_agent_was_killed_is_said_again_as_it_was(tmp_path: Path) -> None:
+    first = Device(tmp_path)
+    first.hear({"status": "init"})
+    first.begun[0][1](None, {"pipelines": 2})
+    first.unfinished.save()
+    again = Device(tmp_path)
+    again.commands.resume()
+    assert again.documents == [(UPDATE, {"status": "successful", "pipelines": 2})]
+
+
+def test_a_stop_says_that_it_interrupts_and_what_ends_afterwards_says_nothing(device: Device) -> None:
+    device.hear({"status": "init"})
+    device.commands.interrupt()
+    device.begun[0][1]("the puller was killed by SIGKILL", {})
+    assert device.documents[1:] == [(UPDATE, {"status": "failed", "reason": INTERRUPTED})]
+
+
+def test_a_command_that_begins_anew_is_not_forgotten_when_its_former_end_is_safe(
+    device: Device, tmp_path: Path
+) -> None:
+    device.hear({"status": "init"})
+    device.begun[0][1](None, {})
+    device.hear({"status": "init"})
+    device.on_safe[0]()
+    device.unfinished.save()
+    assert [row["document"]["status"] for row in json.loads((tmp_path / NAME).read_bytes())] == ["executing"]
+
+
+@pytest.mark.parametrize("damage", [b"", b"{", b"[1]", b'[{"name": 1}]', b"\xff"])
+def test_a_damaged_record_is_logged_and_replaced(tmp_path: Path, damage: bytes) -> None:
+    (tmp_path / NAME).write_bytes(damage)
+    log = Lines()
+    unfinished = Unfinished(tmp_path, log)
+    assert unfinished.load() == {}
+    assert log.told == [("error", "cannot read which commands were interrupted")]
+    unfinished.save()
+    assert Unfinished(tmp_path, log).load() == {} and len(log.lines) == 1
+
+
+def test_a_disk_that_takes_nothing_stops_no_command(tmp_path: Path) -> None:
+    log = Lines()
+    unfinished = Unfinished(tmp_path / "no-such-folder", log)
+    unfinished.said(UPDATE, {"status": "executing"})
+    unfinished.save()
+    unfinished.save()
+    assert log.told == [("error", "cannot save which commands are under way")]
