@@ -80,7 +80,7 @@ def convert(
     ] = None,
     max_drop: Annotated[
         float | None,
-        typer.Option(metavar="POINTS", help="auto: points of accuracy that may be lost. Default: 1."),
+        typer.Option(metavar="POINTS", help="Points that may be lost, else nothing is written. Default: auto 1."),
     ] = None,
     max_size: Annotated[int | None, typer.Option(metavar="BYTES", help="auto: largest .tflite.")] = None,
     max_latency: Annotated[
@@ -113,6 +113,7 @@ def convert(
         quantize=quantize,
         io=io,
         limits=limits_of(max_drop, max_size, max_latency),
+        max_drop=max_drop,
         calibration=calibration,
         evaluation=evaluation,
         task=task,

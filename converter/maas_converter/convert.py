@@ -7,7 +7,7 @@ import msgspec
 
 from maas_agent.bundle.golden import encode_golden
 from maas_agent.bundle.manifest import Golden, Lineage, Manifest, Metrics, decode_manifest
-from maas_converter import measure, pack
+from maas_converter import bound, measure, pack
 from maas_converter.baseline import Baseline, baseline_of
 from maas_converter.blobs import Blobs
 from maas_converter.bring import Brought, bring
@@ -17,7 +17,7 @@ from maas_converter.job import Job
 from maas_converter.lineage import lineage_of
 from maas_converter.order import Order, read
 from maas_converter.proof import Proof, agreement_of, golden_of, metrics_of, notes_of, outputs_of, prove
-from maas_converter.quantize.recipes import AS_IS
+from maas_converter.quantize.recipes import AS_IS, AUTO
 from maas_converter.quantize.search.found import Found, HeldOut
 from maas_converter.reporting import candidates_of, report
 from maas_converter.scrutiny import scrutinized
@@ -53,6 +53,10 @@ class Conversion(msgspec.Struct, frozen=True):
     report: str | None
     """The folder that ``--report`` names."""
     notes: tuple[str, ...]
+    warning: str = ""
+    """What comes before everything else: more is lost than the bound, or nothing shows how much."""
+    lost_points: float | None = None
+    """See `maas_converter.bound`."""
 
 
 def convert(order: Order, progress: Progress) -> Conversion:
@@ -69,14 +73,35 @@ def convert(order: Order, progress: Progress) -> Conversion:
         # (4) Both run as a device would run them: the very files, in the very class that serves.
         shipped = ship(job, brought, baseline)
         proof = _proven(job, brought, baseline, shipped)
+        loss = _bounded(job, brought, proof)
         # (5) What they showed goes into the manifest, the manifest into the file, the file under its name.
         lineage = lineage_of(job, brought, shipped, verdict.forced)
         notes = (*_notes(job, brought, shipped), *verdict.notes)
         manifest_bytes, notes = _finished(job, brought, proof, lineage, notes)
         manifest = decode_manifest(manifest_bytes)
-        report(job, manifest, baseline, shipped, proof, notes)
+        warned = tuple(filter(None, [_warning(job, brought, loss)]))
+        report(job, manifest, baseline, shipped, proof, (*warned, *notes))
         packed = pack.write(order.out, manifest_bytes, job.blobs, _signature(order.keys, manifest_bytes))
-        return _conversion(order, manifest, packed, shipped, proof, notes)
+        conversion = _conversion(order, manifest, packed, shipped, proof, notes)
+        points = loss.points if loss is not None else None
+        return msgspec.structs.replace(conversion, warning=_warning(job, brought, loss), lost_points=points)
+
+
+def _bounded(job: Job, brought: tuple[Brought, ...], proof: Proof) -> bound.Loss | None:
+    """What was lost; raises `DataError` if that is more than ``--max-drop``, which a search has seen to itself."""
+    loss = bound.loss_of(proof)
+    if brought[0].recipe.name != AUTO:
+        bound.enforce(job.order.max_drop, _recipes(brought), loss)
+    return loss
+
+
+def _warning(job: Job, brought: tuple[Brought, ...], loss: bound.Loss | None) -> str:
+    quantized = any(one.recipe.quantized and one.recipe is not AS_IS for one in brought)
+    return bound.warning_of(job.order.max_drop, _recipes(brought), quantized, job.given.evaluation is not None, loss)
+
+
+def _recipes(brought: tuple[Brought, ...]) -> str:
+    return ", ".join(dict.fromkeys(one.recipe.name for one in brought))
 
 
 def _proven(job: Job, brought: tuple[Brought, ...], baseline: Baseline, shipped: Shipped) -> Proof:

@@ -31,6 +31,9 @@ class Order(msgspec.Struct, frozen=True):
     quantize: str | None = None
     io: str | None = None
     limits: Limits | None = None
+    """Of a search."""
+    max_drop: float | None = None
+    """Points that may be lost, by whichever recipe."""
     calibration: Path | None = None
     evaluation: Path | None = None
     task: str | None = None
@@ -162,7 +165,10 @@ def _check_io(order: Order, plan: Plan) -> None:
 
 def _check_limits(order: Order, plan: Plan) -> None:
     auto = [stage for stage in plan.stages if stage.recipe is not None and stage.recipe.name == AUTO]
-    if order.limits is not None and not auto:
-        raise UsageError("--max-drop, --max-size and --max-latency are limits of a search: add --quantize auto")
+    limits = order.limits
+    if limits is not None and not auto and (limits.max_size is not None or limits.max_latency is not None):
+        raise UsageError("--max-size and --max-latency are limits of a search: add --quantize auto")
+    if order.max_drop is not None and order.evaluation is None:
+        raise UsageError(f"--max-drop {order.max_drop:g} needs --evaluation DATA: nothing else shows what is lost")
     if auto and not plan.single:
         raise UsageError(f"stage {auto[0].name!r}: auto searches one whole model; choose a recipe for each stage")

@@ -39,6 +39,8 @@ class Proof(msgspec.Struct, frozen=True):
     data: str
     """What metrics call the evaluation data."""
     judged: Judged | None
+    given: bool = True
+    """Whether the samples are somebody's data, not noise."""
 
     @property
     def reference(self) -> Trial:
@@ -65,7 +67,8 @@ def prove(job: Job, baseline: Baseline, shipped: Manifest, *, compared: bool) ->
     bundle = Trial(shipped, answers, times[-1])
     float32 = Trial(baseline.draft, baseline.answers, times[0]) if compared else None
     data = job.given.evaluation.name if job.given.evaluation is not None else ""
-    return Proof(evidence, float32, bundle, data, _judged(evidence, float32, bundle, data))
+    given = bool(job.given.datasets)
+    return Proof(evidence, float32, bundle, data, _judged(evidence, float32, bundle, data), given)
 
 
 def outputs_of(proof: Proof, labels: tuple[tuple[str, ...], ...]) -> tuple[Output, ...]:

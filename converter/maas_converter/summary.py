@@ -17,6 +17,8 @@ Rows = list[tuple[str, str, str]]
 
 def show_conversion(conversion: Conversion) -> None:
     """The model as it came and the bundle side by side, then what was decided on the way."""
+    if conversion.warning:
+        say(f"warning: {conversion.warning}")
     metrics, recipe = conversion.metrics, conversion.recipe
     rows = _quality(conversion)
     if conversion.agreement is not None:
