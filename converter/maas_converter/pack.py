@@ -1,7 +1,6 @@
 """Turns models and measurements into a manifest and a ``.maas`` file."""
 
 import os
-import re
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
@@ -31,6 +30,7 @@ from maas_agent.runtime.selection import accelerator
 from maas_converter.blobs import Blobs
 from maas_converter.order import Order
 from maas_converter.plan import OutputPlan, StagePlan
+from maas_converter.tflite.names import Names, names_of
 
 _UNMEASURED_GOLDEN = Golden(blob="0" * 64, size=1, samples=1, tolerance=0.0)
 _UNMEASURED = Metrics(float32_bytes=0, bundle_bytes=0)
@@ -60,12 +60,12 @@ def load_stage(tflite: bytes, blobs: Blobs, plan: StagePlan) -> Loaded:
     Raises `RuntimeFailure`, or `DataError` if it has not one input and the plan does not name several.
     """
     digest = blobs.add(tflite)
-    model = accelerator("cpu").load(blobs.path(digest), 1)
+    model, names = accelerator("cpu").load(blobs.path(digest), 1), names_of(tflite)
     if plan.inputs:
-        inputs = _named(plan, "inputs", plan.inputs, model.inputs)
-        outputs = _named(plan, "outputs", plan.outputs, model.outputs)
+        inputs = _named(plan, "inputs", plan.inputs, _each_renamed(model.inputs, names.inputs))
+        outputs = _named(plan, "outputs", plan.outputs, _each_renamed(model.outputs, names.outputs))
     else:
-        inputs, outputs = _self_named(model)
+        inputs, outputs = _self_named(names, model)
     taken, made = (tuple(tensor.name for tensor in tensors) for tensors in (inputs, outputs))
     return Loaded(Stage(plan.name, digest, len(tflite), taken, made, plan.when), inputs, outputs)
 
@@ -121,26 +121,17 @@ def _named(plan: StagePlan, what: str, edges: tuple[str, ...], tensors: tuple[Te
             f"stage {plan.name!r} names {len(edges)} {what}, {plan.source.name} has {len(tensors)}, in this order: "
             f"{found}"
         )
-    return tuple(_renamed(tensor, edge) for tensor, edge in zip(tensors, edges, strict=True))
+    return _each_renamed(tensors, edges)
 
 
-def _self_named(model: Model) -> tuple[tuple[Tensor, ...], tuple[Tensor, ...]]:
+def _self_named(names: Names, model: Model) -> tuple[tuple[Tensor, ...], tuple[Tensor, ...]]:
     if len(model.inputs) != 1:
-        raise DataError(f"the model has {len(model.inputs)} inputs, a bundle has one")
-    given = _renamed(model.inputs[0], _edge(model.inputs[0].name, "input"))
-    made = [f"output_{number}" if len(model.outputs) > 1 else "output" for number in range(len(model.outputs))]
-    outputs = tuple(
-        _renamed(tensor, _edge(tensor.name, default)) for tensor, default in zip(model.outputs, made, strict=True)
-    )
-    if len({given.name, *(tensor.name for tensor in outputs)}) <= len(outputs):
-        outputs = tuple(_renamed(tensor, default) for tensor, default in zip(outputs, made, strict=True))
-    return (given,), outputs
+        raise DataError(f"the model has {len(model.inputs)} inputs ({', '.join(names.inputs)}), a bundle has one")
+    return _each_renamed(model.inputs, names.inputs), _each_renamed(model.outputs, names.outputs)
 
 
-def _edge(tensor_name: str, default: str) -> str:
-    """The name a person gave the tensor; TensorFlow wraps inputs' and loses outputs'."""
-    plain = re.sub(r"(^(serving_default|serve)_|:\d+$)", "", tensor_name)
-    return default if not plain or plain.startswith("StatefulPartitionedCall") else plain
+def _each_renamed(tensors: tuple[Tensor, ...], names: tuple[str, ...]) -> tuple[Tensor, ...]:
+    return tuple(_renamed(tensor, name) for tensor, name in zip(tensors, names, strict=True))
 
 
 def _renamed(tensor: Tensor, name: str) -> Tensor:

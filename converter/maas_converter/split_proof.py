@@ -18,6 +18,7 @@ from maas_converter.console import Progress
 from maas_converter.data.dataset import samples_of
 from maas_converter.data.formats import load
 from maas_converter.tflite.cut import Part, input_edges, output_edges
+from maas_converter.tflite.signature import in_signature_order
 
 _NO_PROCESSING = samples.Processing()
 
@@ -38,7 +39,7 @@ def prove(
     fit the model.
     """
     with tempfile.TemporaryDirectory(prefix="maas-split-") as folder:
-        whole = _loaded(Path(folder) / "whole", data)
+        whole = _loaded(Path(folder) / "whole", in_signature_order(data))
         stages = [_loaded(Path(folder) / str(number), part.tflite) for number, part in enumerate(parts)]
         rows, origin = _rows(whole.inputs, evaluation, preprocess, progress)
         given, answered = input_edges(data), output_edges(data)

@@ -4,7 +4,9 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 from maas_converter.importers.conversion import to_tflite
+from maas_converter.importers.outputs import keyed
 from maas_converter.importers.refusal import Passed, first_sentence
+from maas_converter.tflite.signature import with_outputs
 
 _ELEMENT_SHAPE = {
     "EmptyTensorList": 0,
@@ -48,7 +50,10 @@ def take_one_sample(tensorflow: Any, graph: Any) -> None:
 def convert_graph(
     tensorflow: Any, graph: Any, taken: Any, tensor: str, outputs: Mapping[str, str], folder: str
 ) -> bytes:
-    """Convert a frozen ``graph`` whose input ``tensor`` becomes ``taken``, a named and fixed ``TensorSpec``."""
+    """Convert a frozen ``graph`` whose input ``tensor`` becomes ``taken``, a named and fixed ``TensorSpec``.
+
+    Its outputs are those that ``outputs`` maps to tensors, by name and in that order.
+    """
     take_one_sample(tensorflow, graph)
     try:
         served = tensorflow.function(_importing(tensorflow, graph, tensor, outputs), input_signature=[taken])
@@ -57,9 +62,10 @@ def convert_graph(
         tensorflow.saved_model.save(holder, folder, signatures={"serve": holder.served})
     except Exception as error:  # a shape that does not suit an op
         raise Passed(f"it cannot be run on an input of shape {list(taken.shape)}: {first_sentence(error)}") from None
-    return to_tflite(
+    made = to_tflite(
         tensorflow, lambda: tensorflow.lite.TFLiteConverter.from_saved_model(folder, signature_keys=["serve"])
     )
+    return with_outputs(made, list(outputs), list(keyed(list(outputs))))
 
 
 def _importing(tensorflow: Any, graph: Any, tensor: str, outputs: Mapping[str, str]) -> Callable[[Any], dict[str, Any]]:
@@ -67,7 +73,7 @@ def _importing(tensorflow: Any, graph: Any, tensor: str, outputs: Mapping[str, s
         made = tensorflow.graph_util.import_graph_def(
             graph, input_map={tensor: batch}, return_elements=list(outputs.values()), name=""
         )
-        return dict(zip(outputs, made, strict=True))
+        return keyed(made)
 
     return serve
 

@@ -12,9 +12,11 @@ from maas_agent.errors import DataError
 from maas_converter.importers.configuration import is_hdf5
 from maas_converter.importers.conversion import to_tflite
 from maas_converter.importers.inputs import fixed_shape, only_input
+from maas_converter.importers.outputs import keyed, named_outputs
 from maas_converter.importers.recurrent import set_loops
 from maas_converter.importers.refusal import Passed, first_sentence
 from maas_converter.importers.task import Importing
+from maas_converter.tflite.signature import with_outputs
 
 
 class FixedInput(msgspec.Struct, frozen=True):
@@ -69,14 +71,22 @@ def traced_to_tflite(tensorflow: Any, model: Any, variables: list[Any], taken: F
     signature = tensorflow.TensorSpec(taken.shape, taken.dtype, name=taken.name)
     holder = tensorflow.Module()
     holder.kept = variables
+    names: list[str] = []
+
+    def called(batch: Any) -> dict[str, Any]:
+        outputs = named_outputs(model, model(batch, training=False))
+        names[:] = outputs
+        return keyed(list(outputs.values()))
+
     with TemporaryDirectory() as folder:
         try:
-            served = tensorflow.function(lambda batch: model(batch, training=False), input_signature=[signature])
+            served = tensorflow.function(called, input_signature=[signature])
             tensorflow.saved_model.save(holder, folder, signatures={"serve": served})
         except Exception as error:  # layers raise whatever a shape that does not suit them makes them raise
             raise Passed(
                 f"it cannot be run on an input of shape {list(taken.shape)}: {first_sentence(error)}"
             ) from None
-        return to_tflite(
+        made = to_tflite(
             tensorflow, lambda: tensorflow.lite.TFLiteConverter.from_saved_model(folder, signature_keys=["serve"])
         )
+    return with_outputs(made, names, list(keyed(names)))

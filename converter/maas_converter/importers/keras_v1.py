@@ -12,8 +12,10 @@ from maas_agent.errors import UnavailableError
 from maas_converter.importers.configuration import refuse_code
 from maas_converter.importers.conversion import to_tflite
 from maas_converter.importers.keras_model import cannot_load, named, prepared
+from maas_converter.importers.outputs import named_outputs
 from maas_converter.importers.refusal import Passed, first_sentence
 from maas_converter.importers.task import Task, run
+from maas_converter.tflite.signature import with_outputs, with_signature
 
 
 def convert(task: Task) -> bytes:
@@ -29,8 +31,12 @@ def convert(task: Task) -> bytes:
         # Always unrolled: TFLite takes no loop of TensorFlow 1.
         taken = prepared(v1.keras, model, msgspec.structs.replace(task.options, unroll=True))
         batch = v1.placeholder(taken.dtype, taken.shape, name=taken.name)
-        outputs = _called(model, batch)
-        return to_tflite(tensorflow, lambda: v1.lite.TFLiteConverter.from_session(session, [batch], outputs))
+        outputs = named_outputs(model, _called(model, batch))
+        made = to_tflite(
+            tensorflow, lambda: v1.lite.TFLiteConverter.from_session(session, [batch], list(outputs.values()))
+        )
+    # This converter writes no signature; it keeps the order.
+    return with_outputs(with_signature(made), list(outputs))
 
 
 def _library() -> Any:
@@ -52,13 +58,12 @@ def _load(tensorflow: Any, task: Task) -> Any:
             cannot_load("tf.compat.v1.keras", error, trust=task.options.trust)
 
 
-def _called(model: Any, batch: Any) -> list[Any]:
+def _called(model: Any, batch: Any) -> Any:
     """The model once more, for a batch of 1: the graph that loading made has it open."""
     try:
-        outputs = model(batch)
+        return model(batch)
     except Exception as error:  # layers raise whatever a shape that does not suit them makes them raise
         raise Passed(f"it cannot be run on an input of shape {list(batch.shape)}: {first_sentence(error)}") from None
-    return list(outputs) if isinstance(outputs, list | tuple) else [outputs]
 
 
 if __name__ == "__main__":

@@ -4,6 +4,7 @@ A SavedModel is a graph and has no Python in it; but a graph may read and write 
 initializers while loading. Such ops are looked for first.
 """
 
+import re
 import tempfile
 from collections.abc import Mapping
 from pathlib import Path
@@ -35,7 +36,7 @@ def convert(task: Task) -> bytes:
     only_input(list(signature.inputs))
     ((name, info),) = signature.inputs.items()
     spec = _fixed_spec(tensorflow, name, info, task.options.input_shape)
-    outputs = {key: signature.outputs[key].name for key in sorted(signature.outputs)}
+    outputs = {key: signature.outputs[key].name for key in sorted(signature.outputs, key=_with_numbers)}
     # (3) Constants for variables, a batch of 1, TFLite.
     graph = _frozen(tensorflow, task.source, list(meta.meta_info_def.tags), outputs)
     with tempfile.TemporaryDirectory() as folder:
@@ -58,6 +59,11 @@ def chosen_signature(signatures: Mapping[str, Any], wanted: str | None) -> Any:
     if len(keys) > 1:
         note(f"signature {key!r} was taken; there are {listed}")
     return signatures[key]
+
+
+def _with_numbers(key: str) -> list[tuple[str, int]]:
+    """Orders keys by their letters, and numbers in them as numbers: a signature is a set, and has no order itself."""
+    return [(text, int(number or -1)) for text, number in re.findall(r"(\D*)(\d*)", key)]
 
 
 def _library() -> Any:

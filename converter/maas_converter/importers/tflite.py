@@ -1,7 +1,7 @@
 """The last step of every import, and all there is to one of a ``.tflite`` file. A program, see `importers.task`.
 
-Whatever the source was, what is handed on has a batch of 1, fixed shapes, a SignatureDef, no op that LiteRT lacks, and
-gives the same answer to the same sample. TensorFlow is not needed.
+Whatever the source was, what is handed on has a batch of 1, fixed shapes, a SignatureDef in whose order its inputs and
+outputs are, no op that LiteRT lacks, and gives the same answer to the same sample. TensorFlow is not needed.
 """
 
 import tempfile
@@ -14,14 +14,14 @@ from maas_agent.runtime.selection import accelerator
 from maas_converter.importers.inputs import fixed_shape, only_input
 from maas_converter.importers.task import Importing, Task, run
 from maas_converter.tflite.contents import Contents, TensorFacts, contents_of
-from maas_converter.tflite.signature import fixed_batch, with_signature
+from maas_converter.tflite.signature import fixed_batch, in_signature_order, with_signature
 
 _STATE = {"VAR_HANDLE", "READ_VARIABLE", "ASSIGN_VARIABLE"}
 
 
 def convert(task: Task) -> bytes:
     """Check ``task.source`` and make it complete; raises a `MaasError`."""
-    data = with_signature(task.source.read_bytes())
+    data = in_signature_order(with_signature(task.source.read_bytes()))
     if any(tensor.shape[:1] == (-1,) for tensor in contents_of(data).inputs):
         # Only then: the open sizes of a loop's body are steps that are counted while it runs, and no batch.
         data = fixed_batch(data)

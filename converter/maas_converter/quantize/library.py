@@ -20,6 +20,7 @@ from maas_converter.quantize.biases import with_room
 from maas_converter.quantize.entries import Entry
 from maas_converter.quantize.unread import has_unread, like_their_siblings
 from maas_converter.tflite.contents import Contents, OpFacts, contents_of
+from maas_converter.tflite.signature import ordered_like
 
 Array = NDArray[np.generic]
 
@@ -87,7 +88,7 @@ def apply(float32: bytes, entries: list[Entry], ranges: Ranges | None) -> bytes:
         known = _statistics(contents, ranges) if ranges is not None else None
         made = bytes(work.quantize(known, enable_progress_report=False).quantized_model)
     made = like_their_siblings(made) if has_unread(contents) else made
-    return with_room(float32, made) if ranges is not None else made
+    return ordered_like(float32, with_room(float32, made) if ranges is not None else made)
 
 
 def values_of(

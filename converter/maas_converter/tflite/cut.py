@@ -16,7 +16,8 @@ from maas_agent.errors import DataError
 from maas_converter.tflite import model as files
 from maas_converter.tflite.extract import extract
 from maas_converter.tflite.flow import Flow, indexes, obstacle_to_pass, shape_of, wire_bytes
-from maas_converter.tflite.signature import fixed_batch
+from maas_converter.tflite.names import names_in
+from maas_converter.tflite.signature import fixed_batch, in_signature_order
 
 
 class Crossing(msgspec.Struct, frozen=True):
@@ -99,13 +100,16 @@ def output_edges(data: bytes) -> tuple[str, ...]:
 
 
 def edges_of(flow: Flow) -> dict[int, str]:
-    """A name for each tensor that flows: its own without what TensorFlow puts around it, made unique."""
-    named: dict[int, str] = {}
-    taken: set[str] = set()
-    for tensor in sorted(flow.flowing | set(flow.outputs)):
+    """A name for each tensor that flows: the model's inputs and outputs are called as everywhere.
+
+    Others have their own name without what TensorFlow puts around it, made unique.
+    """
+    names = names_in(flow.model)
+    ends = dict(zip(indexes(flow.graph.outputs), names.outputs, strict=True))
+    named = dict(zip(indexes(flow.graph.inputs), names.inputs, strict=True)) | ends
+    taken = set(named.values())
+    for tensor in sorted((flow.flowing | set(flow.outputs)) - set(named)):
         plain = _plain(files.text(flow.graph.tensors[tensor].name))
-        if tensor in flow.outputs and plain.startswith("StatefulPartitionedCall"):
-            plain = "output" if len(flow.outputs) == 1 else f"output_{flow.outputs.index(tensor)}"
         name = plain if plain and plain not in taken else f"{plain or 'tensor'}_{tensor}"
         named[tensor] = name
         taken.add(name)
@@ -118,7 +122,7 @@ def _plain(name: str) -> str:
 
 
 def _flow(data: bytes) -> Flow:
-    flow = Flow(files.parse(fixed_batch(data)))
+    flow = Flow(files.parse(in_signature_order(fixed_batch(data))))
     if not flow.ops:
         raise DataError("the model has no op that depends on its input")
     return flow

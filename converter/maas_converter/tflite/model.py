@@ -5,6 +5,7 @@ ships the Python code generated from it. Objects are that code's own (``ModelT``
 needed.
 """
 
+from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
@@ -72,6 +73,19 @@ def data_of(model: Any, tensor: Any) -> bytes:
 def text(value: bytes | str | None) -> str:
     """Names are bytes when read and may be text when set."""
     return value.decode("utf-8", "replace") if isinstance(value, bytes) else value or ""
+
+
+def distinct(names: Iterable[str]) -> list[str]:
+    """``names``, those that were there before with a number behind them, as Keras does it: ``dense``, ``dense_1``."""
+    given, taken = list(names), set[str]()
+    chosen = []
+    for name in given:
+        number, free = 1, name
+        while free in taken or (free != name and free in given):
+            number, free = number + 1, f"{name}_{number}"
+        taken.add(free)
+        chosen.append(free)
+    return chosen
 
 
 def _check(model: Any) -> None:
