@@ -1,13 +1,16 @@
 """TensorFlow graphs with every variable frozen (``GraphDef``), made to take one sample at a time."""
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Mapping
 from typing import Any
 
+from maas_converter.importers.answering import Answering, in_one_precision, spec_in_float32
 from maas_converter.importers.conversion import to_tflite
+from maas_converter.importers.effects import bodies, calls, rename_functions, without_effects
 from maas_converter.importers.outputs import keyed
 from maas_converter.importers.refusal import Passed, first_sentence
 from maas_converter.tflite.signature import with_outputs
 
+_VARIABLE = "VarHandleOp"
 _ELEMENT_SHAPE = {
     "EmptyTensorList": 0,
     "TensorListReserve": 0,
@@ -22,24 +25,37 @@ _ELEMENT_SHAPE = {
 there, as a constant: no inference fixes it, and TFLite needs it fixed."""
 
 
-def freeze(tensorflow: Any, session: Any, outputs: Mapping[str, str]) -> Any:
-    """The part of the session's graph that ``outputs`` (name: tensor) need, with variables turned into constants."""
-    nodes = [tensor.partition(":")[0] for tensor in outputs.values()]
+def freeze(tensorflow: Any, session: Any, outputs: Mapping[str, str]) -> Answering:
+    """The part of the session's graph that ``outputs`` (name: tensor) need, with the values of its variables.
+
+    Raises `DataError` if it remembers something, `Passed` if the values cannot be read.
+    """
     graph = session.graph.as_graph_def()
+    without_effects(graph, outputs.values(), {node.name: node.name for node in graph.node if node.op == _VARIABLE})
+    handles = [node.name for node in graph.node if node.op == _VARIABLE]
+    nodes = [tensor.partition(":")[0] for tensor in outputs.values()]
     try:
-        return tensorflow.compat.v1.graph_util.convert_variables_to_constants(session, graph, nodes)
+        values = session.run({f"{name}:0": f"{name}/Read/ReadVariableOp:0" for name in handles})
+        # Those of TensorFlow 1, which no function can take, become constants.
+        graph = tensorflow.compat.v1.graph_util.convert_variables_to_constants(
+            session, graph, nodes, variable_names_blacklist=handles
+        )
     except Exception as error:  # TensorFlow's errors for variables that were not restored, and Python's own
         raise Passed(f"its variables cannot be read: {first_sentence(error)}") from None
+    for node in graph.node:
+        if node.name in handles:
+            _become_placeholder(tensorflow, node)
+    return Answering(graph, values)
 
 
 def take_one_sample(tensorflow: Any, graph: Any) -> None:
     """Remove from ``graph`` what was noted for an open batch, so that shapes are inferred anew for a batch of 1."""
     _drop_unused_functions(graph)
-    _rename_functions(graph)
+    rename_functions(graph)
     for function in graph.library.function:
         # Names a kernel of tf-keras, which TFLite takes for its own with a lasting state, see `recurrent`.
         function.attr.pop("api_implements", None)
-    for nodes in _bodies(graph):
+    for nodes in bodies(graph):
         constants = {node.name: node for node in nodes if node.op == "Const"}
         for node in nodes:
             node.attr.pop("_output_shapes", None)
@@ -48,16 +64,23 @@ def take_one_sample(tensorflow: Any, graph: Any) -> None:
 
 
 def convert_graph(
-    tensorflow: Any, graph: Any, taken: Any, tensor: str, outputs: Mapping[str, str], folder: str
+    tensorflow: Any, frozen: Answering, taken: Any, tensor: str, outputs: Mapping[str, str], folder: str
 ) -> bytes:
-    """Convert a frozen ``graph`` whose input ``tensor`` becomes ``taken``, a named and fixed ``TensorSpec``.
+    """Convert a ``frozen`` graph whose input ``tensor`` becomes ``taken``, a named and fixed ``TensorSpec``.
 
     Its outputs are those that ``outputs`` maps to tensors, by name and in that order.
     """
-    take_one_sample(tensorflow, graph)
+    take_one_sample(tensorflow, frozen.graph)
+    values = {name: tensorflow.Variable(value) for name, value in frozen.held.items()}
+    answering = in_one_precision(tensorflow, Answering(frozen.graph, values))
+
+    def serve(batch: Any) -> dict[str, Any]:
+        return keyed(answering.called(tensorflow, {tensor: batch}, outputs.values()))
+
     try:
-        served = tensorflow.function(_importing(tensorflow, graph, tensor, outputs), input_signature=[taken])
+        served = tensorflow.function(serve, input_signature=[spec_in_float32(tensorflow, taken)])
         holder = tensorflow.Module()
+        holder.kept = answering.variables
         holder.served = served.get_concrete_function()
         tensorflow.saved_model.save(holder, folder, signatures={"serve": holder.served})
     except Exception as error:  # a shape that does not suit an op
@@ -68,51 +91,19 @@ def convert_graph(
     return with_outputs(made, list(outputs), list(keyed(list(outputs))))
 
 
-def _importing(tensorflow: Any, graph: Any, tensor: str, outputs: Mapping[str, str]) -> Callable[[Any], dict[str, Any]]:
-    def serve(batch: Any) -> dict[str, Any]:
-        made = tensorflow.graph_util.import_graph_def(
-            graph, input_map={tensor: batch}, return_elements=list(outputs.values()), name=""
-        )
-        return keyed(made)
-
-    return serve
-
-
 def _drop_unused_functions(graph: Any) -> None:
     """Those that the frozen graph calls no more may call others that freezing has removed."""
     known = {function.signature.name: function for function in graph.library.function}
     called: set[str] = set()
-    left = [name for node in graph.node for name in _calls(node)]
+    left = [name for node in graph.node for name in calls(node)]
     while left:
         name = left.pop()
         if name in known and name not in called:
             called.add(name)
-            left.extend(inner for node in known[name].node_def for inner in _calls(node))
+            left.extend(inner for node in known[name].node_def for inner in calls(node))
     unused = [name for name in known if name not in called]
     for name in unused:
         graph.library.function.remove(known[name])
-
-
-def _calls(node: Any) -> Iterator[str]:
-    yield node.op
-    for attribute in node.attr.values():
-        yield attribute.func.name
-        yield from (function.name for function in attribute.list.func)
-
-
-def _rename_functions(graph: Any) -> None:
-    """The originals may still be loaded, and TensorFlow allows one definition a name in a process."""
-    renamed = {function.signature.name: f"{function.signature.name}_of_one" for function in graph.library.function}
-    for function in graph.library.function:
-        function.signature.name = renamed[function.signature.name]
-    for nodes in _bodies(graph):
-        for node in nodes:
-            node.op = renamed.get(node.op, node.op)
-            for attribute in node.attr.values():
-                if attribute.HasField("func"):
-                    attribute.func.name = renamed.get(attribute.func.name, attribute.func.name)
-                for function in attribute.list.func:
-                    function.name = renamed.get(function.name, function.name)
 
 
 def _fix_constant(tensorflow: Any, node: Any) -> None:
@@ -124,10 +115,11 @@ def _fix_constant(tensorflow: Any, node: Any) -> None:
         node.attr["value"].tensor.CopyFrom(tensorflow.make_tensor_proto(shape))
 
 
-def _bodies(graph: Any) -> Iterator[Any]:
-    yield graph.node
-    for function in graph.library.function:
-        yield function.node_def
+def _become_placeholder(tensorflow: Any, node: Any) -> None:
+    node.op = "Placeholder"
+    node.attr.clear()
+    node.attr["dtype"].type = tensorflow.resource.as_datatype_enum
+    node.attr["shape"].shape.SetInParent()
 
 
 def _source(name: str) -> str:

@@ -1,5 +1,6 @@
 """What Keras 3 and tf-keras have in common: a file under a name they take, and a loaded model with a fixed input."""
 
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -9,6 +10,7 @@ from typing import Any, NoReturn
 import msgspec
 
 from maas_agent.errors import DataError
+from maas_converter.importers.answering import answering_only
 from maas_converter.importers.configuration import is_hdf5
 from maas_converter.importers.conversion import to_tflite
 from maas_converter.importers.inputs import fixed_shape, only_input
@@ -17,6 +19,8 @@ from maas_converter.importers.recurrent import set_loops
 from maas_converter.importers.refusal import Passed, first_sentence
 from maas_converter.importers.task import Importing
 from maas_converter.tflite.signature import with_outputs
+
+_CODE = re.compile(r"\bLambda\b|\blambdas?\b|\bunsafe\b")  # not TFOpLambda, which computes
 
 
 class FixedInput(msgspec.Struct, frozen=True):
@@ -44,7 +48,7 @@ def cannot_load(library: str, error: Exception, *, trust: bool) -> NoReturn:
     # What `refuse_code` did not see, Keras 3 may.
     if trust:
         raise Passed(f"{library} cannot load it: {first_sentence(text)}") from None
-    if "Lambda" in text or "lambda" in text or "unsafe" in text:
+    if _CODE.search(text):
         raise DataError(
             f"it holds Python code, which is not run without --trust (Lambda): {first_sentence(text)}"
         ) from None
@@ -70,7 +74,6 @@ def traced_to_tflite(tensorflow: Any, model: Any, variables: list[Any], taken: F
     """
     signature = tensorflow.TensorSpec(taken.shape, taken.dtype, name=taken.name)
     holder = tensorflow.Module()
-    holder.kept = variables
     names: list[str] = []
 
     def called(batch: Any) -> dict[str, Any]:
@@ -81,7 +84,10 @@ def traced_to_tflite(tensorflow: Any, model: Any, variables: list[Any], taken: F
     with TemporaryDirectory() as folder:
         try:
             served = tensorflow.function(called, input_signature=[signature])
-            tensorflow.saved_model.save(holder, folder, signatures={"serve": served})
+            holder.served, holder.kept = answering_only(tensorflow, served.get_concrete_function(), variables)
+            tensorflow.saved_model.save(holder, folder, signatures={"serve": holder.served})
+        except DataError:
+            raise
         except Exception as error:  # layers raise whatever a shape that does not suit them makes them raise
             raise Passed(
                 f"it cannot be run on an input of shape {list(taken.shape)}: {first_sentence(error)}"

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from maas_agent.errors import DataError, UnavailableError
+from maas_converter.importers.answering import Answering
 from maas_converter.importers.graphs import convert_graph, freeze
 from maas_converter.importers.inputs import fixed_shape, only_input
 from maas_converter.importers.refusal import first_sentence, note
@@ -38,9 +39,9 @@ def convert(task: Task) -> bytes:
     spec = _fixed_spec(tensorflow, name, info, task.options.input_shape)
     outputs = {key: signature.outputs[key].name for key in sorted(signature.outputs, key=_with_numbers)}
     # (3) Constants for variables, a batch of 1, TFLite.
-    graph = _frozen(tensorflow, task.source, list(meta.meta_info_def.tags), outputs)
+    frozen = _frozen(tensorflow, task.source, list(meta.meta_info_def.tags), outputs)
     with tempfile.TemporaryDirectory() as folder:
-        return convert_graph(tensorflow, graph, spec, info.name, outputs, folder)
+        return convert_graph(tensorflow, frozen, spec, info.name, outputs, folder)
 
 
 def chosen_signature(signatures: Mapping[str, Any], wanted: str | None) -> Any:
@@ -119,7 +120,7 @@ def _fixed_spec(tensorflow: Any, name: str, info: Any, wanted: tuple[int, ...] |
     return tensorflow.TensorSpec(fixed_shape(shape, wanted), tensorflow.as_dtype(info.dtype), name=name)
 
 
-def _frozen(tensorflow: Any, source: Path, tags: list[str], outputs: Mapping[str, str]) -> Any:
+def _frozen(tensorflow: Any, source: Path, tags: list[str], outputs: Mapping[str, str]) -> Answering:
     v1 = tensorflow.compat.v1
     with v1.Session(graph=tensorflow.Graph()) as session:
         try:
