@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from maas_agent.errors import DataError
+from maas_converter.importers.allowed import refuse_reach
 
 _HDF5 = b"\x89HDF\r\n\x1a\n"
 _CODE = ("Lambda", "__lambda__")
@@ -28,14 +29,20 @@ def is_hdf5(head: bytes) -> bool:
 
 
 def refuse_code(source: Path, *, trust: bool) -> None:
-    """Raise `DataError` if the model in ``source`` holds Python code and ``trust`` is not given; nothing is run."""
+    """Raise `DataError` if the model in ``source`` holds Python code, or reaches for what may do more than compute.
+
+    ``trust`` allows both. Nothing is run, see `maas_converter.importers.allowed`.
+    """
     configuration = read_configuration(source)
+    if trust:
+        return
     names = sorted(set(code_in(configuration)) - {_NAMELESS}) or list(set(code_in(configuration)))
-    if names and not trust:
+    if names:
         raise DataError(
             f"it holds Python code (Lambda: {', '.join(names[:5])}), which is not run: replace it by layers, "
             "or allow it with --trust if you know who wrote it"
         )
+    refuse_reach(configuration)
 
 
 def read_configuration(source: Path) -> Any:
