@@ -2,13 +2,13 @@
 
 import json
 import sys
-import tempfile
 from pathlib import Path
 from typing import Any
 
 from maas_agent.bundle.archive import Bundle, open_bundle
 from maas_agent.bundle.staged import blob_path
 from maas_agent.runtime.machine import look
+from maas_agent.scratch import scratch_folder
 from maas_agent.trials import plan, run, table
 from maas_agent.trials.hardware import cores, fingerprint, runtime_version
 from maas_agent.trials.record import Trials, document_of
@@ -17,7 +17,7 @@ from maas_agent.trials.terms import Terms
 
 def bench(bundle: Path, terms: Terms, *, as_json: bool) -> int:
     """Try the bundle as the self-test does and print the table; returns 0 if something may serve, else 70."""
-    with tempfile.TemporaryDirectory(prefix="maas-bench-") as folder, open_bundle(bundle) as opened:
+    with scratch_folder("maas-bench-") as folder, open_bundle(bundle) as opened:
         _stage(opened, Path(folder))
         wanted = plan.setups(terms, look(terms.library), cores(terms.limits.cpus))
         print(f"trying {len(wanted)} setups, a few seconds each", file=sys.stderr)

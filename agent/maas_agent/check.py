@@ -51,7 +51,7 @@ def _findings(config: Config) -> Iterator[Finding]:
     if repository is not None:
         yield services.root(repository)
         if has_url:
-            yield services.offers(repository, reached)
+            yield services.offers(repository, reached, Path(config.store.path))
     yield from sources(config)
     for pipeline in config.pipeline:
         if pipeline.bundle is not None:

@@ -3,7 +3,6 @@
 import json
 import signal
 import sys
-import tempfile
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
@@ -15,6 +14,7 @@ from maas_agent.offline.messages import NO_INPUT, Answered, Task
 from maas_agent.offline.run import answers
 from maas_agent.offline.show import lines
 from maas_agent.runtime.setup import Setup
+from maas_agent.scratch import scratch_folder
 
 _TERMINATED = 128 + signal.SIGTERM
 
@@ -24,7 +24,7 @@ def infer(bundle: Path, files: list[str], setup: Setup, *, as_json: bool) -> int
 
     Raises `MaasError` if the bundle cannot be run; what was answered until then is printed.
     """
-    with _ended_by_sigterm(), tempfile.TemporaryDirectory(prefix="maas-infer-") as scratch:
+    with _ended_by_sigterm(), scratch_folder("maas-infer-") as scratch:
         found: list[Answered] = []
         try:
             with closing(answers(Task(str(bundle), tuple(files), setup, scratch), _warn)) as coming:

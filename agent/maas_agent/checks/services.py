@@ -1,7 +1,6 @@
 """What this device talks to: the broker, and the repository with the root metadata that it is trusted by."""
 
 import http.client
-import tempfile
 import time
 import urllib.error
 import urllib.request
@@ -14,6 +13,7 @@ from maas_agent.checks.finding import Finding
 from maas_agent.checks.questions import Offers, ask
 from maas_agent.config import Broker, Config, Repository
 from maas_agent.errors import MaasError, UnavailableError
+from maas_agent.scratch import scratch_folder
 
 _WAIT_S = 10.0
 _BROKER_S = 20.0
@@ -74,14 +74,17 @@ def root(repository: Repository) -> Finding:
     return Finding("repository root", True, repository.root)
 
 
-def offers(repository: Repository, reached: Reached) -> Finding:
-    """The repository's metadata are signed as the root says, and fresh."""
+def offers(repository: Repository, reached: Reached, store: Path) -> Finding:
+    """The repository's metadata are signed as the root says, and fresh.
+
+    Temporary files are in ``store`` where there is no other folder for them.
+    """
     address = _timestamp(repository)
     if reached.reason is not None:
         mend = f"is the server running, and [repository] url right? Try: curl -fsS {address}"
         return Finding("repository", False, f"{address}: {reached.reason}", mend)
     try:
-        with tempfile.TemporaryDirectory(prefix="maas-check-") as scratch:
+        with scratch_folder("maas-check-", store) as scratch:
             found = ask(Offers(repository.url, repository.root, scratch), _REFRESH_S)
     except (UnavailableError, OSError) as error:
         mend = f"is {repository.root} this repository's metadata/root.json? Try: curl -fsS {address}"

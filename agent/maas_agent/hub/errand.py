@@ -5,7 +5,7 @@ import socket
 from collections.abc import Callable
 
 from maas_agent.hub.loop import Loop
-from maas_agent.hub.workers import describe_exit, end_group, spawn
+from maas_agent.hub.workers import describe_exit, end_group, spawn, wait_for
 
 _RECEIVE_BYTES = 1 << 16
 
@@ -61,7 +61,7 @@ class Errand:
     def _exited(self) -> None:
         while self._receive():
             pass
-        _, status = os.waitpid(self._pid, 0)
+        status = wait_for(self._pid)
         self._loop.unwatch(self._pidfd)
         os.close(self._pidfd)
         end_group(self._pid)

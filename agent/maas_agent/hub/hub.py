@@ -31,6 +31,7 @@ from maas_agent.hub.journal import Journal
 from maas_agent.hub.link import Link
 from maas_agent.hub.loop import Loop, every
 from maas_agent.hub.memory_groups import MemoryGroups
+from maas_agent.hub.orphans import reap_orphans
 from maas_agent.hub.outbox import Outbox
 from maas_agent.hub.packet_limit import TooLargeError
 from maas_agent.hub.pipeline import Pipeline
@@ -50,8 +51,12 @@ _METRICS_INTERVALS = 3
 _WHAT_AN_ID_IS = f"the id is one level of a topic, printable, without + and #, at most {MAX_ID} characters"
 
 
+_ENDS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGQUIT, signal.SIGUSR1, signal.SIGUSR2)
+"""Signals that people and tools send, and that would end a process without a farewell."""
+
+
 class Hub:
-    """Runs until SIGTERM or SIGINT; a second one ends it at once."""
+    """Runs until SIGTERM, SIGINT, SIGHUP or the like; a second one ends it at once."""
 
     def __init__(self, config: Config, log: Log) -> None:
         self._config, self._log = config, log
@@ -61,8 +66,10 @@ class Hub:
         # For whoever loads a sealed bundle: workers, and the trials of the puller and of the tester. It is no secret.
         os.environ[DEVICE_KEY] = str(Path(config.device_key).absolute())
         self._loop = Loop()
-        for number in (signal.SIGTERM, signal.SIGINT):
-            signal.signal(number, lambda *_: self._loop.call(self._stop))
+        for number in _ENDS:
+            if number != signal.SIGHUP or signal.getsignal(number) is not signal.SIG_IGN:  # nohup(1) asks for that
+                signal.signal(number, lambda *_: self._loop.call(self._stop))
+        reap_orphans(self._loop)
         self._topics = Topics(config)
         self._stopping = self._ending = False
         # Ids for inputs that came without one: unique over restarts.

@@ -118,6 +118,7 @@ class Journal:
                 f"wal_autocheckpoint = {_LOG_PAGES}",
                 f"journal_size_limit = {_LOG_BYTES}",
                 f"cache_size = -{_CACHE_KIB}",
+                "temp_store = MEMORY",  # there may be no folder for temporary files
             ):
                 connection.execute(f"PRAGMA {pragma}")
             _make_tables(connection)

@@ -34,7 +34,24 @@ def spawn(module: str, end: socket.socket) -> int:
     end.set_inheritable(True)
     arguments = [sys.executable, "-m", module, str(end.fileno())]
     actions = [(os.POSIX_SPAWN_OPEN, 0, os.devnull, os.O_RDONLY, 0)]
-    return os.posix_spawn(sys.executable, arguments, os.environ, file_actions=actions, setpgroup=0)
+    pid = os.posix_spawn(sys.executable, arguments, os.environ, file_actions=actions, setpgroup=0)
+    _spawned.add(pid)
+    return pid
+
+
+_spawned = set[int]()
+"""What `spawn` has started and `wait_for` has not waited for."""
+
+
+def wait_for(pid: int) -> int:
+    """The wait status of a process that `spawn` has started and that has ended."""
+    _spawned.discard(pid)
+    return os.waitpid(pid, 0)[1]
+
+
+def is_ours(pid: int) -> bool:
+    """Whether somebody here waits for it."""
+    return pid in _spawned
 
 
 def end_group(pid: int, sent: int = signal.SIGKILL) -> None:
@@ -181,7 +198,7 @@ class WorkerProcess:
         return True
 
     def _exited(self) -> None:
-        _, status = os.waitpid(self.pid, 0)
+        status = wait_for(self.pid)
         self._loop.unwatch(self._pidfd)
         os.close(self._pidfd)
         self._pidfd = -1

@@ -11,7 +11,7 @@ from urllib.parse import urlsplit
 from urllib.request import getproxies, proxy_bypass, url2pathname
 
 import urllib3
-from tuf.api.exceptions import DownloadError, DownloadHTTPError
+from tuf.api.exceptions import DownloadError, DownloadHTTPError, DownloadLengthMismatchError
 from tuf.ngclient.fetcher import FetcherInterface
 
 from maas_agent.errors import PullError
@@ -33,10 +33,19 @@ class Fetcher(FetcherInterface):
         self._pools: dict[str | None, urllib3.PoolManager] = {}
 
     def download_bytes(self, url: str, max_length: int) -> bytes:
-        """A small file, at most ``max_length`` bytes; kept in ``seen`` under its role."""
-        data = super().download_bytes(url, max_length)
-        self.seen[_role(url)] = data
-        return data
+        """A small file, at most ``max_length`` bytes; kept in ``seen`` under its role.
+
+        In memory: TUF's own way takes a temporary file, and a device may have no folder for one but its store.
+        """
+        data = bytearray()
+        for chunk in self.fetch(url):
+            data += chunk
+            if len(data) > max_length:
+                raise DownloadLengthMismatchError(
+                    f"{len(data)} bytes exceeding the maximum allowed length of {max_length}"
+                )
+        self.seen[_role(url)] = bytes(data)
+        return bytes(data)
 
     def body(self, url: str, start: int = 0) -> Body:
         """What is behind ``url``, from byte ``start`` on if the server can do that, else from its beginning.

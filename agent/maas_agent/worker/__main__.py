@@ -14,7 +14,8 @@ from maas_agent.worker.worker import serve
 
 def main() -> int:
     """Serve until the hub closes the socket."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C in a terminal is the hub's to handle
+    for number in (signal.SIGINT, signal.SIGHUP):  # Ctrl-C and the end of a terminal are the hub's to handle
+        signal.signal(number, signal.SIG_IGN)
     return serve(socket.socket(fileno=int(sys.argv[1])))
 
 
