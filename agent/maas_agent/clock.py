@@ -25,6 +25,6 @@ def wall_offset() -> float:
 def boot_id() -> str:
     """What the kernel calls this run of the machine; empty where it does not say."""
     try:
-        return _BOOT_ID.read_text(encoding="ascii").strip()
+        return _BOOT_ID.read_text(encoding="utf-8").strip()
     except (OSError, UnicodeDecodeError):
         return ""

@@ -65,7 +65,7 @@ def test_a_manifest_of_an_unknown_schema_is_set_aside_with_advice(device: Device
     outcome = device.update()
     assert (outcome.result, outcome.set_aside) == ("failed", True)
     assert outcome.reason == (
-        "digits 1.0.0: manifest has schema 99, this program reads 1: update maas-edge on this machine"
+        "digits 1.0.0: manifest has schema 99, this program reads 1 to 2: update maas-edge on this machine"
     )
 
 
