@@ -13,6 +13,8 @@ from tests.faults.scene import Scene, moment
 from tests.faults.sensor import local_account
 
 _BETWEEN = 100
+_SLOW_BYTES_PER_S = 20_000
+_LIFE_S = 1.0
 _COMMIT_S = 1.0
 """Some times the ``commit_s`` of the configuration."""
 _ID = re.compile(rb'"id":"([a-z0-9]+)-(\d+)"')
@@ -36,6 +38,19 @@ def jam(scene: Scene, seconds: int) -> int:
         moment(seconds)
     scene.sender.window = scene.setting.window
     return 1
+
+
+def crash_loop(scene: Scene, kills: int) -> int:
+    """The hub is killed every second while the broker takes results slower than inputs come."""
+    scene.flow(_BETWEEN)
+    scene.sender.window = None
+    with kinds.slow(scene, _SLOW_BYTES_PER_S):
+        for _ in range(kills):
+            moment(_LIFE_S)
+            with kinds.hub_killed(scene):
+                pass
+    scene.sender.window = scene.setting.window
+    return kills
 
 
 def local_outage(scene: Scene, seconds: int) -> int:

@@ -9,7 +9,7 @@ import msgspec
 
 from tests.faults import kinds, needs
 from tests.faults.needs import Lack
-from tests.faults.outages import jam, local_outage, outage
+from tests.faults.outages import crash_loop, jam, local_outage, outage
 from tests.faults.proxy import BOTH, DOWN, UP
 from tests.faults.scene import Scene, Setting, moment
 from tests.faults.sensor import PER_S
@@ -17,6 +17,8 @@ from tests.faults.storm import storm
 
 Fault = Callable[[Scene], AbstractContextManager[None]]
 SEED = 6
+MOSQUITTO_WINDOW = 20
+"""Its ``max_inflight_messages``, unless set."""
 _BETWEEN = 250
 """Inputs that are answered before the next fault comes."""
 _SOME = 400
@@ -31,6 +33,7 @@ _LARGE = "max_bytes = 4294967296\nreplay_per_s = 5000"
 PLAIN = Setting()
 LOCAL = Setting(outbox=_LARGE, sensor=True, pace=20.0)
 LOCAL_PROCESS = msgspec.structs.replace(LOCAL, outbox=f'{_LARGE}\ndurability = "process"')
+CRASHING = Setting(pace=250.0)
 SMALL = Setting(outbox="max_bytes = 65536")
 LOCAL_NONE = msgspec.structs.replace(LOCAL, outbox=f'{_LARGE}\ndurability = "none"')
 """Not played for the promise: what waits in memory is lost with the hub."""
@@ -65,6 +68,8 @@ class Scenario(msgspec.Struct, frozen=True):
     lack: Callable[[], Lack | None] = _nothing
     kills_broker: bool = False
     """Only then something may be lost that is not the agent's."""
+    under_way: int | None = None
+    """So many results are under way when a fault comes, and no more of them may come twice for each."""
 
 
 def each(fault: Fault, lasting_s: float = 0.0, between: int = _BETWEEN) -> Callable[[Scene, int], int]:
@@ -159,6 +164,13 @@ SCENARIOS: dict[str, Scenario] = {
     "slow": Scenario("the network passes 20 kB/s", each(lambda s: kinds.slow(s, 20_000), 2.0), (1, 10)),
     "sigterm": Scenario("SIGTERM under load", each(lambda s: kinds.terminated(s, at_work=True)), (2, 20)),
     "outage": Scenario(f"outage of the network, inputs sent on at {PLAIN.pace:g} a second", outage, (3, 600)),
+    "crash-loop": Scenario(
+        f"SIGKILL of the hub every second, inputs sent on at {CRASHING.pace:g} a second to a network of 20 kB/s",
+        crash_loop,
+        (4, 12),
+        lambda: CRASHING,
+        under_way=MOSQUITTO_WINDOW,
+    ),
     "jam": Scenario(
         "more results than a network of 20 kB/s takes, and an outbox of 64 KiB", jam, (3, 20), lambda: SMALL
     ),

@@ -30,6 +30,7 @@ def test_every_input_is_answered_when(name: str, stage: Stage, capsys: pytest.Ca
     assert account.errors == 0
     assert account.lost_by_broker == 0 or scenario.kills_broker
     assert account.duplicates < _MOST_DUPLICATES
+    assert scenario.under_way is None or account.duplicated <= scenario.under_way * account.faults
 
 
 def test_what_waits_in_memory_is_lost_with_the_hub_and_the_account_says_so(stage: Stage) -> None:

@@ -41,8 +41,10 @@ class Answers:
                 )
             )
         done = _after(len(copies), job.acknowledge)
+        if job.input is not None:
+            job.input.left = len(copies)
         for copy in copies:
-            self._outbox.put(copy, done)
+            self._outbox.put(copy, done, answers=job.input)
 
     def report(self, answer: Answer) -> None:
         """Publish the answer to a sample of the worker's own source."""

@@ -25,7 +25,7 @@ from maas_agent.hub.once import Once
 from maas_agent.hub.packet_limit import SUSPECT, PacketLimit, TooLargeError
 from maas_agent.hub.packets import PacketSocket
 from maas_agent.hub.reasons import Failure
-from maas_agent.hub.redelivery import Deliveries
+from maas_agent.hub.redelivery import Deliveries, Delivery
 from maas_agent.hub.transport import endpoint
 from maas_agent.hub.wire import (
     NO_PROPERTIES,
@@ -60,7 +60,7 @@ _MOST_PROPERTIES = 1 << 16
 class Inbound(msgspec.Struct, frozen=True):
     """A message from the broker. ``acknowledge`` completes QoS 1, on the connection on which it came last.
 
-    What comes again on a resumed session before it was acknowledged is not told twice.
+    What comes again on a resumed session before it was acknowledged is not told twice; afterwards it is, with ``dup``.
     """
 
     topic: str
@@ -75,6 +75,10 @@ class Inbound(msgspec.Struct, frozen=True):
     acknowledge: Callable[[], None]
     expiry_s: int | None = None
     """Seconds after which nobody wants an answer any more (Message Expiry Interval)."""
+    delivery: Delivery | None = None
+    """Of QoS 1: what tells it from others."""
+    dup: bool = False
+    """The broker may have sent it before."""
 
 
 class Counters(msgspec.Struct):
@@ -304,7 +308,7 @@ class Connection:
         except (UnicodeDecodeError, Malformed) as error:
             self._unreadable(packet, error)
             return
-        acknowledge = _nothing
+        acknowledge, delivery = _nothing, None
         if packet.qos:
             delivery, is_new = self._deliveries.received(packet, self._acknowledge)
             acknowledge = partial(self._deliveries.acknowledge, delivery)
@@ -324,6 +328,8 @@ class Connection:
                 properties.correlation,
                 acknowledge,
                 properties.expiry_s,
+                delivery,
+                packet.dup,
             )
         )
 

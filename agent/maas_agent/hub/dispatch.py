@@ -9,6 +9,7 @@ from typing import Protocol
 
 import msgspec
 
+from maas_agent.hub.answered import Input
 from maas_agent.ipc import Request
 
 
@@ -33,6 +34,8 @@ class Job(msgspec.Struct):
     """When nobody wants an answer any more, on the monotonic clock."""
     offset: float | None = None
     """How far the wall clock that said ``arrived`` was ahead of the machine's start, in seconds."""
+    input: Input | None = None
+    """What it is recognised by when it comes again after its answer."""
 
     def left_s(self, now: float) -> int | None:
         """Whole seconds, at least one, for which an answer is still wanted; ``None``: for ever."""

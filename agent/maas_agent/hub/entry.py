@@ -5,6 +5,7 @@ from enum import IntEnum
 
 import msgspec
 
+from maas_agent.hub.answered import Input
 from maas_agent.hub.client import Outbound
 
 _OVERHEAD_BYTES = 256
@@ -36,6 +37,8 @@ class Entry(msgspec.Struct, eq=False):
     put_at: float
     replayed: bool = False
     stored: bool = False
+    answers: Input | None = None
+    """The input that this is the result of, as long as the result is neither on the disk nor at the broker."""
 
     @property
     def size(self) -> int:

@@ -20,6 +20,7 @@ from maas_agent.config import Config
 from maas_agent.config import Pipeline as Settings
 from maas_agent.errors import ConfigError, UnavailableError
 from maas_agent.hub import health, journal
+from maas_agent.hub.answered import Input, digest
 from maas_agent.hub.client import Outbound
 from maas_agent.hub.commands import Commands, Finish
 from maas_agent.hub.connection import Inbound
@@ -153,6 +154,8 @@ class Hub:
 
     def inbound(self, message: Inbound) -> None:
         """An input, a command, or something nobody asked for."""
+        if message.delivery is not None and not message.dup:
+            self._outbox.forget_input(message.delivery.number)
         address = self._topics.input(message.topic)
         if address is not None:
             self._input(address, message)
@@ -176,8 +179,11 @@ class Hub:
         if message.retain:
             message.acknowledge()  # an old input that a subscription brings up again, not a new one
             return
+        known = _recognisable(address, message)
+        if known is not None and message.dup and self._outbox.recognises(known, message.acknowledge):
+            return
         pipeline = self._pipelines[address.target.pipeline]
-        job = self._job(address, message)
+        job = self._job(address, message, known)
         size, limit = message.cut_bytes or len(message.payload), pipeline.settings.max_payload_bytes
         if size > limit:
             pipeline.refuse(job, codes.TOO_LARGE, f"{size} bytes, at most {limit} are taken")
@@ -186,7 +192,7 @@ class Hub:
         else:
             pipeline.submit(job)
 
-    def _job(self, address: Address, message: Inbound) -> Job:
+    def _job(self, address: Address, message: Inbound, known: Input | None) -> Job:
         job_id, out = address.id, address.target.out
         if job_id is None:
             self._count += 1
@@ -206,6 +212,7 @@ class Hub:
             acknowledge=message.acknowledge,
             expires_at=None if message.expiry_s is None else time.monotonic() + message.expiry_s,
             offset=wall_offset(),
+            input=known,
         )
 
     # ------------------------------------------------------------- what is told
@@ -392,6 +399,13 @@ class Hub:
         if all(pipeline.ended for pipeline in self._pipelines.values()):
             self._log.info("stopped")
             self._loop.stop()
+
+
+def _recognisable(address: Address, message: Inbound) -> Input | None:
+    """What tells that an input comes again, if its sender has given it a name: an id, or correlation data."""
+    if message.delivery is None or (address.id is None and not message.correlation):
+        return None
+    return Input(message.delivery.number, digest(message.delivery.digest, message.correlation or b""))
 
 
 def _usable(response_topic: str | None, topics: Topics) -> str | None:

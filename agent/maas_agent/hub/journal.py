@@ -1,4 +1,4 @@
-"""The outbox on the disk: one table in SQLite with a write-ahead log, written in batches.
+"""The outbox on the disk: tables in SQLite with a write-ahead log, written in batches.
 
 What it promises is what SQLite promises (sqlite.org/wal.html, sqlite.org/pragma.html#pragma_synchronous): with
 ``synchronous=FULL`` a batch that was written survives a power cut, with ``NORMAL`` the end of this process. The hub is
@@ -7,13 +7,14 @@ in memory.
 """
 
 import sqlite3
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from math import isfinite
 from pathlib import Path
 
 import msgspec
 
+from maas_agent.hub.answered import Known
 from maas_agent.hub.client import Outbound
 from maas_agent.hub.timeline import Reading
 from maas_agent.untrusted import MALFORMED
@@ -25,6 +26,7 @@ _ODD_SCHEMA = 1000
 """No maas-agent writes such a one: the file is damaged."""
 _TABLES = {
     "message": "key INTEGER PRIMARY KEY, put_at REAL NOT NULL, size INTEGER NOT NULL, body BLOB NOT NULL",
+    "answered": "number INTEGER PRIMARY KEY, digest BLOB NOT NULL, key INTEGER NOT NULL",
     "clock": "first INTEGER PRIMARY KEY, boot TEXT NOT NULL, ahead REAL NOT NULL",
 }
 _LOG_PAGES = 1000
@@ -77,6 +79,22 @@ class Totals(msgspec.Struct, frozen=True):
     last: int = 0
     readings: tuple[Reading, ...] = ()
     """Of the wall clock, by which the times of its rows are understood."""
+    answered: tuple[Known, ...] = ()
+    """Inputs whose results were safe, the oldest first."""
+    was_cut: bool = False
+    """Whether its last run did not close it: it was killed, or the power was cut."""
+
+
+class Changes(msgspec.Struct, frozen=True):
+    """What is written beside rows. ``readings`` replace those that are there, if there are others."""
+
+    readings: Sequence[Reading] | None = None
+    answered: Sequence[Known] = ()
+    forgotten: Sequence[int] = ()
+    """Packet identifiers of inputs that are not to be recognised any more."""
+
+
+NO_CHANGES = Changes()
 
 
 def key_of(priority: int, sequence: int) -> int:
@@ -110,6 +128,7 @@ class Journal:
     def open(self) -> Totals:
         """Open or make the file, and tell what is in it."""
         with self._in_our_terms():
+            was_cut = Path(f"{self.path}-wal").exists()  # SQLite removes its log when the file is closed
             connection = self._connection = sqlite3.connect(self.path, timeout=0.0, isolation_level=None)
             for pragma in (
                 "locking_mode = EXCLUSIVE",
@@ -127,12 +146,16 @@ class Journal:
             )
             rows, size, last = found.fetchone()
             readings = _readings(connection) if rows else ()
-        # A reading counts from a message on that may be gone already: the next one comes behind it.
-        last = max([last, *(reading.first - 1 for reading in readings[-1:])])
-        return Totals(rows, int(size), last, readings)
+            answered = _answered(connection)
+        # A reading counts from a message on that may be gone already, and so may be what an input was answered with:
+        # the next message comes behind them.
+        last = max(
+            [last, *(reading.first - 1 for reading in readings[-1:]), *(sequence_of(known.key) for known in answered)]
+        )
+        return Totals(rows, int(size), last, readings, answered, was_cut)
 
-    def write(self, added: Iterable[Row], removed: Iterable[int], readings: Iterable[Reading] | None = None) -> None:
-        """Add and remove rows, and replace the readings of the clock if there are others; all of it or nothing."""
+    def write(self, added: Iterable[Row], removed: Iterable[int], changes: Changes = NO_CHANGES) -> None:
+        """Add and remove rows, and what has changed beside them; all of it or nothing."""
         connection = self._opened()
         with self._in_our_terms():
             connection.execute("BEGIN IMMEDIATE")
@@ -141,11 +164,8 @@ class Journal:
                 [(row.key, row.put_at, row.size, msgspec.msgpack.encode(row.message)) for row in added],
             )
             connection.executemany("DELETE FROM message WHERE key = ?", [(key,) for key in removed])
-            if readings is not None:
-                connection.execute("DELETE FROM clock")
-                connection.executemany(
-                    "INSERT INTO clock VALUES (?, ?, ?)", [msgspec.structs.astuple(reading) for reading in readings]
-                )
+            if changes is not NO_CHANGES:
+                _change(connection, changes)
             connection.execute("COMMIT")
 
     def page(self, after: int, before: int, limit: int) -> list[Row]:
@@ -236,6 +256,21 @@ def _readings(connection: sqlite3.Connection) -> tuple[Reading, ...]:
     if not all(isfinite(reading.offset) for reading in readings):
         raise JournalDamaged("a reading of the clock is none")
     return readings
+
+
+def _answered(connection: sqlite3.Connection) -> tuple[Known, ...]:
+    found = connection.execute("SELECT number, digest, key FROM answered ORDER BY key")
+    return tuple(Known(int(number), bytes(digest), int(key)) for number, digest, key in found)
+
+
+def _change(connection: sqlite3.Connection, changes: Changes) -> None:
+    if changes.readings is not None:
+        connection.execute("DELETE FROM clock")
+        rows = [msgspec.structs.astuple(reading) for reading in changes.readings]
+        connection.executemany("INSERT INTO clock VALUES (?, ?, ?)", rows)
+    connection.executemany("DELETE FROM answered WHERE number = ?", [(number,) for number in changes.forgotten])
+    inputs = [(known.number, known.digest, known.key) for known in changes.answered]
+    connection.executemany("INSERT OR REPLACE INTO answered VALUES (?, ?, ?)", inputs)
 
 
 def _translated(error: Exception) -> Exception:

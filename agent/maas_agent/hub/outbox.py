@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterable
 from typing import Protocol
 
 from maas_agent.config import Outbox as Settings
+from maas_agent.hub.answered import Input
 from maas_agent.hub.client import Outbound
 from maas_agent.hub.corrected import corrected
 from maas_agent.hub.entry import Entry, OnSafe, Priority
@@ -29,6 +30,8 @@ from maas_agent.log import Log
 _WINDOW = 256
 _REPLAY_WINDOW = 64
 """Of these so many may be older ones that are replayed."""
+_CAREFUL_WINDOW = 2
+"""The same just after a run that was killed: what is under way when the next one is killed comes twice."""
 _REPLAY_TICK_S = 0.05
 _SLOW_BYTES = 4 << 20
 """When so much waits in memory for a broker that is slow, inputs stay with it as well."""
@@ -137,11 +140,42 @@ class Outbox:
 
     # ------------------------------------------------------------- what comes in
 
-    def put(self, message: Outbound, on_safe: OnSafe | None = None, priority: Priority = Priority.RESULT) -> None:
-        """Add a message; it is sent at the end of this turn if the link is up."""
+    def put(
+        self,
+        message: Outbound,
+        on_safe: OnSafe | None = None,
+        priority: Priority = Priority.RESULT,
+        *,
+        answers: Input | None = None,
+    ) -> None:
+        """Add a message; it is sent at the end of this turn if the link is up.
+
+        ``answers`` is the input that it is the result of, if that may be recognised when it comes again. All copies of
+        a result are put one after the other.
+        """
         key, is_late = self._spool.next_key(priority), not self._link.connected
-        self._add(Entry(key, priority, message, on_safe, self._now(), replayed=is_late))
+        self._add(Entry(key, priority, message, on_safe, self._now(), replayed=is_late, answers=answers))
         self._make_room()
+
+    def recognises(self, one: Input, on_safe: OnSafe) -> bool:
+        """Whether an input that comes again has its result here or at the broker: then it may be acknowledged.
+
+        That is done at once, or, while too much is here, when its result has left.
+        """
+        known = self._spool.answered.find(one)
+        if known is None:
+            return False
+        stub = self._spool.find(known.key) if self._is_filling else None
+        if stub is None:
+            on_safe()
+        else:
+            self._owed_bytes += 0 if stub.key in self._owed else stub.size
+            self._owed[stub.key] = (on_safe, stub.size)
+        return True
+
+    def forget_input(self, number: int) -> None:
+        """The broker uses the packet identifier for a new message."""
+        self._spool.answered.forget(number)
 
     def _add(self, entry: Entry) -> None:
         self._waiting[entry.priority].append(entry)
@@ -187,8 +221,12 @@ class Outbox:
 
     def _window(self) -> int:
         """How many may be on their way, with something left for a replay; a slow connection takes fewer and fewer."""
-        window = min(_WINDOW, self._link.send_quota)
+        window = self._most_under_way
         return window - max(1, window // 8) if self._spool.rows and window > 1 else window
+
+    @property
+    def _most_under_way(self) -> int:
+        return min(_CAREFUL_WINDOW if self._spool.is_careful else _WINDOW, self._link.send_quota)
 
     def _send(self, entry: Entry) -> None:
         self._spool.look()
@@ -218,8 +256,9 @@ class Outbox:
             key, on_safe, priority = self._spool.next_key(entry.priority), entry.on_safe, entry.priority
             self._owed_bytes -= entry.size if on_safe is not None else 0
             entry.on_safe = None
+            answers, entry.answers = entry.answers, None
             # It takes less than what it replaces, so there is room.
-            self._add(Entry(key, priority, instead, on_safe, entry.put_at, replayed=entry.replayed))
+            self._add(Entry(key, priority, instead, on_safe, entry.put_at, replayed=entry.replayed, answers=answers))
         self._done(entry)
 
     def _replay_soon(self) -> None:
@@ -234,7 +273,7 @@ class Outbox:
             return
         pace = self._settings.replay_per_s * _REPLAY_TICK_S
         self._allowance = min(self._allowance + pace, max(pace, 1.0))
-        window = min(_WINDOW, self._link.send_quota) - len(self._inflight)
+        window = self._most_under_way - len(self._inflight)
         room = min(int(self._allowance), window, _REPLAY_WINDOW - self._replaying)
         for entry in self._spool.read(room) if room > 0 else []:
             self._allowance -= 1
@@ -286,6 +325,8 @@ class Outbox:
 
     def _drop(self, entry: Entry) -> None:
         self.dropped += 1
+        entry.answers = None
+        self._spool.answered.dropped(entry.key)
         self._done(entry)
 
     def _forget(self, stub: Stub) -> None:

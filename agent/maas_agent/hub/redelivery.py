@@ -3,8 +3,8 @@
 A broker sends what was not acknowledged again when a session is resumed, with the same packet identifier and the DUP
 flag (MQTT 5.0 sections 3.3.1.1 and 4.4). While this side has not acknowledged an identifier, the broker cannot
 give it to another message (section 2.2.1): so it is the same message, and only its acknowledgement has to move to
-the new connection. One whose acknowledgement was written is taken for new: that costs a second answer, where a wrong
-guess would cost an input. So nothing is acknowledged on a connection before the broker has answered on it: one that
+the new connection. One whose acknowledgement was written is told as new: whether it is known all the same is for
+`maas_agent.hub.answered`. So nothing is acknowledged on a connection before the broker has answered on it: one that
 accepts and then resets would swallow the acknowledgements, and send everything again.
 """
 
@@ -12,6 +12,7 @@ from collections.abc import Callable
 
 import msgspec
 
+from maas_agent.hub.answered import digest
 from maas_agent.hub.wire import Publish
 
 Acknowledge = Callable[[int], None]
@@ -22,8 +23,8 @@ class Delivery(msgspec.Struct, eq=False):
     """A QoS 1 message that was not acknowledged. ``answer`` does so on the connection on which it came last."""
 
     number: int
-    topic: bytes
-    payload_hash: int
+    digest: bytes
+    """Of topic and payload."""
     answer: Acknowledge | None
     is_done: bool = False
     """Whether its acknowledgement was asked for; it is still here if there was no proven connection to write it to."""
@@ -57,15 +58,15 @@ class Deliveries:
 
     def received(self, packet: Publish, answer: Acknowledge) -> tuple[Delivery, bool]:
         """The delivery that ``packet`` belongs to, and whether it is a new one."""
-        content = hash(packet.payload)
+        content = digest(packet.topic, packet.payload, packet.cut_bytes.to_bytes(8, "big"))
         known = self._open.get(packet.number)
         # A broker that was set back to an older state may use an identifier for something else all the same.
-        if known is not None and packet.dup and known.topic == packet.topic and known.payload_hash == content:
+        if known is not None and packet.dup and known.digest == content:
             known.answer = answer
             return known, False
         if known is not None:
             known.answer = None
-        delivery = self._open[packet.number] = Delivery(packet.number, packet.topic, content, answer)
+        delivery = self._open[packet.number] = Delivery(packet.number, content, answer)
         return delivery, True
 
     def acknowledge(self, delivery: Delivery) -> None:

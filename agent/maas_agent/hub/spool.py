@@ -5,13 +5,15 @@ is done with by then is never written. A disk that is full, read-only or failing
 memory, and it is tried again. A file that is damaged is set aside, and a new one begun.
 """
 
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable, Container, Iterable
 from itertools import islice, takewhile
 from typing import Protocol, TypeVar
 
+from maas_agent.hub.answered import Answered, Input
 from maas_agent.hub.entry import Entry, Priority
 from maas_agent.hub.journal import (
+    Changes,
     Journal,
     JournalDamaged,
     JournalUnavailable,
@@ -30,6 +32,12 @@ BATCH = 256
 _RETRY_S = 5.0
 """So long after the disk has failed it is tried again."""
 _PAGE = 64
+CAREFUL_S = 5.0
+"""So long after a run that was killed the next kill is to cost little: it may be one of many."""
+_CAREFUL_COMMIT_S = 0.02
+"""In that time what is done with is removed so soon, that the next run does not send it again."""
+AT_BROKER = 0
+"""The key of a result that was never on the disk."""
 
 T = TypeVar("T")
 
@@ -72,6 +80,7 @@ class Spool:
         commit_s: float,
     ) -> None:
         self._loop, self._journal, self._listener, self._timeline, self._log = loop, journal, listener, timeline, log
+        self.answered = Answered()
         self.keeps, self._commit_s = keeps and journal is not None, commit_s
         self._sequence = 0
         self._unwritten: dict[int, Entry] = {}
@@ -84,6 +93,7 @@ class Spool:
         self._seen_to: dict[Priority, int] = {}
         self._stubs: dict[Priority, deque[Stub]] = {}
         self._read_from_the_start()
+        self._careful_until = 0.0
         self._commit_due = self._retry_due = self._was_open = False
         self._complained: str | None = None
         self.rows = self.bytes = 0
@@ -97,6 +107,11 @@ class Spool:
         """Open the file, and tell what an earlier run has left in it."""
         self._guarded(self._open)
         self.look()
+
+    @property
+    def is_careful(self) -> bool:
+        """Whether the run before this one was killed just now."""
+        return self._timeline.now < self._careful_until
 
     def next_key(self, priority: Priority) -> int:
         """The key of a new message, which is put now."""
@@ -125,8 +140,13 @@ class Spool:
             del self._held[entry.key]
             self._removed.add(entry.key)
             self._commit_soon()
-        else:
-            self._unwritten.pop(entry.key, None)
+            return
+        self._unwritten.pop(entry.key, None)
+        if entry.answers is not None:
+            entry.answers.left -= 1
+            if not entry.answers.left:
+                self.answered.add(entry.answers, AT_BROKER)
+            entry.answers = None
 
     def release(self, entries: Iterable[Entry]) -> None:
         """These stored ones leave the memory: they are only on the disk now."""
@@ -173,8 +193,15 @@ class Spool:
                 break
         return None
 
+    def find(self, key: int) -> Stub | None:
+        """This message, if it is only on the disk."""
+        if self._is_elsewhere(key):
+            return None
+        return next(iter(self._guarded(lambda journal: journal.stubs(key - 1, key + 1, 1)) or []), None)
+
     def forget(self, stub: Stub) -> None:
         """Nobody wants this one any more."""
+        self.answered.dropped(stub.key)
         self._removed.add(stub.key)
         self._count(-1, -stub.size)
         self._commit_soon()
@@ -231,7 +258,8 @@ class Spool:
     def _commit_soon(self) -> None:
         if not self._commit_due:
             self._commit_due = True
-            self._loop.after(self._commit_s / 2, self._tick)
+            wait_s = self._commit_s / 2
+            self._loop.after(min(wait_s, _CAREFUL_COMMIT_S) if self.is_careful else wait_s, self._tick)
 
     def _tick(self) -> None:
         """Write what has waited: not what came just now, which the broker may have in a moment."""
@@ -250,17 +278,27 @@ class Spool:
 
     def _write(self, journal: Journal, entries: list[Entry]) -> None:
         rows = [Row(entry.key, self._wall(entry), entry.size, entry.message) for entry in entries]
-        journal.write(rows, self._removed, None if self._timeline.is_saved else self._timeline.readings)
+        inputs = _answered_by(entries)
+        journal.write(rows, self._removed, self._changes(inputs))
         self._timeline.is_saved = True
+        self.answered.saved(inputs)
         self._removed.clear()
         self._forget_stubs()
         for entry in entries:
             del self._unwritten[entry.key]
             entry.stored = True
+            if entry.answers is not None:
+                entry.answers.left -= 1
+                entry.answers = None
             self._held[entry.key] = entry
         self._listener.written(entries)
         if not self.rows and not self._held:
             journal.shrink()
+
+    def _changes(self, inputs: list[tuple[Input, int]]) -> Changes:
+        """What is to be written beside the results of these inputs, and the keys of those."""
+        readings = None if self._timeline.is_saved else self._timeline.readings
+        return Changes(readings, *self.answered.changes(inputs))
 
     @property
     def _must_save_readings(self) -> bool:
@@ -291,6 +329,9 @@ class Spool:
         self._was_open = True
         self._sequence += totals.last
         self._timeline.found(totals.readings, totals.last)
+        self.answered.found(totals.answered)
+        if totals.was_cut:
+            self._careful_until = self._timeline.now + CAREFUL_S
         for entry in self._unwritten.values():  # they came while it could not be opened
             entry.key += totals.last
         self._unwritten = {entry.key: entry for entry in self._unwritten.values()}
@@ -335,8 +376,16 @@ class Spool:
         self._held.clear()
         self._removed.clear()
         self._timeline.is_saved = False
+        self.answered.clear()
         self._read_from_the_start()
         self._listener.lost(rows)
         self._listener.alarmed()
         if self._unwritten:
             self._commit_soon()
+
+
+def _answered_by(entries: list[Entry]) -> list[tuple[Input, int]]:
+    """The inputs of which all copies of the result are safe when these are on the disk, with the key of the last."""
+    copies = Counter(id(entry.answers) for entry in entries if entry.answers is not None)
+    last = {id(entry.answers): (entry.answers, entry.key) for entry in entries if entry.answers is not None}
+    return [(one, key) for name, (one, key) in last.items() if one.left == copies[name]]
