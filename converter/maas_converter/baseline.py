@@ -6,16 +6,18 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from maas_agent.bundle.manifest import Input, Manifest, Tensor
+from maas_agent.bundle.manifest import Input, Manifest, Postprocess, Tensor
 from maas_agent.errors import DataError
 from maas_converter import golden, measure, pack, postprocess, samples
 from maas_converter.bring import Brought
 from maas_converter.data.dataset import Dataset, samples_of
 from maas_converter.edges import Values, values_of
 from maas_converter.evidence.scoring import Truth, truth_of
-from maas_converter.evidence.task import task_of, why_none
+from maas_converter.evidence.task import Task, task_of, why_none
 from maas_converter.job import Job
 from maas_converter.order import Given
+from maas_converter.postprocess import Known, Told
+from maas_converter.tflite.heads import Head, heads_of
 
 _EVIDENCE = 256
 """How many calibration samples stand in where there is no evaluation data."""
@@ -47,8 +49,17 @@ class Baseline(msgspec.Struct, frozen=True):
     """On the evidence."""
     calibration: NDArray[np.generic] | None
     """Samples (M, …sample) that ranges are measured on."""
+    known: tuple[Known, ...]
+    """Of each output, what is known of it before it is run."""
+    told: tuple[Told, ...]
+    """Of each output, what it is, and why."""
     edges: Values
     """Real values on ``calibration`` of everything that goes into or comes out of a stage; empty without it."""
+
+    @property
+    def only_kind(self) -> Postprocess | None:
+        """What the output is, if there is one only."""
+        return self.told[0][0] if len(self.told) == 1 else None
 
     @property
     def spec(self) -> Input:
@@ -62,14 +73,43 @@ def baseline_of(job: Job, brought: tuple[Brought, ...]) -> Baseline:
     stages = tuple(pack.load_stage(one.imported.tflite, blobs, one.plan) for one in brought)
     spec = samples.input_of(_entrance(stages), given.processing, given.datasets)
     draft = pack.draft(job.order, stages, given.plan.outputs, spec)
-    for output, labels in zip(draft.outputs, given.labels_of(draft), strict=True):
-        postprocess.check_labels(output.tensor, labels)
-    evidence = _evidence(given, draft)
+    known, evidence = _evidence(given, draft, _heads(draft, brought, stages))
     graph = measure.load_graph(draft, blobs)
     answers = measure.answers(graph, evidence.samples, progress, "running the model as it came")
     calibration = samples_of(given.calibration, spec.decode) if given.calibration is not None else None
     edges = values_of(draft, _tensors(stages), blobs, calibration, progress) if calibration is not None else {}
-    return Baseline(stages, draft, evidence, answers, calibration, edges)
+    told, evidence = _told(known, answers, evidence)
+    return Baseline(stages, draft, evidence, answers, calibration, known, told, edges)
+
+
+def _heads(draft: Manifest, brought: tuple[Brought, ...], stages: tuple[pack.Loaded, ...]) -> list[Head]:
+    """What makes each of the draft's outputs, through stages that only hand on what another made."""
+    heads: dict[str, Head] = {}
+    for one, loaded in zip(brought, stages, strict=True):
+        for edge, head in zip(loaded.stage.outputs, heads_of(one.imported.tflite), strict=True):
+            from_before = heads.get(loaded.stage.inputs[head.index]) if head.kind == "input" else None
+            heads[edge] = from_before or head
+    return [heads.get(output.tensor.name, Head("unknown")) for output in draft.outputs]
+
+
+def _told(known: tuple[Known, ...], answers: measure.Answers, evidence: Evidence) -> tuple[tuple[Told, ...], Evidence]:
+    """What each output is; of one value, the truth learns above which it means the second class."""
+    has_classes = evidence.classes is not None
+    told = tuple(
+        postprocess.tell(one, _given(values), has_classes=has_classes)
+        for one, values in zip(known, answers.values(), strict=True)
+    )
+    threshold = postprocess.threshold_of(told[0][0]) if len(told) == 1 else None
+    if evidence.truth is None or threshold is None:
+        return told, evidence
+    truth = msgspec.structs.replace(evidence.truth, threshold=threshold)
+    return told, msgspec.structs.replace(evidence, truth=truth)
+
+
+def _given(values: NDArray[np.float32]) -> NDArray[np.float32]:
+    """The rows that were answered; all, as zeros, if none was: its shape is still known."""
+    answered = measure.answered(values)
+    return values[answered] if answered.any() else np.zeros_like(values)
 
 
 def _entrance(stages: tuple[pack.Loaded, ...]) -> Tensor:
@@ -88,24 +128,48 @@ def _tensors(stages: tuple[pack.Loaded, ...]) -> list[Tensor]:
     return list((taken | made).values())
 
 
-def _evidence(given: Given, draft: Manifest) -> Evidence:
-    """Evaluation data, else some calibration data, else noise; raises `DataError` if it does not fit the model."""
+def _evidence(given: Given, draft: Manifest, heads: list[Head]) -> tuple[tuple[Known, ...], Evidence]:
+    """Evaluation data, else some calibration data, else noise; raises `DataError` if it does not fit the model.
+
+    With it what is known of each output: names that come from the data are labels where the task is to tell classes.
+    """
+    known = tuple(
+        Known(output.tensor, head, labels, given.activation)
+        for output, head, labels in zip(draft.outputs, heads, given.labels_of(draft), strict=True)
+    )
     spec, dataset = draft.inputs[0], given.evaluation or given.calibration
     if dataset is None:
         noise = golden.random_samples(spec.decode)
-        return Evidence(noise, "seeded random samples, for want of data", None, "there is no evaluation data")
+        why = "there is no evaluation data"
+        return _checked(known), Evidence(noise, "seeded random samples, for want of data", None, why)
     chosen = samples_of(dataset, spec.decode)
     if given.evaluation is None:
-        return Evidence(
-            chosen[:_EVIDENCE], dataset.path.name, None, "give --evaluation DATA with classes or targets 'y'"
-        )
-    return _judged(given, draft, dataset, chosen)
+        why = "give --evaluation DATA with classes or targets 'y'"
+        return _checked(_named_by(given, known, None)), Evidence(chosen[:_EVIDENCE], dataset.path.name, None, why)
+    return _judged(given, draft, known, dataset, chosen)
 
 
-def _judged(given: Given, draft: Manifest, dataset: Dataset, chosen: NDArray[np.generic]) -> Evidence:
+def _judged(
+    given: Given, draft: Manifest, known: tuple[Known, ...], dataset: Dataset, chosen: NDArray[np.generic]
+) -> tuple[tuple[Known, ...], Evidence]:
     spec, tensors = draft.inputs[0], tuple(output.tensor for output in draft.outputs)
-    task = task_of(dataset.y, tensors, prod(spec.tensor.shape), given.task, str(dataset.path))
+    binary = known[0].binary and given.task in (None, "classification")
+    task = task_of(dataset.y, tensors, prod(spec.tensor.shape), given.task, str(dataset.path), binary=binary)
+    known = _checked(_named_by(given, known, task))
     if task is None:
-        return Evidence(chosen, dataset.path.name, None, why_none(dataset.y, tensors))
-    truth = truth_of(task, dataset, tensors[0], given.labels_of(draft)[0], spec, chosen)
-    return Evidence(chosen, dataset.path.name, truth, "")
+        return known, Evidence(chosen, dataset.path.name, None, why_none(dataset.y, tensors))
+    truth = truth_of(task, dataset, tensors[0], known[0].labels, spec, chosen, binary=binary)
+    return known, Evidence(chosen, dataset.path.name, truth, "")
+
+
+def _named_by(given: Given, known: tuple[Known, ...], task: Task | None) -> tuple[Known, ...]:
+    """``known`` without labels that only the data named, where these are no classes of the model's."""
+    if given.labels_asked or (task or given.task) not in ("regression", "anomaly"):
+        return known
+    return tuple(msgspec.structs.replace(one, labels=()) for one in known)
+
+
+def _checked(known: tuple[Known, ...]) -> tuple[Known, ...]:
+    for one in known:
+        postprocess.check_labels(one)
+    return known

@@ -14,6 +14,7 @@ nothing known  of the samples, put into another class than by the float model; o
 import msgspec
 import numpy as np
 
+from maas_agent.bundle.manifest import Postprocess
 from maas_agent.errors import DataError
 from maas_converter.evidence.anomaly import AnomalyComparison
 from maas_converter.evidence.classification import ClassificationComparison
@@ -38,8 +39,11 @@ class Loss(msgspec.Struct, frozen=True):
     """Whether by what is true, not only by what the float model answers."""
 
 
-def loss_of(proof: Proof) -> Loss | None:
-    """What the bundle loses against the models as they came; ``None`` without these or without data."""
+def loss_of(proof: Proof, told: Postprocess | None = None) -> Loss | None:
+    """What the bundle loses against the models as they came; ``None`` without these or without data.
+
+    ``told`` is what the one output is.
+    """
     before, after = proof.float32, proof.bundle
     if before is None or not proof.given:
         return None
@@ -55,7 +59,7 @@ def loss_of(proof: Proof) -> Loss | None:
     truth = proof.evidence.truth
     if truth is not None and comparison is not None:
         return Loss(_growth(truth, before.answers, after.answers), "mean absolute error", judged=True)
-    judge = judge_of(first, None)
+    judge = judge_of(first, None, told)
     of = "answers that name the float model's class" if judge.kind == "agreement" else "its outputs' spread"
     rows = np.arange(len(next(iter(first.values()))))
     return Loss(judge.loss(first, second, rows).points, of, judged=False)

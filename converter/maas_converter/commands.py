@@ -30,6 +30,7 @@ _INTERRUPTED = 130  # what typer makes of Ctrl-C; older versions raise Abort
 
 BundlePath = Annotated[Path, typer.Argument(metavar="BUNDLE", help="A .maas file.")]
 _TASK_HELP = "classification, regression or anomaly. Default: told from the data and the model's output."
+_ACTIVATION_HELP = "What makes scores of the outputs: none, softmax, sigmoid or auto (told from the model; default)."
 
 
 def dispatch(arguments: Sequence[str]) -> int:
@@ -63,6 +64,7 @@ def convert(
         Path | None, typer.Option(metavar="DATA", help="Samples with classes or targets that quality is measured on.")
     ] = None,
     task: Annotated[str | None, typer.Option(metavar="TASK", help=_TASK_HELP)] = None,
+    activation: Annotated[str | None, typer.Option(metavar="NAME", help=_ACTIVATION_HELP)] = None,
     labels: Annotated[Path | None, typer.Option(metavar="FILE", help="Names of the classes, one a line.")] = None,
     preprocess: Annotated[
         Path | None, typer.Option(metavar="FILE.toml", help="How a sample becomes the model's input.")
@@ -117,6 +119,7 @@ def convert(
         calibration=calibration,
         evaluation=evaluation,
         task=task,
+        activation=activation,
         labels=labels,
         preprocess=preprocess,
         input_shape=shape_of(input_shape),

@@ -73,23 +73,23 @@ def convert(order: Order, progress: Progress) -> Conversion:
         # (4) Both run as a device would run them: the very files, in the very class that serves.
         shipped = ship(job, brought, baseline)
         proof = _proven(job, brought, baseline, shipped)
-        loss = _bounded(job, brought, proof)
+        loss = _bounded(job, brought, baseline, proof)
         # (5) What they showed goes into the manifest, the manifest into the file, the file under its name.
         lineage = lineage_of(job, brought, shipped, verdict.forced)
         notes = (*_notes(job, brought, shipped), *verdict.notes)
-        manifest_bytes, notes = _finished(job, brought, proof, lineage, notes)
+        manifest_bytes, notes = _finished(job, brought, baseline, proof, lineage, notes)
         manifest = decode_manifest(manifest_bytes)
         warned = tuple(filter(None, [_warning(job, brought, loss)]))
         report(job, manifest, baseline, shipped, proof, (*warned, *notes))
         packed = pack.write(order.out, manifest_bytes, job.blobs, _signature(order.keys, manifest_bytes))
-        conversion = _conversion(order, manifest, packed, shipped, proof, notes)
+        conversion = _conversion(order, manifest, packed, baseline, shipped, proof, notes)
         points = loss.points if loss is not None else None
         return msgspec.structs.replace(conversion, warning=_warning(job, brought, loss), lost_points=points)
 
 
-def _bounded(job: Job, brought: tuple[Brought, ...], proof: Proof) -> bound.Loss | None:
+def _bounded(job: Job, brought: tuple[Brought, ...], baseline: Baseline, proof: Proof) -> bound.Loss | None:
     """What was lost; raises `DataError` if that is more than ``--max-drop``, which a search has seen to itself."""
-    loss = bound.loss_of(proof)
+    loss = bound.loss_of(proof, baseline.only_kind)
     if brought[0].recipe.name != AUTO:
         bound.enforce(job.order.max_drop, _recipes(brought), loss)
     return loss
@@ -112,15 +112,20 @@ def _proven(job: Job, brought: tuple[Brought, ...], baseline: Baseline, shipped:
 
 
 def _finished(
-    job: Job, brought: tuple[Brought, ...], proof: Proof, lineage: Lineage, notes: tuple[str, ...]
+    job: Job,
+    brought: tuple[Brought, ...],
+    baseline: Baseline,
+    proof: Proof,
+    lineage: Lineage,
+    notes: tuple[str, ...],
 ) -> tuple[bytes, tuple[str, ...]]:
     """The bytes of the manifest, and ``notes`` with those of the proof."""
     draft = proof.bundle.manifest
     samples, tolerance = golden_of(proof, quantized=any(one.recipe.quantized for one in brought))
     blob = encode_golden(samples)
     golden = Golden(job.blobs.add(blob), len(blob), len(samples.samples), tolerance)
-    outputs = outputs_of(proof, job.given.labels_of(draft))
-    return pack.finish(draft, outputs, golden, metrics_of(proof), lineage), (*notes, *notes_of(proof, outputs))
+    outputs = outputs_of(proof, baseline)
+    return pack.finish(draft, outputs, golden, metrics_of(proof), lineage), (*notes, *notes_of(proof, baseline))
 
 
 def _notes(job: Job, brought: tuple[Brought, ...], shipped: Shipped) -> tuple[str, ...]:
@@ -140,7 +145,13 @@ def _effort(found: Found) -> str:
 
 
 def _conversion(
-    order: Order, manifest: Manifest, packed: pack.Packed, shipped: Shipped, proof: Proof, notes: tuple[str, ...]
+    order: Order,
+    manifest: Manifest,
+    packed: pack.Packed,
+    baseline: Baseline,
+    shipped: Shipped,
+    proof: Proof,
+    notes: tuple[str, ...],
 ) -> Conversion:
     return Conversion(
         name=manifest.name,
@@ -154,7 +165,7 @@ def _conversion(
         judged=proof.judged,
         float32_time=proof.float32.time if proof.float32 is not None else None,
         bundle_time=proof.bundle.time,
-        agreement=agreement_of(proof),
+        agreement=agreement_of(proof, baseline),
         samples=len(proof.evidence.samples),
         golden=manifest.golden,
         lineage=manifest.lineage,

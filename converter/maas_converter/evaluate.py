@@ -16,6 +16,7 @@ from maas_converter.data.dataset import Dataset, samples_of
 from maas_converter.data.formats import load
 from maas_converter.evidence.scoring import Score, score_of, truth_of
 from maas_converter.evidence.task import Task, check_asked, task_of, why_none
+from maas_converter.postprocess import threshold_of
 
 
 class Evaluation(msgspec.Struct, frozen=True):
@@ -51,7 +52,9 @@ def evaluate_bundle(
         judged_as = _task(manifest, chosen, dataset, task)
         spec = manifest.inputs[0]
         samples = samples_of(dataset, spec.decode)
-        truth = truth_of(judged_as, dataset, chosen.tensor, chosen.labels, spec, samples)
+        threshold = threshold_of(chosen.postprocess) if judged_as == "classification" else None
+        truth = truth_of(judged_as, dataset, chosen.tensor, chosen.labels, spec, samples, binary=threshold is not None)
+        truth = msgspec.structs.replace(truth, threshold=threshold)
         graph = measure.load_graph(manifest, unpack(bundle, Path(folder)))
         values = measure.answers(graph, samples, progress, f"evaluating {manifest.name}")[chosen.tensor.name]
         score = score_of(truth, values)
@@ -85,7 +88,8 @@ def _output(manifest: Manifest, asked: str | None) -> Output:
 
 def _task(manifest: Manifest, chosen: Output, dataset: Dataset, asked: str | None) -> Task:
     outputs = (chosen.tensor,)
-    found = task_of(dataset.y, outputs, prod(manifest.inputs[0].tensor.shape), asked, str(dataset.path))
+    binary = threshold_of(chosen.postprocess) is not None and asked in (None, "classification")
+    found = task_of(dataset.y, outputs, prod(manifest.inputs[0].tensor.shape), asked, str(dataset.path), binary=binary)
     if found is None:
         raise DataError(f"{dataset.path}: {why_none(dataset.y, outputs)}")
     return found

@@ -1,5 +1,6 @@
 """What somebody wants converted, read and checked as far as that can be done before seconds are spent on the model."""
 
+from math import prod
 from pathlib import Path
 
 import msgspec
@@ -15,6 +16,7 @@ from maas_converter.evidence.task import Task, check_asked
 from maas_converter.extras import require
 from maas_converter.importers.table import importer_for
 from maas_converter.plan import Plan, plan_of
+from maas_converter.postprocess import Activation, check_activation
 from maas_converter.quantize.io import chosen_io
 from maas_converter.quantize.recipes import AUTO, DEFAULT, Recipe
 from maas_converter.quantize.search.found import Limits
@@ -37,6 +39,7 @@ class Order(msgspec.Struct, frozen=True):
     calibration: Path | None = None
     evaluation: Path | None = None
     task: str | None = None
+    activation: str | None = None
     labels: Path | None = None
     preprocess: Path | None = None
     input_shape: tuple[int, ...] | None = None
@@ -58,11 +61,18 @@ class Given(msgspec.Struct, frozen=True):
     evaluation: Dataset | None
     processing: samples.Processing
     labels: tuple[str, ...]
+    labels_asked: bool = False
+    """Whether ``--labels`` named them, and not the data."""
+    activation: Activation = "auto"
 
     def labels_of(self, draft: Manifest) -> tuple[tuple[str, ...], ...]:
-        """The labels of each of the draft's outputs: its own, or the labels if it is the only one."""
+        """The labels of each of the draft's outputs: its own, or the labels if it is the only one.
+
+        Of several outputs of one model those that have a class for each label have them; if none has, all.
+        """
         if self.plan.single:
-            return tuple(self.labels for _ in draft.outputs)
+            fit = [len(self.labels) == prod(output.tensor.shape) for output in draft.outputs]
+            return tuple(self.labels if fits or not any(fit) else () for fits in fit)
         single = self.labels if len(self.plan.outputs) == 1 else ()
         return tuple(read_labels(plan.labels) if plan.labels else single for plan in self.plan.outputs)
 
@@ -87,6 +97,7 @@ def read(order: Order) -> Given:
             check_recipe(chosen, order)
     _check_io(order, plan)
     _check_limits(order, plan)
+    activation = check_activation(order.activation)
     labels = read_labels(order.labels) if order.labels else ()
     evaluation = load(order.evaluation, labels) if order.evaluation else None
     # Calibration data may lack a class: its names are numbered as those of the evaluation data.
@@ -101,6 +112,8 @@ def read(order: Order) -> Given:
         evaluation=evaluation,
         processing=samples.read_processing(order.preprocess) if order.preprocess else samples.Processing(),
         labels=labels or next(iter(named), ()),
+        labels_asked=bool(labels),
+        activation=activation,
     )
 
 

@@ -5,7 +5,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from maas_agent.bundle.golden import GoldenSamples
-from maas_agent.bundle.manifest import Accuracy, Anomaly, Latency, Manifest, Metrics, Output, Regression
+from maas_agent.bundle.manifest import Accuracy, Anomaly, Latency, Manifest, Metrics, Multilabel, Output, Regression
 from maas_converter import golden, measure, postprocess
 from maas_converter.baseline import Baseline, Evidence
 from maas_converter.evidence.anomaly import AnomalyScore
@@ -71,28 +71,26 @@ def prove(job: Job, baseline: Baseline, shipped: Manifest, *, compared: bool) ->
     return Proof(evidence, float32, bundle, data, _judged(evidence, float32, bundle, data), given)
 
 
-def outputs_of(proof: Proof, labels: tuple[tuple[str, ...], ...]) -> tuple[Output, ...]:
-    """The bundle's outputs, described by what the reference answered; ``labels`` are those of each output."""
-    described = zip(proof.bundle.manifest.outputs, proof.reference.answers.values(), labels, strict=True)
-    has_classes = proof.evidence.classes is not None
+def outputs_of(proof: Proof, baseline: Baseline) -> tuple[Output, ...]:
+    """The bundle's outputs, as the models that came were told to be."""
+    described = zip(proof.bundle.manifest.outputs, baseline.known, baseline.told, strict=True)
     return tuple(
         msgspec.structs.replace(
-            postprocess.output_of(output.tensor, _given(values), names, has_classes=has_classes),
+            postprocess.output_of(msgspec.structs.replace(known, tensor=output.tensor), kind),
             otherwise=output.otherwise,
         )
-        for output, values, names in described
+        for output, known, (kind, _) in described
     )
 
 
-def notes_of(proof: Proof, outputs: tuple[Output, ...]) -> tuple[str, ...]:
+def notes_of(proof: Proof, baseline: Baseline) -> tuple[str, ...]:
     """What was decided without being asked, and on what grounds."""
     evidence = proof.evidence
     notes = [f"golden samples and decisions rest on {len(evidence.samples)} samples: {evidence.origin}"]
     if evidence.truth is None:
         notes.append(f"quality was not measured: {evidence.not_judged}")
-    for output, values in zip(outputs, proof.reference.answers.values(), strict=True):
-        known = bool(output.labels) or evidence.classes is not None
-        notes.append(f"output {output.tensor.name!r}: {postprocess.tell(_given(values), known_classes=known)[1]}")
+    for output, (_, why) in zip(proof.bundle.manifest.outputs, baseline.told, strict=True):
+        notes.append(f"output {output.tensor.name!r}: {why}")
     return tuple(notes)
 
 
@@ -113,15 +111,18 @@ def metrics_of(proof: Proof) -> Metrics:
     return _with_quality(plain, proof.judged)
 
 
-def agreement_of(proof: Proof) -> float | None:
+def agreement_of(proof: Proof, baseline: Baseline) -> float | None:
     """How often (a fraction) both name the same class; ``None`` if answers are no classes."""
     if proof.float32 is None or len(proof.bundle.answers) != 1:
         return None
     before, after = (next(iter(trial.answers.values())) for trial in (proof.float32, proof.bundle))
     both = measure.answered(before) & measure.answered(after)
-    if before[0].size < 2 or not both.any() or _is_regression(proof):
+    threshold = postprocess.threshold_of(baseline.only_kind)
+    one_value = before[0].size < 2 and threshold is None
+    if one_value or isinstance(baseline.only_kind, Multilabel) or not both.any() or _is_regression(proof):
         return None
-    return float(np.mean(measure.top_classes(before[both]) == measure.top_classes(after[both])))
+    classes = [measure.top_classes(postprocess.scores_of(values[both], threshold)) for values in (before, after)]
+    return float(np.mean(classes[0] == classes[1]))
 
 
 def golden_of(proof: Proof, *, quantized: bool) -> tuple[GoldenSamples, float]:
@@ -152,12 +153,6 @@ def _steady(proof: Proof) -> NDArray[np.int64]:
     alike = np.logical_and.reduce([measure.answered(before) == measure.answered(after) for before, after in pairs])
     rows = np.flatnonzero(alike)
     return rows if len(rows) else np.arange(len(alike))
-
-
-def _given(values: NDArray[np.float32]) -> NDArray[np.float32]:
-    """The rows that were answered; all, as zeros, if none was: its shape is still known."""
-    answered = measure.answered(values)
-    return values[answered] if answered.any() else np.zeros_like(values)
 
 
 def _judged(evidence: Evidence, float32: Trial | None, bundle: Trial, data: str) -> Judged | None:

@@ -1,7 +1,6 @@
 """The calibration data in front of the guard (`maas_converter.quantize.guard`): what it is shown of this conversion."""
 
 from collections.abc import Iterator
-from math import prod
 
 import msgspec
 import numpy as np
@@ -15,6 +14,7 @@ from maas_converter.data.dataset import Dataset, classes_of
 from maas_converter.edges import Values
 from maas_converter.job import Job
 from maas_converter.measure import answered
+from maas_converter.postprocess import scores_of, threshold_of
 from maas_converter.quantize import guard
 from maas_converter.quantize.finding import Side
 from maas_converter.quantize.look import look_at
@@ -36,12 +36,11 @@ def scrutinized(job: Job, brought: tuple[Brought, ...], baseline: Baseline) -> V
         return Verdict()
     classes = _classes(given.calibration, baseline)
     scores = {name: values for name, values in baseline.edges.items() if name == _single_output(baseline)}
+    scores, answers = (_scores(values, baseline) for values in (scores, baseline.answers))
     shown = _side("calibration", given.calibration, calibration, scores, classes, baseline.spec)
     other = None
     if given.evaluation is not None:
-        other = _side(
-            "evaluation", given.evaluation, baseline.evidence.samples, baseline.answers, classes, baseline.spec
-        )
+        other = _side("evaluation", given.evaluation, baseline.evidence.samples, answers, classes, baseline.spec)
     scaling = scaling_of(brought[0].imported.tflite) if given.plan.single else None
     found = guard.findings(shown, other, classes, scaling)
     notes = tuple(finding.sentence for finding in found if not finding.refuses)
@@ -53,9 +52,17 @@ def _classes(dataset: Dataset, baseline: Baseline) -> int:
     truth = baseline.evidence.truth
     if len(baseline.draft.outputs) != 1 or (truth is not None and truth.task != "classification"):
         return 0
-    size = prod(baseline.draft.outputs[0].tensor.shape)
+    size = baseline.known[0].classes
     known = truth is not None or (dataset.y is not None and dataset.y.ndim == 1 and dataset.y.dtype.kind in "iu")
     return size if known and size > 1 else 0
+
+
+def _scores(answers: Values, baseline: Baseline) -> Values:
+    """``answers`` with a column for each of two classes that one value tells apart."""
+    threshold = threshold_of(baseline.only_kind)
+    if threshold is None:
+        return answers
+    return {name: scores_of(values, threshold) for name, values in answers.items()}
 
 
 def _single_output(baseline: Baseline) -> str:

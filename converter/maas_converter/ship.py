@@ -93,4 +93,5 @@ def _searched(job: Job, one: Brought, baseline: Baseline) -> Found:
         folder=job.folder,
         journal=default_folder(),
         progress=job.progress,
+        told=baseline.only_kind,
     )

@@ -18,7 +18,7 @@ from maas_agent.bundle.version import parse_version
 from maas_agent.errors import BundleError, DataError
 from maas_agent.untrusted import MALFORMED
 
-SINCE: dict[str, int] = {}
+SINCE: dict[str, int] = {"Multilabel": 2, "Classification.binary": 2}
 """The schema that brought a kind (``Kind``) or a field (``Kind.field``), see `maas_agent.bundle.schema`."""
 
 MAX_MANIFEST_BYTES = 1 << 20
@@ -132,13 +132,22 @@ class Classification(_Part, frozen=True, tag_field="kind", tag="classification")
 
     top: Annotated[int, msgspec.Meta(ge=1, le=1000)] = 3
     activation: Literal["none", "softmax", "sigmoid"] = "none"
+    binary: bool = False
+    """Whether the output is one value: the score of the second of two classes, of the first it is 1 less that."""
+
+
+class Multilabel(_Part, frozen=True, tag_field="kind", tag="multilabel"):
+    """A score for each label, whatever the others': those at or above ``threshold`` are named, after ``activation``."""
+
+    activation: Literal["none", "sigmoid"] = "none"
+    threshold: Annotated[float, msgspec.Meta(ge=0, le=1)] = 0.5
 
 
 class Raw(_Part, frozen=True, tag_field="kind", tag="raw"):
     """The dequantized values as they are."""
 
 
-Postprocess = Classification | Raw
+Postprocess = Classification | Multilabel | Raw
 
 
 class Input(_Part, frozen=True):
@@ -477,7 +486,14 @@ def _check_log_mel(step: LogMel, decode: Decode) -> None:
 
 
 def _check_labels(output: Output) -> None:
-    if isinstance(output.postprocess, Classification) and output.labels:
-        classes = prod(output.tensor.shape)
-        if classes != len(output.labels):
-            raise BundleError(f"output {output.tensor.name!r} has {classes} classes and {len(output.labels)} labels")
+    name, kind, values = output.tensor.name, output.postprocess, prod(output.tensor.shape)
+    if isinstance(kind, Raw):
+        return
+    binary = isinstance(kind, Classification) and kind.binary
+    if binary and (values != 1 or kind.activation == "softmax"):
+        raise BundleError(f"output {name!r} is binary: that is one value, with a sigmoid or none; it has {values}")
+    classes = 2 if binary else values
+    if output.labels and classes != len(output.labels):
+        raise BundleError(f"output {name!r} has {classes} classes and {len(output.labels)} labels")
+    if isinstance(kind, Multilabel) and len(set(output.labels)) < len(output.labels):
+        raise BundleError(f"output {name!r} has two labels of one name, and a score for each name")

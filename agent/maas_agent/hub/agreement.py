@@ -68,7 +68,7 @@ def hopeless(compared: Compared, terms: Shadow) -> bool:
 
 
 def agree(active: Answer, candidate: Answer, tolerance: float) -> bool:
-    """Whether both say the same: the same error, the same best label, or values that are close."""
+    """Whether both say the same: the same error, the same best label or labels, or values that are close."""
     if active.code is not None or candidate.code is not None:
         return active.code == candidate.code
     try:
@@ -82,6 +82,8 @@ def same(one: Any, other: Any, tolerance: float) -> bool:
     match one, other:
         case {"label": str(label)}, {"label": str(another)}:
             return bool(label == another)
+        case {"labels": list(labels), "scores": dict()}, {"labels": list(others), "scores": dict()}:
+            return _named(labels) == _named(others)
         case {"values": values}, {"values": others}:
             return _close(_flat(values), _flat(others), tolerance)
         case dict(), dict():
@@ -109,6 +111,11 @@ def _result(document: bytes) -> Any:
     if is_deeper(result, _MAX_LEVELS):
         raise msgspec.DecodeError("a result that is nested too deep")
     return result
+
+
+def _named(labels: list[Any]) -> set[str]:
+    """The labels of pairs ``[label, score]``, whatever the scores."""
+    return {str(pair[0]) for pair in labels if isinstance(pair, list) and pair}
 
 
 def _close(one: list[float], other: list[float], tolerance: float) -> bool:

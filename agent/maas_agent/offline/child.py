@@ -22,7 +22,7 @@ import msgspec
 from maas_agent import codes
 from maas_agent.bundle.archive import open_bundle
 from maas_agent.bundle.golden import decode_golden
-from maas_agent.bundle.manifest import Classification, Manifest
+from maas_agent.bundle.manifest import Manifest, Raw
 from maas_agent.children import die_with_parent
 from maas_agent.errors import DataError, MaasError, NoInputError
 from maas_agent.ipc import Request
@@ -124,7 +124,7 @@ def _answer(engine: Engine, name: str, found: Input) -> Answered:
 
 def _labels(manifest: Manifest) -> tuple[str, ...]:
     """What class numbers in a data file mean, if the bundle has one output that says so."""
-    if len(manifest.outputs) == 1 and isinstance(manifest.outputs[0].postprocess, Classification):
+    if len(manifest.outputs) == 1 and not isinstance(manifest.outputs[0].postprocess, Raw):
         return manifest.outputs[0].labels
     return ()
 

@@ -67,11 +67,20 @@ def _judged(result: Any) -> Iterator[tuple[str, str]]:
         yield str(result), ""
     elif "label" in result:
         yield result["label"], f"{result['score']:.3f}"
+    elif isinstance(result.get("labels"), list):
+        yield _several(result["labels"], result["scores"])
     elif "values" in result:
         yield _values(result["values"]), ""
     else:
         for output, one in result.items():
             yield from ((f"{output}: {label}", score) for label, score in _judged(one))
+
+
+def _several(named: Sequence[tuple[str, float]], scores: dict[str, float]) -> tuple[str, str]:
+    """All labels that are named, and their scores; if there is none, the highest score."""
+    if not named:
+        return f"none of {len(scores)} labels", f"{max(scores.values(), default=0):.3f}"
+    return ", ".join(label for label, _ in named), ", ".join(f"{score:.3f}" for _, score in named)
 
 
 def _values(values: Any) -> str:

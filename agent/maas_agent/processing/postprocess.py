@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from maas_agent.bundle.manifest import Classification, Output, Quantization, Raw, Tensor
+from maas_agent.bundle.manifest import Classification, Multilabel, Output, Quantization, Raw, Tensor
 
 Answer = dict[str, Any]
 
@@ -33,6 +33,8 @@ def postprocessor(spec: Output) -> Callable[[NDArray[np.float32]], Answer]:
     match spec.postprocess:
         case Classification() as classification:
             return _classifier(classification, spec.labels)
+        case Multilabel() as multilabel:
+            return _multilabel(multilabel, spec.labels)
         case Raw():
             return lambda values: {"values": values.reshape(spec.tensor.shape).tolist()}
 
@@ -51,6 +53,8 @@ def activate(values: NDArray[np.float32], activation: str) -> NDArray[np.float32
 def _classifier(spec: Classification, labels: tuple[str, ...]) -> Callable[[NDArray[np.float32]], Answer]:
     def classify(values: NDArray[np.float32]) -> Answer:
         scores = activate(values.reshape(-1), spec.activation)
+        if spec.binary:
+            scores = np.concatenate([1 - scores, scores])
         # A stable sort: among equal scores the lower class wins, on every machine.
         best = (-scores).argsort(kind="stable")[: spec.top].tolist()
         numbers = scores.tolist()
@@ -58,3 +62,15 @@ def _classifier(spec: Classification, labels: tuple[str, ...]) -> Callable[[NDAr
         return {"label": top[0][0], "score": top[0][1], "top": top}
 
     return classify
+
+
+def _multilabel(spec: Multilabel, labels: tuple[str, ...]) -> Callable[[NDArray[np.float32]], Answer]:
+    def name(values: NDArray[np.float32]) -> Answer:
+        scores = activate(values.reshape(-1), spec.activation)
+        numbers = scores.tolist()
+        best = [i for i in (-scores).argsort(kind="stable").tolist() if numbers[i] >= spec.threshold]
+        names = labels or tuple(map(str, range(len(numbers))))
+        rounded = [round(number, 6) for number in numbers]
+        return {"labels": [[names[i], rounded[i]] for i in best], "scores": dict(zip(names, rounded, strict=True))}
+
+    return name

@@ -92,11 +92,14 @@ class Engine:
         )
 
     def _gist(self, values: Values, answer: Any) -> str | float | None:
-        """The best label of the first output that there is; of one without labels the mean of its values."""
+        """The best label of the first output that there is, or all it names; of raw values their mean."""
         name = next((tensor.name for tensor, _ in self._outputs if tensor.name in values), None)
         if name is None:
             return None
-        label = (answer if len(self._outputs) == 1 else answer[name]).get("label")
+        first = answer if len(self._outputs) == 1 else answer[name]
+        if "labels" in first:  # in one order, whichever scores best
+            return ", ".join(sorted(label for label, _ in first["labels"]))[:MAX_GIST]
+        label = first.get("label")
         return str(label)[:MAX_GIST] if label is not None else float(values[name].mean())
 
     def _answer_of(self, values: Values) -> Any:

@@ -11,6 +11,7 @@ from maas_converter.data.dataset import Dataset, classes_of, targets_of
 from maas_converter.evidence import anomaly, classification, regression
 from maas_converter.evidence.task import Task
 from maas_converter.measure import answered
+from maas_converter.postprocess import scores_of
 
 Score = classification.ClassificationScore | regression.RegressionScore | anomaly.AnomalyScore
 Comparison = classification.ClassificationComparison | regression.RegressionComparison | anomaly.AnomalyComparison
@@ -28,6 +29,8 @@ class Truth(msgspec.Struct, frozen=True):
     """One a class; of an anomaly score what the data call its two kinds of samples, if they do."""
     inputs: Values
     """Real inputs (N, …), of an anomaly score only, see `maas_converter.evidence.anomaly.real_inputs`."""
+    threshold: float | None = None
+    """Of a classifier that answers one value: above which it means the second class."""
 
 
 def truth_of(
@@ -37,12 +40,17 @@ def truth_of(
     labels: tuple[str, ...],
     spec: Input,
     samples: NDArray[np.generic],
+    *,
+    binary: bool = False,
 ) -> Truth:
-    """What ``dataset`` says of its ``samples`` (N, …sample); raises `DataError` if that does not fit the model."""
+    """What ``dataset`` says of its ``samples`` (N, …sample); raises `DataError` if that does not fit the model.
+
+    ``binary``: the output's one value tells two classes apart.
+    """
     none = np.zeros((len(samples), 0), np.float32)
     if task == "regression":
         return Truth(task, targets_of(dataset), (), none)
-    count = 2 if task == "anomaly" else prod(output.shape)
+    count = 2 if task == "anomaly" or binary else prod(output.shape)
     numbers = classes_of(dataset, count)
     y = numbers if numbers is not None else np.zeros(0, np.int64)
     if task == "anomaly":
@@ -57,7 +65,7 @@ def score_of(truth: Truth, values: Values) -> Score | None:
         return None
     values, y = values[kept], truth.y[kept]
     if truth.task == "classification":
-        return classification.score(values, y.astype(np.int64), truth.labels)
+        return classification.score(scores_of(values, truth.threshold), y.astype(np.int64), truth.labels)
     if truth.task == "regression":
         return regression.score(values, y)
     return anomaly.score(values, truth.inputs[kept], y.astype(np.int64), "".join(truth.labels[1:2]))
@@ -70,6 +78,7 @@ def compare(truth: Truth, float32: Values, bundle: Values) -> Comparison | None:
         return None
     y, before, after = truth.y[kept], float32[kept], bundle[kept]
     if truth.task == "classification":
+        before, after = scores_of(before, truth.threshold), scores_of(after, truth.threshold)
         return classification.compare(before, after, y.astype(np.int64))
     if truth.task == "regression":
         return regression.compare(before, after, y)

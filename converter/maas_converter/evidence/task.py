@@ -2,7 +2,8 @@
 
 (1) What ``--task`` says, if it fits.
 (2) ``y`` of 0 and 1, and an output as large as the input (of more than two values) or of one value: *anomaly*, 1 being
-    what is to be found. The score is the reconstruction error, or that one value (so is a yes-or-no classifier's).
+    what is to be found. The score is the reconstruction error, or that one value. But one value whose two classes
+    have names is a *classification*.
 (3) ``y`` of class numbers (N,), and an output of two values or more: *classification*.
 (4) ``y`` as large as the output, sample by sample: *regression*.
 
@@ -36,12 +37,19 @@ def check_asked(asked: str | None) -> Task | None:
 
 
 def task_of(
-    y: Targets | None, outputs: tuple[Tensor, ...], input_size: int, asked: str | None = None, origin: str = "the data"
+    y: Targets | None,
+    outputs: tuple[Tensor, ...],
+    input_size: int,
+    asked: str | None = None,
+    origin: str = "the data",
+    *,
+    binary: bool = False,
 ) -> Task | None:
     """The task, or ``None`` if nothing can be judged, see `why_none`.
 
     ``y`` (N, …) are class numbers or targets, as a data file holds them, and ``origin`` is what errors call that file;
-    ``input_size`` counts the values of the model's input tensor. Raises `UsageError` if ``asked`` is no task or needs a
+    ``input_size`` counts the values of the model's input tensor; ``binary`` says that one value tells two classes
+    apart. Raises `UsageError` if ``asked`` is no task or needs a
     choice of output, `DataError` if ``y`` fits no task or not the one that was asked for.
     """
     wanted = check_asked(asked)
@@ -51,7 +59,7 @@ def task_of(
         raise DataError(f"--task {wanted}: {origin} holds no 'y' to judge by")
     if y is None or len(outputs) != 1:
         return None
-    size = prod(outputs[0].shape)
+    size = 2 if binary else prod(outputs[0].shape)
     found = wanted or _told(y, size, input_size)
     if wanted is None and found == "anomaly" and len(np.unique(y)) < 2:
         return None

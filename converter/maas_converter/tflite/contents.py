@@ -31,6 +31,8 @@ class OpFacts(msgspec.Struct, frozen=True):
     custom: bool
     inputs: tuple[int, ...]
     outputs: tuple[int, ...]
+    activated: bool = False
+    """Whether an activation is fused into it."""
 
 
 class GraphFacts(msgspec.Struct, frozen=True):
@@ -134,6 +136,7 @@ def _op(model: Any, subgraph: int, index: int, op: Any) -> OpFacts:
         custom=files.is_custom(model, op),
         inputs=_indexes(op.inputs),
         outputs=_indexes(op.outputs),
+        activated=bool(getattr(op.builtinOptions, "fusedActivationFunction", 0)),
     )
 
 

@@ -9,6 +9,7 @@ from maas_agent.bundle.archive import open_bundle
 from maas_agent.bundle.manifest import (
     MAX_MANIFEST_BYTES,
     Manifest,
+    Multilabel,
     decode_manifest,
     digest_of,
     encode_manifest,
@@ -113,6 +114,8 @@ REFUSED = [
     ("outputs.0.otherwise", "image", "output 'scores' is .1, 10., its otherwise 'image' is .1, 8, 8, 1."),
     ("outputs.0.otherwise", "scores", "stand in for itself: scores → scores"),
     ("outputs.0.labels", ["one"], "10 classes and 1 labels"),
+    ("outputs.0.postprocess", {"kind": "multilabel"}, "states schema 1, but has Multilabel, which came with 2"),
+    ("outputs.0.postprocess", {"kind": "classification", "binary": True}, "Classification.binary"),
     ("outputs.0.postprocess", {"kind": "dream"}, "not valid"),
     ("outputs.0.postprocess", {"kind": "classification", "top": 0}, "not valid"),
     ("golden.samples", 0, "not valid"),
@@ -222,6 +225,16 @@ def test_what_is_no_manifest_is_refused(data: bytes) -> None:
 def test_a_manifest_that_is_too_large_is_refused_unread() -> None:
     with pytest.raises(BundleError, match="at most"):
         decode_manifest(b" " * (MAX_MANIFEST_BYTES + 1))
+
+
+def test_what_an_output_is_has_to_fit_its_values_and_labels(written: bytes) -> None:
+    second = changed(written, "schema", 2)
+    with pytest.raises(BundleError, match="is binary: that is one value"):
+        decode_manifest(changed(second, "outputs.0.postprocess", {"kind": "classification", "binary": True}))
+    several = changed(second, "outputs.0.postprocess", {"kind": "multilabel", "threshold": 0.25})
+    assert decode_manifest(several).outputs[0].postprocess == Multilabel(threshold=0.25)
+    with pytest.raises(BundleError, match="two labels of one name"):
+        decode_manifest(changed(several, "outputs.0.labels", ["same"] * 10))
 
 
 def test_blobs_are_those_of_stages_and_golden_samples(written: bytes) -> None:

@@ -12,6 +12,7 @@ from maas_agent.ipc import Answer
 
 TERMS = Shadow(samples=100)
 SEVEN, FOUR = {"label": "7", "score": 0.9}, {"label": "4", "score": 0.5}
+CATS, DOGS = ({"labels": [[name, 0.9]], "scores": {"cat": 0.9, "dog": 0.9}} for name in ("cat", "dog"))
 NEAR, FAR = {"values": [[1.0, 100.0]]}, {"values": [[1.0, 106.0]]}
 
 
@@ -39,6 +40,9 @@ def error(code: str) -> Answer:
         (answer({"kind": SEVEN, "level": NEAR}), answer({"kind": SEVEN, "level": FAR}), False),
         (answer({"kind": SEVEN, "level": NEAR}), answer({"kind": SEVEN}), False),
         (answer(SEVEN), answer(NEAR), False),
+        (answer(CATS), answer({"labels": [["cat", 0.6]], "scores": {"cat": 0.6, "dog": 0.1}}), True),
+        (answer(CATS), answer(DOGS), False),
+        (answer(CATS), answer({"labels": [], "scores": {}}), False),
         (answer(SEVEN), error(codes.WRONG_SHAPE), False),
         (error(codes.BAD_JSON), error(codes.BAD_JSON), True),
         (error(codes.BAD_JSON), error(codes.INTERNAL), False),

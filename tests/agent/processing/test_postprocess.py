@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from maas_agent.bundle.manifest import Classification, DType, Output, Postprocess, Quantization, Raw, Tensor
+from maas_agent.bundle.manifest import Classification, DType, Multilabel, Output, Postprocess, Quantization, Raw, Tensor
 from maas_agent.processing.postprocess import activate, dequantize, dequantizer, postprocessor
 
 VALUES = np.array([0.1, 0.4, 0.2, 0.3], np.float32)
@@ -86,3 +86,17 @@ def test_wider_outputs_are_dequantized_too(dtype: DType) -> None:
     values = dequantizer(Tensor("x", (2,), dtype, quantization))(np.array([3, 5], dtype))
     assert values.tolist() == ([3, 5] if quantization is None else [1, 2])
     assert values.dtype == np.float32
+
+
+def test_of_a_multilabel_output_all_labels_at_the_threshold_are_named_best_first() -> None:
+    named = answer(Multilabel(threshold=0.25), np.array([0.25, 0.4, 0.2, 0.9], np.float32))
+    assert named["labels"] == [["d", 0.9], ["b", 0.4], ["a", 0.25]]
+    assert named["scores"] == {"a": 0.25, "b": 0.4, "c": 0.2, "d": 0.9}
+    logits = answer(Multilabel(activation="sigmoid"), np.array([0.0, -1.0, 2.0, -9.0], np.float32), ())
+    assert logits["labels"] == [["2", 0.880797], ["0", 0.5]]
+
+
+def test_of_a_binary_output_the_value_is_the_score_of_the_second_class() -> None:
+    output = Output(Tensor("score", (1, 1), "float32"), Classification(top=2, binary=True), ("no", "yes"))
+    result = postprocessor(output)(np.array([[0.25]], np.float32))
+    assert result == {"label": "no", "score": 0.75, "top": [["no", 0.75], ["yes", 0.25]]}

@@ -13,7 +13,7 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from maas_agent.bundle.manifest import Input
+from maas_agent.bundle.manifest import Input, Postprocess
 from maas_agent.errors import UnavailableError
 from maas_agent.untrusted import MALFORMED
 
@@ -29,11 +29,16 @@ def default_folder() -> Path:
     return (Path(base) if base.startswith("/") else Path.home() / ".cache") / "maas-edge" / "search"
 
 
-def digest_of(float32: bytes, spec: Input, arrays: tuple[NDArray[Any] | None, ...], seed: int) -> str:
-    """What measurements depend on: model, preprocessing, data, seed and library versions; budgets are none of it."""
+def digest_of(
+    float32: bytes, spec: Input, arrays: tuple[NDArray[Any] | None, ...], seed: int, kind: Postprocess | None = None
+) -> str:
+    """What measurements depend on: model, preprocessing, data, seed, library versions and what an answer is.
+
+    Budgets are none of it.
+    """
     versions = [f"{name} {_version(name)}" for name in _LIBRARIES]
     # Not JSON: whether that leaves out a default depends on where the value came from.
-    told = hashlib.sha256(repr([_FORMAT, seed, versions, spec]).encode())
+    told = hashlib.sha256(repr([_FORMAT, seed, versions, spec, kind]).encode())
     told.update(hashlib.sha256(float32).digest())
     for array in arrays:
         told.update(b"none" if array is None else f"{array.dtype.str}{array.shape}".encode())

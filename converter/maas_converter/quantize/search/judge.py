@@ -12,8 +12,8 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from maas_agent.bundle.manifest import Classification
-from maas_converter.postprocess import tell
+from maas_agent.bundle.manifest import Classification, Postprocess
+from maas_converter.postprocess import scores_of, threshold_of
 from maas_converter.statistics import paired_drop_points
 
 Answers = dict[str, NDArray[np.float32]]
@@ -34,6 +34,8 @@ class Judge(msgspec.Struct, frozen=True):
 
     kind: Literal["accuracy", "agreement", "error"]
     y: NDArray[np.int64] | None
+    threshold: float | None = None
+    """Of a classifier that answers one value: above which it means the second class."""
 
     @property
     def sentence(self) -> str:
@@ -44,19 +46,19 @@ class Judge(msgspec.Struct, frozen=True):
         """Compare the answers of the float model and of another one to the same samples, the evaluation's ``rows``."""
         if self.kind == "error":
             return _relative_error(before, after)
-        first, second = _classes(before), _classes(after)
+        first, second = (_classes(answers, self.threshold) for answers in (before, after))
         truth = self.y[rows] if self.y is not None else first
         points, interval = paired_drop_points(first == truth, second == truth)
         return Loss(points, interval)
 
 
-def judge_of(answers: Answers, y: NDArray[np.int64] | None) -> Judge:
-    """The judge for a model by its answers; ``y`` (N,) are true classes, if known."""
+def judge_of(answers: Answers, y: NDArray[np.int64] | None, told: Postprocess | None = None) -> Judge:
+    """The judge for a model by its answers; ``y`` (N,) are true classes, if known, ``told`` what its one output is."""
+    threshold = threshold_of(told)
     if y is not None:
-        return Judge("accuracy", y)
-    values = next(iter(answers.values()))
-    classifies = len(answers) == 1 and isinstance(tell(values, known_classes=False)[0], Classification)
-    return Judge("agreement" if classifies else "error", None)
+        return Judge("accuracy", y, threshold)
+    classifies = len(answers) == 1 and isinstance(told, Classification)
+    return Judge("agreement" if classifies else "error", None, threshold)
 
 
 def noise(before: Answers, after: Answers) -> float:
@@ -74,9 +76,9 @@ _SENTENCES = {
 }
 
 
-def _classes(answers: Answers) -> NDArray[np.int64]:
-    values = next(iter(answers.values()))
-    found: NDArray[np.int64] = np.argmax(values.reshape(len(values), -1), axis=1).astype(np.int64)
+def _classes(answers: Answers, threshold: float | None) -> NDArray[np.int64]:
+    values = scores_of(next(iter(answers.values())), threshold)
+    found: NDArray[np.int64] = np.argmax(values, axis=1).astype(np.int64)
     return found
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from maas_agent.bundle.manifest import Input
+from maas_agent.bundle.manifest import Input, Postprocess
 from maas_converter.console import Progress
 from maas_converter.extras import require
 from maas_converter.quantize.search import choice, wording
@@ -40,12 +40,14 @@ def search(
     journal: Path,
     progress: Progress,
     seed: int = 1,
+    told: Postprocess | None = None,
 ) -> Found:
     """The best model within ``limits``; ``calibration`` and ``evaluation`` (N, …sample) are decoded samples.
 
-    ``y`` (N,) are the evaluation's classes, if there are any. ``folder`` takes scratch files, ``journal`` what a later
-    search with the same inputs can go on from. Raises `UsageError` for impossible budgets, `DataError` if nothing
-    meets them or there are too few samples, `UnavailableError` if the journal cannot be kept.
+    ``y`` (N,) are the evaluation's classes, if there are any; ``told`` is what the model's one output is. ``folder``
+    takes scratch files, ``journal`` what a later search with the same inputs can go on from. Raises `UsageError` for
+    impossible budgets, `DataError` if nothing meets them or there are too few samples, `UnavailableError` if the
+    journal cannot be kept.
     """
     limits.check()
     require("convert --quantize auto", "litert_quantizer")
@@ -55,8 +57,8 @@ def search(
     layers = layers_of(contents_of(float32))
     bench = Bench(float32, layers, spec, calibration, folder)
     answers = _tracked_answers(bench.runner(float32), evaluation, progress)
-    data = Evaluation(evaluation, answers, judge_of(answers, y), parts)
-    notebook = Journal(journal, digest_of(float32, spec, (calibration, evaluation, y), seed))
+    data = Evaluation(evaluation, answers, judge_of(answers, y, told), parts)
+    notebook = Journal(journal, digest_of(float32, spec, (calibration, evaluation, y), seed, told))
     lab = Lab(bench, data, notebook, progress)
     model = Model(layers, bench.activations, lambda layer: can_round(float32, layer))
     # (2) Search on the first part, choose on the second.

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from maas_agent.bundle.manifest import Classification
 from maas_agent.errors import DataError
 from maas_converter.quantize.search.judge import Judge, judge_of, noise
 from maas_converter.quantize.search.parts import split
@@ -50,7 +51,7 @@ def test_accuracy_is_judged_by_the_true_classes_of_the_rows_asked_for():
 
 def test_without_classes_a_changed_answer_of_a_classifier_counts_as_lost():
     before = _answers([0, 1, 2, 3])
-    judge = judge_of(before, None)
+    judge = judge_of(before, None, Classification())
     assert judge.kind == "agreement"
     assert judge.loss(before, _answers([0, 1, 2, 0]), np.arange(4)).points == 25.0
 

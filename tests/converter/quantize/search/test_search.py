@@ -8,6 +8,7 @@ import textwrap
 
 import pytest
 
+from maas_agent.bundle.manifest import Classification
 from maas_agent.errors import DataError
 from maas_agent.runtime.selection import accelerator
 from maas_converter.console import Silent
@@ -34,7 +35,9 @@ def look(given, tmp_path):
     def run(limits: Limits, journal: str = "journal", progress=None, y=given.y, seed: int = 1):
         data = (given.calibration, given.evaluation, y)
         places = (tmp_path, tmp_path / journal)
-        return search(given.float32, given.spec, *data, limits, *places, progress or Silent(), seed)
+        return search(
+            given.float32, given.spec, *data, limits, *places, progress or Silent(), seed, told=Classification()
+        )
 
     return run
 
@@ -96,6 +99,7 @@ def test_a_search_that_is_killed_goes_on(look, given, plain, tmp_path):
     program = textwrap.dedent("""
         import os, pickle, signal, sys
         from pathlib import Path
+        from maas_agent.bundle.manifest import Classification
         from maas_converter.console import Silent
         from maas_converter.quantize.search.found import Limits
         from maas_converter.quantize.search.search import search
@@ -107,7 +111,7 @@ def test_a_search_that_is_killed_goes_on(look, given, plain, tmp_path):
                     yield row
         folder, size = Path(sys.argv[1]), int(sys.argv[2])
         given = pickle.loads((folder / "given").read_bytes())
-        search(*given, Limits(2.0, size), folder, folder / "journal", Killing())
+        search(*given, Limits(2.0, size), folder, folder / "journal", Killing(), told=Classification())
     """)
     command = [sys.executable, "-c", program, str(tmp_path), str(plain - 1500)]
     done = subprocess.run(command, capture_output=True, text=True, timeout=240)
