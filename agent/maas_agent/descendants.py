@@ -31,7 +31,9 @@ def mark_of(store: Path, worker: int | None = None) -> str:
 def marked(mark: str) -> set[int]:
     """The processes whose mark begins so; without this one, zombies, and what belongs to other users."""
     wanted = f"\0{MARK}={mark}".encode()
-    found = set()
+    found = set[int]()
+    if not _PROC.is_dir():
+        return found  # it is not mounted: process groups have to do
     for name in os.listdir(_PROC):  # noqa: PTH208 - hundreds of entries, every few milliseconds
         if name.isdecimal() and int(name) != os.getpid():
             with suppress(OSError):

@@ -79,7 +79,10 @@ def _missing(program: str) -> Obstacle:
     if program.startswith(("~", "$")):
         return Obstacle(f"there is no {program}: no shell reads this, so nothing is expanded", "write the whole path")
     if "/" in program:
-        return Obstacle(f"there is no {program}", f"install it there, or mend command: ls -l {shlex.quote(program)}")
+        here = "" if program.startswith("/") else f" in {Path.cwd()}"
+        return Obstacle(
+            f"there is no {program}{here}", f"install it there, or mend command: ls -l {shlex.quote(program)}"
+        )
     return Obstacle(f'there is no program "{program}" in {os.pathsep.join(os.get_exec_path())}', "write its whole path")
 
 

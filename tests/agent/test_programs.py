@@ -43,6 +43,7 @@ BAD: dict[str, tuple[MakeCommand, str]] = {
     "one text": (lambda f: ["cat /dev/null"], 'write it as a list: command = ["cat", "/dev/null"]'),
     "one text with quotes": (lambda f: ["sh -c 'a | b'"], 'command = ["sh", "-c", "a | b"]'),
     "one text with a path": (lambda f: [script(f, "#!/bin/sh\n") + " --every 1"], '", "--every", "1"]'),
+    "below nowhere": (lambda f: ["no/such/reader"], f"there is no no/such/reader in {Path.cwd()}"),
     "a tilde": (lambda f: ["~/reader"], "write the whole path"),
     "a folder": (lambda f: [str(f)], "is a folder"),
     "a device": (lambda f: ["/dev/null"], "is no file"),

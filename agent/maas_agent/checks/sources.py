@@ -47,6 +47,8 @@ def _program(name: str, command: tuple[str, ...], user: pwd.struct_passwd | None
 
 def _seen_by_the_service(command: tuple[str, ...], user: pwd.struct_passwd) -> Obstacle | None:
     os.environ["PATH"] = _SERVICE_PATH
+    if user.pw_name == SERVICE_USER:
+        os.chdir("/")  # as systemd does
     if user.pw_name == SERVICE_USER and Path(command[0]).is_absolute():
         for folders, why in ((_HIDDEN, "does not see"), (_NOT_EXECUTED, "runs nothing in")):
             for folder in folders:

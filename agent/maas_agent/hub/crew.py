@@ -182,8 +182,9 @@ class Crew:
             case Drained():
                 self._drained.add(worker)
             case SourceIs():
-                self.source = message
-                self._listener.on_message(self, worker, message)
+                if message != self.source:
+                    self.source = message
+                    self._listener.on_message(self, worker, message)
             case _:
                 self._listener.on_message(self, worker, message)
 

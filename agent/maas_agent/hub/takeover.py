@@ -170,7 +170,8 @@ class Takeover:
     def answered(self, job: Job | None, answer: Answer) -> None:
         """Whoever serves has answered."""
         self._tally.add(answer)
-        if job is None and self._probation is not None and self._probation.answered_sample():
+        is_sample = job is None and answer.code is None
+        if is_sample and self._probation is not None and self._probation.answered_sample():
             self._host.source_changed()
         if self._shadow is not None:
             if job is None:

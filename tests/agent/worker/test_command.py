@@ -218,8 +218,19 @@ def _pid(line: bytes) -> int:
         "timeout 600 sh -c 'echo $$; exec sleep 600' | cat",
         "setsid sh -c 'trap \"\" TERM; echo $$; while :; do sleep 1; done' | cat",
         "env -i sh -c 'echo $$; exec sleep 600' | cat",
+        "bash -c 'set -m; sh -c \"echo \\$\\$; exec sleep 600\" | cat'",
+        "(setsid sh -c 'echo $$; exec sleep 600' < /dev/null &); exec sleep 600",
     ],
-    ids=["a reader before a filter", "in the background", "a session of its own", "timeout", "deaf", "no environment"],
+    ids=[
+        "a reader before a filter",
+        "in the background",
+        "a session of its own",
+        "timeout",
+        "deaf",
+        "no environment",
+        "job control",
+        "a daemon",
+    ],
 )
 def test_everything_that_a_program_has_started_ends_with_it(
     log: Quiet, monkeypatch: pytest.MonkeyPatch, command: str

@@ -1,5 +1,7 @@
 """How a program is that is started again and again."""
 
+import msgspec
+
 from maas_agent.ipc import SourceIs
 from maas_agent.worker.sources.condition import Condition
 
@@ -46,3 +48,13 @@ def test_a_program_that_has_nothing_to_say_three_times_in_a_row_is_no_source() -
         condition.ended("it ended", well=True, spoke=spoke)
         states.append(condition.now.state)
     assert states == ["waiting", "waiting", "running", "waiting", "waiting", "failed", "failed", "running"]
+
+
+def test_a_reason_is_no_longer_than_what_the_hub_takes() -> None:
+    """A whole script may have been written where a program's name belongs."""
+    condition = Condition()
+    condition.refused("there is no " + "x" * 100_000)
+    assert msgspec.msgpack.decode(msgspec.msgpack.encode(condition.now), type=SourceIs) == condition.now
+    for _ in range(3):
+        condition.ended("x" * 100_000, well=True, spoke=False)
+    assert msgspec.msgpack.decode(msgspec.msgpack.encode(condition.now), type=SourceIs) == condition.now

@@ -4,6 +4,7 @@ One run says little: a program that ends is started again, and what prints a lin
 failed stays so until a later run has proved itself, by a line or by living for a while.
 """
 
+from maas_agent.errors import brief
 from maas_agent.ipc import SourceIs
 
 MOST_EMPTY_RUNS = 3
@@ -31,10 +32,11 @@ class Condition:
 
     def refused(self, reason: str) -> None:
         """It could not be started."""
-        self.now = SourceIs("failed", reason)
+        self.now = SourceIs("failed", brief(reason))
 
     def ended(self, how: str, *, well: bool, spoke: bool) -> None:
         """A run has ended, as ``how`` says; ``well`` with status 0, ``spoke`` after at least one line."""
+        how = brief(how)
         if not well:
             self.now = SourceIs("failed", how)
         elif spoke:
@@ -42,6 +44,6 @@ class Condition:
         else:
             self._empty_runs += 1
             if self._empty_runs >= MOST_EMPTY_RUNS:
-                self.now = SourceIs("failed", f"{how}, {MOST_EMPTY_RUNS} times or more")
+                self.now = SourceIs("failed", brief(f"{how}, {MOST_EMPTY_RUNS} times or more"))
             elif self.now.state != "failed":
                 self.now = SourceIs("waiting", how)
