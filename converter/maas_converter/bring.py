@@ -41,7 +41,8 @@ def _brought(job: Job, stage: StagePlan) -> Brought:
 
 
 def _recipe(order: Order, stage: StagePlan, imported: Imported) -> Recipe:
-    if not imported.quantized:
+    weights_only = imported.quantized and contents_of(imported.tflite).hybrid
+    if not imported.quantized or (weights_only and stage.recipe is not None):
         chosen = stage.recipe or DEFAULT
         check_recipe(chosen, order)
         return chosen

@@ -14,6 +14,7 @@ from maas_converter.quantize import fallback
 from maas_converter.quantize.calibration import quantize_fed
 from maas_converter.quantize.feed import Feed
 from maas_converter.quantize.kept import Kept, kept_in
+from maas_converter.quantize.plain import Plain, plain
 from maas_converter.quantize.recipes import AS_IS, AUTO
 from maas_converter.quantize.search.found import Found, Limits
 from maas_converter.quantize.search.journal import default_folder
@@ -43,14 +44,20 @@ def ship(job: Job, brought: tuple[Brought, ...], baseline: Baseline) -> Shipped:
     reasons: list[str] = []
     for one, loaded in zip(brought, baseline.stages, strict=True):
         feed = _feed(loaded, baseline) if baseline.edges else _evidence_feed(job, baseline)
-        kept = kept_in(one.imported.tflite, one.recipe, feed)
+        model = plain(one.imported.tflite) if one.recipe.build is not None else Plain(one.imported.tflite)
+        kept = kept_in(model.tflite, one.recipe, feed)
         tflites.append(_quantized(job, one, feed, kept))
-        reasons += kept.reasons
+        reasons += (*_trained(one, model), *kept.reasons)
         if one.recipe is not AS_IS:
             precision = fallback.precision_of(tflites[-1])
-            labels = kept.labels(contents_of(one.imported.tflite))
+            labels = kept.labels(contents_of(model.tflite))
             stayed += fallback.check(precision, one.recipe, allow_float=job.order.allow_float, kept=labels)
     return Shipped(tuple(tflites), tuple(stayed), kept=tuple(reasons))
+
+
+def _trained(one: Brought, model: Plain) -> list[str]:
+    name = one.plan.source.name
+    return [f"{name} was trained to be quantized: the ranges it was trained with are used"] if model.trained else []
 
 
 def _quantized(job: Job, one: Brought, feed: Feed, kept: Kept) -> bytes:

@@ -22,6 +22,7 @@ from maas_converter.quantize.entries import Entry, static
 from maas_converter.quantize.feed import Feed as Feed
 from maas_converter.quantize.io import chosen_io, io_entries, named_as
 from maas_converter.quantize.kept import Kept, kept_in
+from maas_converter.quantize.plain import plain
 from maas_converter.quantize.recipes import Recipe
 from maas_converter.quantize.search import feeding, rounding
 from maas_converter.quantize.search.layers import Layer, layers_of
@@ -50,25 +51,27 @@ def quantize_fed(
 ) -> bytes:
     """The same for a model whose inputs come from wherever: from the stages before it, if it is one of several.
 
-    ``kept`` is what `kept_in` found, if that was asked already.
+    ``kept`` is what `kept_in` found in the plain model, if that was asked already.
     """
     chosen = chosen_io(recipe, io)
     if recipe.build is None:
         return float32
-    contents = contents_of(float32)
-    entries = recipe.build(contents)
     if recipe.calibrated and feed.count == 0:
         raise DataError(f"--quantize {recipe.name} needs samples to calibrate with: give --calibration DATA")
-    kept = kept if kept is not None else kept_in(float32, recipe, feed)
+    model = plain(float32)
+    contents = contents_of(model.tflite)
+    entries = recipe.build(contents)
+    kept = kept if kept is not None else kept_in(model.tflite, recipe, feed)
     if not recipe.calibrated:
-        return _loadable(library.apply(float32, [*entries, *kept.entries(contents)], None), recipe)
-    source, finer = _rounded(float32, recipe, feed, kept, progress)
+        made = library.apply(model.tflite, [*entries, *kept.entries(contents)], None, model.steps)
+        return _loadable(made, recipe)
+    source, finer = _rounded(model.tflite, recipe, feed, kept, progress)
     numbers = progress.track("calibrating", np.arange(feed.count))
-    ranges = library.ranges_of(source, (feed.at(int(number)) for number in numbers))
+    ranges = library.ranges_of(source, (feed.at(int(number)) for number in numbers)) | model.ranges
     wanted = [*entries, *finer, *io_entries(recipe, chosen), *kept.entries(contents)]
     # Of two entries for the same op the library takes the later one, and writes a warning.
     told = {(entry["regex"], entry["operation"]): entry for entry in wanted}
-    made = library.apply(source, list(told.values()), ranges)
+    made = library.apply(source, list(told.values()), ranges, model.steps)
     return _loadable(named_as(float32, made), recipe)
 
 

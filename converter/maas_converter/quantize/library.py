@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from maas_agent.errors import DataError, MaasError, RuntimeFailure
 from maas_converter.extras import require
-from maas_converter.quantize.biases import with_room
+from maas_converter.quantize.biases import Steps, with_room
 from maas_converter.quantize.entries import Entry
 from maas_converter.quantize.unread import has_unread, like_their_siblings
 from maas_converter.tflite.contents import Contents, OpFacts, contents_of
@@ -70,8 +70,10 @@ def ranges_of(float32: bytes, inputs: Iterable[Array | Sequence[Array]]) -> Rang
     return seen
 
 
-def apply(float32: bytes, entries: list[Entry], ranges: Ranges | None) -> bytes:
+def apply(float32: bytes, entries: list[Entry], ranges: Ranges | None, steps: Steps | None = None) -> bytes:
     """The model quantized as ``entries`` say; ``ranges`` are needed where activations get fixed ones.
+
+    ``steps`` are those that weights were trained with, if they were.
 
     The same arguments always give the same bytes. Raises `RuntimeFailure` with the op, where it is known, and what
     to try instead.
@@ -88,15 +90,18 @@ def apply(float32: bytes, entries: list[Entry], ranges: Ranges | None) -> bytes:
         known = _statistics(contents, ranges) if ranges is not None else None
         made = bytes(work.quantize(known, enable_progress_report=False).quantized_model)
     made = like_their_siblings(made) if has_unread(contents) else made
-    return ordered_like(float32, with_room(float32, made) if ranges is not None else made)
+    if ranges is not None or steps:
+        made = with_room(float32, made, steps or {})
+    return ordered_like(float32, made)
 
 
 def values_of(
-    float32: bytes, inputs: Iterable[Sequence[Array]], tensors: Sequence[int]
+    float32: bytes, inputs: Iterable[Sequence[Array]], tensors: Sequence[int], *, whole: bool = False
 ) -> dict[int, NDArray[np.generic]]:
     """Run the float model over ``inputs``: what each of ``tensors`` of its first graph holds, (N, …tensor).
 
-    Of a tensor of more than 65,536 values some are kept, an even choice along its longest axis. Raises as `ranges_of`.
+    Of a tensor of more than 65,536 values some are kept, an even choice along its longest axis, unless the
+    ``whole`` is asked for. Raises as `ranges_of`.
     """
     require("calibration", "litert_quantizer")
     gathered: dict[int, list[NDArray[np.generic]]] = {index: [] for index in tensors}
@@ -108,7 +113,8 @@ def values_of(
                 interpreter.set_tensor(place, values)
             interpreter.invoke()
             for index, kept in gathered.items():
-                kept.append(_thinned(interpreter.get_tensor(index)))
+                values = interpreter.get_tensor(index)
+                kept.append(values.copy() if whole else _thinned(values))
     return {index: np.stack(kept) for index, kept in gathered.items() if kept}
 
 

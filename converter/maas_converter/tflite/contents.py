@@ -1,12 +1,15 @@
 """What is in a ``.tflite`` file: its tensors, its ops, and how many of its bytes have which type."""
 
 from collections import Counter
+from collections.abc import Iterator
 from math import prod
 from typing import Any
 
 import msgspec
 
 from maas_converter.tflite import model as files
+
+_STORES = ("QUANTIZE", "DEQUANTIZE", "DENSIFY")
 
 
 class TensorFacts(msgspec.Struct, frozen=True):
@@ -76,8 +79,24 @@ class Contents(msgspec.Struct, frozen=True):
 
     @property
     def quantized(self) -> bool:
-        """Whether some op computes with, or some weight is stored as, quantized integers."""
-        return any(tensor.quantized and "int" in tensor.dtype for graph in self.graphs for tensor in graph.tensors)
+        """Whether some op computes with quantized integers.
+
+        QUANTIZE and DEQUANTIZE alone do not: training for quantization leaves pairs of them in a model of floats, and
+        weights may be stored in integers that become floats before they are used.
+        """
+        return any(tensor.quantized for tensor in self._computed_with())
+
+    @property
+    def hybrid(self) -> bool:
+        """Whether that is so of constants only: ops multiply integer weights, but take and make floats."""
+        return self.quantized and all(tensor.constant_bytes for tensor in self._computed_with())
+
+    def _computed_with(self) -> Iterator[TensorFacts]:
+        for op in self.ops:
+            for index in (*op.inputs, *op.outputs) if op.name not in _STORES else ():
+                tensor = self.graphs[op.subgraph].tensors[index]
+                if index >= 0 and tensor.quantized and "int" in tensor.dtype:
+                    yield tensor
 
     @property
     def has_control_flow(self) -> bool:

@@ -5,6 +5,7 @@ ships the Python code generated from it. Objects are that code's own (``ModelT``
 needed.
 """
 
+import copy
 from collections.abc import Iterable
 from typing import Any
 
@@ -60,6 +61,20 @@ def is_custom(model: Any, op: Any) -> bool:
 def type_name(tensor: Any) -> str:
     """The tensor's type in lower case: ``float32``, ``int8``, ``int4`` …"""
     return _names("TensorType").get(tensor.type, f"type {tensor.type}").lower()
+
+
+def type_code(name: str) -> int:
+    """The schema's number of a type that `type_name` calls so."""
+    return _codes("TensorType")[name.upper()]
+
+
+def store(model: Any, tensor: Any, data: bytes) -> None:
+    """Give a constant other bytes; tensors that share its present ones keep these."""
+    sharing = sum(other.buffer == tensor.buffer for graph in model.subgraphs for other in graph.tensors)
+    if sharing > 1 or tensor.buffer == 0:  # schema.fbs, Model.buffers: the first one stays empty
+        model.buffers.append(copy.copy(model.buffers[0]))
+        tensor.buffer = len(model.buffers) - 1
+    model.buffers[tensor.buffer].data = np.frombuffer(data, np.uint8)
 
 
 def data_of(model: Any, tensor: Any) -> bytes:

@@ -14,9 +14,10 @@ from tests.once import once
 
 SHARED = FOLDER
 
-_BUILD = """
+_BUILD = '''
 import sys
 import tempfile
+import numpy as np
 from pathlib import Path
 import keras
 import tensorflow as tf
@@ -46,8 +47,36 @@ save("lstm", (8, 8), layers.LSTM(16), layers.Dense(10))
 save("unrolled", (8, 8), layers.LSTM(16, unroll=True), layers.Dense(10))
 first = layers.Rescaling(1 / 127.5, -1)
 save("rescaling", (8, 8, 3), first, layers.Conv2D(8, 3, padding="same"), layers.Flatten(), layers.Dense(5))
+
+class Trained(tf.Module):
+    """As tensorflow-model-optimization leaves a model: what it computes with is rounded, in floats."""
+
+    def __init__(self):
+        random = np.random.default_rng(1)
+        self.kernel = tf.Variable(random.normal(0, 0.3, (3, 3, 3, 8)).astype("float32"))
+        self.dense = tf.Variable(random.normal(0, 0.1, (128, 5)).astype("float32"))
+        self.bias = tf.Variable(random.normal(0, 0.1, 8).astype("float32"))
+
+    @tf.function(input_signature=[tf.TensorSpec([1, 8, 8, 3], tf.float32, name="image")])
+    def __call__(self, image):
+        rounded = tf.quantization.fake_quant_with_min_max_vars
+        largest = tf.reduce_max(tf.abs(self.kernel), axis=[0, 1, 2])
+        by_channel = tf.quantization.fake_quant_with_min_max_vars_per_channel
+        kernel = by_channel(self.kernel, -largest, largest, narrow_range=True)
+        made = tf.nn.conv2d(rounded(image, -1.0, 1.0), kernel, 1, "SAME") + self.bias
+        made = tf.reshape(tf.nn.max_pool2d(rounded(tf.nn.relu(made), 0.0, 3.0), 2, 2, "VALID"), [1, -1])
+        made = tf.matmul(made, rounded(self.dense, -0.5, 0.5, narrow_range=True))
+        return {"scores": rounded(made, -4.0, 4.0)}
+
+trained = Trained()
+with tempfile.TemporaryDirectory() as place:
+    tf.saved_model.save(trained, place, signatures={"serving_default": trained.__call__})
+    for name, optimizations in (("trained", []), ("trained-int8", [tf.lite.Optimize.DEFAULT])):
+        converter = tf.lite.TFLiteConverter.from_saved_model(place)
+        converter.optimizations = optimizations
+        (folder / f"{name}.tflite").write_bytes(converter.convert())
 save("dense", (64,), layers.Dense(128, "relu"), layers.Dense(128, "relu"), layers.Dense(10))
-"""
+'''
 
 
 @pytest.fixture(scope="session")

@@ -2,7 +2,6 @@
 
 from pathlib import Path
 
-import msgspec
 import numpy as np
 import pytest
 
@@ -12,6 +11,7 @@ from maas_converter.console import Silent
 from maas_converter.quantize.calibration import quantize_fed
 from maas_converter.quantize.fallback import check, precision_of
 from maas_converter.quantize.kept import kept_for, kept_in
+from maas_converter.quantize.plain import plain
 from maas_converter.quantize.recipes import recipe
 from maas_converter.tflite.contents import contents_of
 from maas_converter.tflite.signature import with_signature
@@ -268,7 +268,7 @@ def test_the_search_keeps_the_same_float(tmp_path: Path):
     float32 = _lookup(_floats(500, 16))
     samples = RANDOM.integers(0, 500, (60, 20)).astype(np.float32)
     spec = Input(loaded(float32, tmp_path).inputs[0], Decode((20,), "float32"))
-    bench = Bench(float32, layers_of(contents_of(float32)), msgspec.structs.replace(spec), samples, tmp_path)
+    bench = Bench(plain(float32), layers_of(contents_of(float32)), spec, samples, tmp_path)
     (before,), (after,) = (_answers(data, samples, tmp_path) for data in (float32, bench.build(INT8)))
     assert np.sqrt(np.mean((after - before) ** 2)) < 0.03 * before.std()
     assert bench.kept == ("input 'x' stays float: CAST makes whole numbers of it, as of indexes",)

@@ -19,6 +19,7 @@ from maas_agent.runtime.selection import accelerator
 from maas_converter.quantize import library
 from maas_converter.quantize.feed import Feed
 from maas_converter.quantize.kept import kept_for
+from maas_converter.quantize.plain import Plain
 from maas_converter.quantize.search import feeding
 from maas_converter.quantize.search.judge import Answers
 from maas_converter.quantize.search.layers import Layer, recipe_of
@@ -64,9 +65,11 @@ class Bench:
     """Builds and runs the plans of one float model."""
 
     def __init__(
-        self, float32: bytes, layers: tuple[Layer, ...], spec: Input, calibration: Samples, folder: Path
+        self, source: Plain, layers: tuple[Layer, ...], spec: Input, calibration: Samples, folder: Path
     ) -> None:
         """Measure the ranges that all plans share, on ``calibration`` (N, …sample); raises what `ranges_of` raises."""
+        float32 = source.tflite
+        self._steps = source.steps
         self._float32, self._layers, self._spec, self._folder = float32, layers, spec, folder
         self._tensors = [tensor.name for tensor in contents_of(float32).graphs[0].tensors]
         self._accelerator = accelerator("cpu")
@@ -74,7 +77,7 @@ class Bench:
         self._kept = kept_for(
             float32, Feed(len(calibration), lambda number: [prepare(calibration[number])]), bits=8, static=True
         )
-        self._ranges = library.ranges_of(float32, map(prepare, calibration))
+        self._ranges = library.ranges_of(float32, map(prepare, calibration)) | source.ranges
         self._fed = [prepare(sample) for sample in evenly(calibration, feeding.SAMPLES)]
         self._rounded: dict[int, Rounded] = {}
         self._names = tuple(tensor.name for tensor in self.load(float32).outputs)
@@ -88,7 +91,7 @@ class Bench:
         static = plan.whole in ("int8", "int16x8") or bool(plan.changes)
         entries = [*recipe_of(plan, self._layers), *self._kept.entries(contents_of(self._float32))]
         told = {(entry["regex"], entry["operation"]): entry for entry in entries}
-        return library.apply(source, list(told.values()), self._clipped(plan) if static else None)
+        return library.apply(source, list(told.values()), self._clipped(plan) if static else None, self._steps)
 
     @property
     def kept(self) -> tuple[str, ...]:

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from maas_agent.bundle.manifest import Input, Postprocess
 from maas_converter.console import Progress
 from maas_converter.extras import require
+from maas_converter.quantize.plain import plain
 from maas_converter.quantize.search import choice, wording
 from maas_converter.quantize.search.bench import Bench, Runner
 from maas_converter.quantize.search.confirmation import confirmed
@@ -54,15 +55,17 @@ def search(
     parts = split(len(evaluation), y, seed)
     # (1) What all candidates share: ranges, the float model's own answers, what is known already.
     progress.step("calibrating")
+    model = plain(float32)
+    float32 = model.tflite
     layers = layers_of(contents_of(float32))
-    bench = Bench(float32, layers, spec, calibration, folder)
+    bench = Bench(model, layers, spec, calibration, folder)
     answers = _tracked_answers(bench.runner(float32), evaluation, progress)
     data = Evaluation(evaluation, answers, judge_of(answers, y, told), parts)
     notebook = Journal(journal, digest_of(float32, spec, (calibration, evaluation, y), seed, told))
     lab = Lab(bench, data, notebook, progress)
-    model = Model(layers, bench.activations, lambda layer: can_round(float32, layer))
+    searched = Model(layers, bench.activations, lambda layer: can_round(float32, layer))
     # (2) Search on the first part, choose on the second.
-    plans = explore(lab, model, limits, progress)
+    plans = explore(lab, searched, limits, progress)
     candidates = _judged(lab, plans, progress)
     # (3) The third part has not been run on any candidate so far.
     chosen, tflite, held_out = confirmed(lab, bench, candidates, limits)

@@ -12,6 +12,7 @@ from maas_agent.bundle.manifest import Classification
 from maas_agent.errors import DataError
 from maas_agent.runtime.selection import accelerator
 from maas_converter.console import Silent
+from maas_converter.quantize.plain import Plain
 from maas_converter.quantize.search.bench import Bench
 from maas_converter.quantize.search.found import Limits
 from maas_converter.quantize.search.layers import Layer, layers_of, supported
@@ -25,7 +26,7 @@ def plain(given, tmp_path_factory) -> int:
     """Bytes of plain int8."""
     folder = tmp_path_factory.mktemp("plain")
     contents = contents_of(given.float32)
-    return len(Bench(given.float32, layers_of(contents), given.spec, given.calibration, folder).build(INT8))
+    return len(Bench(Plain(given.float32), layers_of(contents), given.spec, given.calibration, folder).build(INT8))
 
 
 @pytest.fixture
