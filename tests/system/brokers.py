@@ -23,9 +23,11 @@ class Mosquitto:
         self.port = free_port()
         self._log = folder / "mosquitto.log"
         self._config = folder / "mosquitto.conf"
+        # Else it drops what a client is too slow for, having acknowledged it: that would look like the agent's loss.
+        queue = "" if "max_queued_messages" in options else "max_queued_messages 0\n"
         self._config.write_text(
             f"listener {self.port} 127.0.0.1\nallow_anonymous true\npersistence false\n"
-            f"max_packet_size 268435455\nset_tcp_nodelay true\n{options}\n"
+            f"max_packet_size 268435455\nset_tcp_nodelay true\n{queue}{options}\n"
         )
         self._process: subprocess.Popen[bytes] | None = None
 
