@@ -31,7 +31,7 @@ from maas_agent.bundle.manifest import (
 from maas_agent.bundle.schema import OLDEST
 from maas_agent.runtime.graph import Graph
 from maas_agent.runtime.selection import accelerator
-from tests.models import tiny_classifier_tflite
+from tests.models import echo_tflite, tiny_classifier_tflite
 from tests.runtimes import RUNTIME
 
 SAMPLE_SHAPE = (8, 8, 1)
@@ -89,6 +89,32 @@ def make_picture_bundle(path: Path, model: bytes, pictures: NDArray[np.uint8]) -
     wide = tolerance(draft.outputs, decode_golden(golden).outputs, None, quantized=True)
     stated = msgspec.structs.replace(draft.golden, blob=digest_of(golden), size=len(golden), tolerance=wide)
     manifest = msgspec.structs.replace(draft, golden=stated)
+    write_bundle(path, encode_manifest(manifest), {digest_of(model): model, digest_of(golden): golden})
+    return path
+
+
+def make_echo_bundle(path: Path) -> Path:
+    """A bundle that takes one float32, shape (1,), and answers ``{"values": [[it]]}``."""
+    model = echo_tflite()
+    taken, made = _tensors(model)
+    draft = msgspec.structs.replace(
+        _draft(path.stem, "1.0.0", model, 1, 3),
+        inputs=(Input(taken, Decode((1,), "float32")),),
+        outputs=(Output(made),),
+    )
+    manifest, golden = _measured(draft, model, np.array([[0.0], [21.5], [-3.0]], np.float32), 0.0)
+    write_bundle(path, encode_manifest(manifest), {digest_of(model): model, digest_of(golden): golden})
+    return path
+
+
+def make_sound_bundle(path: Path) -> Path:
+    """The tiny classifier, of 64 samples of sound at 8 kHz in the place of pixels."""
+    model = tiny_classifier_tflite()
+    taken, _ = _tensors(model)
+    draft = _draft(path.stem, "1.0.0", model, 10, 2)
+    draft = msgspec.structs.replace(draft, inputs=(Input(taken, Decode((64,), "float32", sample_rate=8000)),))
+    sound = np.random.default_rng(4).uniform(-1, 1, (2, 64)).astype(np.float32)
+    manifest, golden = _measured(draft, model, sound, 0.0)
     write_bundle(path, encode_manifest(manifest), {digest_of(model): model, digest_of(golden): golden})
     return path
 

@@ -30,6 +30,16 @@ def tiny_classifier_tflite(seed: int = 0, classes: int = 10, dtype: Literal["flo
     return graph.packed(image, scores)
 
 
+def echo_tflite() -> bytes:
+    """FULLY_CONNECTED by one: ``number`` (1, 1) to ``answer`` (1, 1), the same float32."""
+    graph = _Graph("float32")
+    taken, made = graph.tensor("number", (1, 1), 1, 0), graph.tensor("answer", (1, 1), 1, 0)
+    kernel = graph.constant("one", np.ones((1, 1), np.float32), 1)
+    offset = graph.constant("zero", np.zeros(1, np.float32), 1)
+    graph.operator(schema.BuiltinOperator.FULLY_CONNECTED, [taken, kernel, offset], made)
+    return graph.packed(taken, made)
+
+
 def large_classifier_tflite(hidden: int, seed: int = 0, classes: int = 10) -> bytes:
     """The same with a layer of ``hidden`` units between, float32: it takes about 300 bytes for each of them."""
     random = np.random.default_rng(seed)

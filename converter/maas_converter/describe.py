@@ -6,7 +6,7 @@ from typing import Any
 import msgspec
 
 from maas_agent.bundle.archive import Bundle
-from maas_agent.bundle.manifest import Accuracy, Input, Manifest, Output, Stage, Tensor, When
+from maas_agent.bundle.manifest import Accuracy, Decode, Input, Manifest, Output, Stage, Tensor, When
 from maas_agent.bundle.signature import decode_envelope
 from maas_converter.document import whole
 
@@ -72,9 +72,15 @@ def accuracy_text(accuracy: Accuracy) -> str:
     return f"{accuracy.drop_points:+.2f} points ({low:+.2f} … {high:+.2f})"
 
 
+def _turned(decode: Decode) -> str:
+    """What a picture file is more than its pixels, where that is not as usual."""
+    ground = f", transparency over {list(decode.background)}" if decode.background else ""
+    return (", as stored" if decode.orientation == "stored" else "") + ground
+
+
 def _input(spec: Input) -> Facts:
     decode = spec.decode
-    form = f", images: {decode.color}, {decode.resize}" if len(decode.shape) in (2, 3) else ""
+    form = f", images: {decode.color}, {decode.resize}{_turned(decode)}" if len(decode.shape) in (2, 3) else ""
     if decode.sample_rate:
         form = f", sound at {decode.sample_rate} Hz"
     steps = [_step(whole(step)) for step in spec.preprocess]

@@ -13,6 +13,12 @@ BAD = {
     "unknown key": ('[decode]\nshape=[1]\ndtype="uint8"\ncolour="gray"\n', "'colour': choose from shape, dtype, color"),
     "unknown word": ('[decode]\nshape=[1]\ndtype="uint8"\ncolor="grey"\n', "'grey': choose one of gray, rgb"),
     "unknown dtype": ('[decode]\nshape=[1]\ndtype="byte"\n', "'byte': choose one of float32"),
+    "unknown orientation": (
+        '[decode]\nshape=[1]\ndtype="uint8"\norientation="up"\n',
+        "'up': choose one of upright, stored",
+    ),
+    "a background beyond white": ('[decode]\nshape=[1]\ndtype="uint8"\nbackground=[256]\n', "background"),
+    "a background that is a word": ('[decode]\nshape=[1]\ndtype="uint8"\nbackground="white"\n', "background"),
     "unknown step": ('[[preprocess]]\nop="blur"\n', "'blur': choose one of scale, normalize, log_mel"),
     "step without op": ("[[preprocess]]\nscale=1.0\n", "choose one of scale, normalize, log_mel"),
     "unknown key of log_mel": (
@@ -157,3 +163,13 @@ def test_pictures_are_samples_of_8_bits(tmp_path):
     (tmp_path / "set" / "1.png").write_bytes(b"not looked into yet")
     spec = input_of(Tensor("x", (1, 4, 4, 3), "float32"), Processing(), [load(tmp_path / "set")])
     assert spec.decode == Decode((4, 4, 3), "uint8")
+
+
+def test_stored_pixels_and_a_background_are_keys_of_decode(tmp_path):
+    path = tmp_path / "p.toml"
+    path.write_text('[decode]\nshape=[2,2,3]\ndtype="uint8"\norientation="stored"\nbackground=[255,255,255]\n')
+    decode = read_processing(path).decode
+    assert decode == Decode((2, 2, 3), "uint8", orientation="stored", background=(255, 255, 255))
+    two = Processing(Decode((2, 2, 3), "uint8", background=(1, 2)))
+    with pytest.raises(DataError, match=r"1 value \(gray\) or 3"):
+        input_of(Tensor("x", (1, 2, 2, 3), "float32"), two, [])

@@ -1,5 +1,6 @@
-"""What an input is made of: JSON, requests, pictures, sound, raw bytes, data files; every dtype and rank."""
+"""What an input is made of: JSON, requests, text, pictures, sound, raw bytes, data files; every dtype and rank."""
 
+import base64
 import io
 import json
 import struct
@@ -40,6 +41,11 @@ def edges() -> tuple[Input, ...]:
         if not rate or dtype in ("float32", "float16", "int16")
     ]
     made = [
+        Input(Tensor("x", (1, 6, 5, 3), "uint8"), Decode((6, 5, 3), "uint8", background=(9, 99, 255))),
+        Input(
+            Tensor("x", (1, 6, 5, 1), "uint8"),
+            Decode((6, 5, 1), "uint8", "gray", orientation="stored", background=(255,)),
+        ),
         Input(Tensor("x", (1, 8, 8, 1), "int8", _SIXTEEN), Decode((8, 8, 1), "uint8", "gray"), (Scale(1 / 255),)),
         Input(
             Tensor("x", (1, 6, 5, 3), "float32"),
@@ -208,6 +214,137 @@ def jpeg(data: bytes) -> None:
     _picture(data)
 
 
+def _pictured(kind: str, mode: str = "RGB", **options: Any) -> bytes:
+    from PIL import Image
+
+    made = io.BytesIO()
+    noise = Image.effect_noise((11, 7), 60)
+    (noise.convert("RGB").quantize(9) if mode == "P" else noise.convert(mode)).save(made, kind, **options)
+    return made.getvalue()
+
+
+def _exif(orientation: int) -> bytes:
+    from PIL import Image
+
+    said = Image.Exif()
+    said[0x0112] = orientation
+    return said.tobytes()
+
+
+@target(
+    "input.bmp",
+    "a BMP file",
+    lambda: [_pictured("BMP", mode) for mode in ("RGB", "L", "1", "P", "RGBA")] + [_packed_bmp()],
+    DecodeError,
+    words=(b"BM", b"\x28\0\0\0", b"\1\0\0\0", b"\2\0\0\0", b"\0\2\xff\xff", b"\0\1", b"\0\0"),
+    share=0.3,
+)
+def bmp(data: bytes) -> None:
+    _picture(data)
+
+
+def _packed_bmp() -> bytes:
+    """8 x 4, run-length encoded: runs, a delta, an end of line, the end."""
+    body = b"\x08\1\0\0\4\2\0\2\2\1\3\1\0\0\0\1"
+    head = struct.pack("<IiiHHIIiiII", 40, 8, 4, 1, 8, 1, len(body), 0, 0, 4, 0) + bytes(range(16))
+    return b"BM" + struct.pack("<IHHI", 14 + len(head) + len(body), 0, 0, 14 + len(head)) + head + body
+
+
+@target(
+    "input.gif",
+    "a GIF file",
+    lambda: [
+        _pictured("GIF", "P"),
+        _pictured("GIF", "L", interlace=1),
+        _pictured("GIF", "P", transparency=1, comment=b"x" * 300),
+        _pictured("GIF", "P", loop=0, duration=5),
+    ],
+    DecodeError,
+    words=(b"GIF89a", b"!\xf9\4", b"!\xff\x0b", b"!\xfe", b",", b";", b"\0"),
+    share=0.3,
+)
+def gif(data: bytes) -> None:
+    _picture(data)
+
+
+@target(
+    "input.webp",
+    "a WebP file",
+    lambda: [
+        _pictured("WEBP", lossless=True),
+        _pictured("WEBP", quality=30),
+        _pictured("WEBP", "RGBA"),
+        _pictured("WEBP", lossless=True, exif=_exif(6), icc_profile=b"x" * 40, xmp=b'tiff:Orientation="3"'),
+    ],
+    DecodeError,
+    words=(b"VP8 ", b"VP8L", b"VP8X", b"ALPH", b"ANIM", b"ANMF", b"EXIF", b"XMP ", b"\xff\x3f", b"/"),
+    share=0.3,
+)
+def webp(data: bytes) -> None:
+    _picture(data)
+
+
+@target(
+    "input.tiff",
+    "a TIFF file",
+    lambda: [
+        *(_pictured("TIFF", mode) for mode in ("RGB", "L", "1", "P", "RGBA", "LA", "I;16", "CMYK", "F")),
+        *(_pictured("TIFF", compression=how) for how in ("tiff_lzw", "tiff_adobe_deflate", "packbits", "jpeg")),
+        _pictured("TIFF", exif=_exif(6)),
+        _pictured("TIFF", "L", big_tiff=True),
+    ],
+    DecodeError,
+    words=(b"II*\0", b"MM\0*", b"\0\1\3\0", b"\x11\1\4\0", b"\x42\1\3\0", b"\x03\1\3\0", b"\xff\xff\xff\xff"),
+    share=0.3,
+)
+def tiff(data: bytes) -> None:
+    _picture(data)
+
+
+def _texts() -> list[bytes]:
+    """Pictures and numbers as text, bare and in JSON."""
+    picture = base64.b64encode(_png(size=(4, 3))).decode()
+    url = f"data:image/png;base64,{picture}"
+    documents: list[Any] = [
+        url,
+        [picture, url],
+        {"image": url},
+        {"data": {"b64": picture}},
+        {"instances": [{"b64": url}]},
+    ]
+    documents.append({"inputs": [{"name": "x", "shape": [1], "datatype": "BYTES", "data": [picture]}]})
+    plain = [b"21.5", b"ON\0\0", b"1013.250", b"\xef\xbb\xbf-3e1", "\ufeff7.25".encode("utf-16-le"), b"21,5 \xc2\xb0C"]
+    return [*plain, picture.encode(), url.encode(), *(json.dumps(each).encode() for each in documents)]
+
+
+@target(
+    "input.text",
+    "text: numbers, words, pictures as base64 and data URLs, bare and in JSON",
+    _texts,
+    DecodeError,
+    words=(
+        b"data:",
+        b";base64,",
+        b"image/png",
+        b"iVBORw0KGgo",
+        b"/9j/",
+        b"UklGR",
+        b"%ff",
+        b'{"image":"',
+        b"\xff\xfe",
+        b"\0",
+        b"=",
+    ),
+)
+def text(data: bytes) -> None:
+    for at in (0, 1, 2, 5, 6, 9, 14, 20, 26):
+        for content_type in (None, "application/json"):
+            try:
+                _through(data, at, content_type)
+            except DecodeError as error:
+                check_sentence(str(error))
+
+
 def wav(
     bits: int = 16, channels: int = 1, rate: int = 16000, frames: int = 100, kind: int = 1, extra: bytes = b""
 ) -> bytes:
@@ -238,7 +375,18 @@ def _waves() -> list[bytes]:
         wav(rate=384000),
         wav(rate=1, frames=30),
         wav(kind=0xFFFE, extra=extensible),
+        wav()
+        .replace(b"RIFF", b"RF64")
+        .replace(b"LIST\4\0\0\0abcd", b"ds64\x1c\0\0\0" + struct.pack("<QQQI", 9, 200, 100, 0)),
+        _rifx(),
+        wav().replace(b"data\xc8\0\0\0", b"data\0\0\0\0"),
     ]
+
+
+def _rifx() -> bytes:
+    layout = struct.pack(">HHIIHH", 1, 1, 16000, 32000, 2, 16)
+    chunks = b"WAVEfmt \0\0\0\x10" + layout + b"data\0\0\0\xc8" + bytes(range(200))
+    return b"RIFX" + struct.pack(">I", len(chunks)) + chunks
 
 
 @target(
@@ -246,7 +394,7 @@ def _waves() -> list[bytes]:
     "a WAV file",
     _waves,
     DecodeError,
-    words=(b"fmt ", b"data", b"LIST", b"\xff\xff\xff\x7f", b"\xfe\xff"),
+    words=(b"fmt ", b"data", b"LIST", b"ds64", b"RF64", b"RIFX", b"\xff\xff\xff\x7f", b"\xfe\xff"),
     share=0.3,
 )
 def wave(data: bytes) -> None:

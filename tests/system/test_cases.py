@@ -5,19 +5,24 @@ How to add one is said in tests/cases/README.md.
 
 import json
 import tomllib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from tests.bundles import make_bundle
+from tests.bundles import make_bundle, make_echo_bundle, make_sound_bundle
 from tests.system.brokers import Mosquitto
 from tests.system.console import Console
 from tests.system.device import Device
 
 CASES = Path(__file__).parent.parent / "cases"
-MODELS: dict[str, dict[str, Any]] = {"tiny": {}, "tiny-int8": {"dtype": "int8"}}
+MODELS: dict[str, Callable[[Path], Path]] = {
+    "tiny": lambda path: make_bundle(path, "tiny", "1.0.0"),
+    "tiny-int8": lambda path: make_bundle(path, "tiny", "1.0.0", dtype="int8"),
+    "one-number": make_echo_bundle,
+    "tiny-sound": make_sound_bundle,
+}
 TOLERANCE = 0.01
 """How far a number may be off: another processor rounds differently, another libjpeg decodes differently."""
 
@@ -40,7 +45,7 @@ class Case:
         assert model in MODELS, f"model = {model!r}: choose one of {', '.join(MODELS)}"
         bundle = bundles / f"{model}.maas"
         if not bundle.exists():
-            make_bundle(bundle, "tiny", "1.0.0", **MODELS[model])
+            MODELS[model](bundle)
         table = {"name": self.name, "bundle": str(bundle), "allow_unsigned": True} | self._settings.get("pipeline", {})
         return "[[pipeline]]\n" + "\n".join(f"{key} = {toml(value)}" for key, value in table.items()) + "\n"
 

@@ -18,7 +18,12 @@ from maas_agent.bundle.version import parse_version
 from maas_agent.errors import BundleError, DataError
 from maas_agent.untrusted import MALFORMED
 
-SINCE: dict[str, int] = {"Multilabel": 2, "Classification.binary": 2}
+SINCE: dict[str, int] = {
+    "Multilabel": 2,
+    "Classification.binary": 2,
+    "Decode.orientation": 2,
+    "Decode.background": 2,
+}
 """The schema that brought a kind (``Kind``) or a field (``Kind.field``), see `maas_agent.bundle.schema`."""
 
 MAX_MANIFEST_BYTES = 1 << 20
@@ -32,6 +37,7 @@ Sha256 = Annotated[str, msgspec.Meta(pattern=r"^[0-9a-f]{64}\Z")]
 Name = Annotated[str, msgspec.Meta(pattern=NAME.pattern)]
 Dimension = Annotated[int, msgspec.Meta(ge=1, le=1 << 24)]
 Shape = Annotated[tuple[Dimension, ...], msgspec.Meta(max_length=8)]
+Level = Annotated[int, msgspec.Meta(ge=0, le=255)]
 Size = Annotated[int, msgspec.Meta(ge=1, le=1 << 31)]
 
 _SMALLEST, _LARGEST = 2.0**-126, (2 - 2.0**-23) * 2.0**127
@@ -63,9 +69,9 @@ class Tensor(_Part, frozen=True):
 class Decode(_Part, frozen=True):
     """What one decoded sample is, before any preprocessing: raw bytes are exactly this, row-major.
 
-    Images are converted to ``color`` and resized to the height and width in ``shape``. Sound (``sample_rate`` is
-    set) is mixed to one channel, resampled to that rate, and cut or filled with silence to ``shape`` (samples,);
-    float types hold it as -1…1, int16 as it is.
+    Images are turned upright, converted to ``color`` and resized to the height and width in ``shape``. Sound
+    (``sample_rate`` is set) is mixed to one channel, resampled to that rate, and cut or filled with silence to
+    ``shape`` (samples,); float types hold it as -1…1, int16 as it is.
     """
 
     shape: Shape
@@ -74,6 +80,10 @@ class Decode(_Part, frozen=True):
     resize: Literal["nearest", "bilinear", "bicubic"] = "bilinear"
     sample_rate: Annotated[int, msgspec.Meta(ge=0, le=384_000)] = 0
     """Hz of sound; 0 says that a sample is no sound."""
+    orientation: Literal["upright", "stored"] = "upright"
+    """Whether a picture is turned as its EXIF orientation says, or left as its pixels are stored."""
+    background: Annotated[tuple[Level, ...], msgspec.Meta(max_length=3)] = ()
+    """What lies behind transparent pixels: gray, or red, green and blue; empty says that transparency is left out."""
 
     @property
     def sample_bytes(self) -> int:
@@ -443,6 +453,8 @@ def _check_tensor(tensor: Tensor) -> None:
 
 
 def _check_sound(decode: Decode) -> None:
+    if len(decode.background) == 2:
+        raise BundleError("a background has 1 value (gray) or 3 (red, green, blue)")
     if not decode.sample_rate:
         return
     if len(decode.shape) != 1:

@@ -27,6 +27,8 @@ MAX_ROWS = 1_000_000
 STANDARD_INPUT = "-"
 
 _RAW = "application/octet-stream"
+_MARK = b"\xef\xbb\xbf"
+"""Of UTF-8, with which some editors begin a file."""
 _ZIP = b"PK\x03\x04"
 
 
@@ -81,7 +83,7 @@ def _told(data: bytes, name: str, spec: Decode) -> _Reader | None:
         return None
     if data.startswith(_ZIP):
         return _npz
-    if data[:64].lstrip()[:1] in (b"[", b"{", b""):
+    if data[:64].removeprefix(_MARK).lstrip()[:1] in (b"[", b"{", b""):
         return None
     try:
         features = read_table(data, name).x.shape[1]

@@ -1,14 +1,12 @@
-"""Payloads to samples: raw tensor bytes, JSON, PNG, JPEG and WAV; one sample or a batch of them.
+"""Payloads to samples: raw tensor bytes, JSON, numbers as text, pictures and sound; one sample or a batch of them.
 
 Untrusted bytes end here: every bound is checked before memory is taken, and whatever is wrong becomes a
 `DecodeError` with a code.
 """
 
-import io
 import re
-import warnings
 from math import prod
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import msgspec
 import numpy as np
@@ -17,16 +15,30 @@ from numpy.typing import NDArray
 from maas_agent import codes
 from maas_agent.bundle.manifest import Decode
 from maas_agent.errors import DecodeError
-from maas_agent.processing import audio
-from maas_agent.processing.content import Form, form_of
-from maas_agent.processing.inference import Request, numbers, request_tensor
+from maas_agent.processing import audio, picture
+from maas_agent.processing.content import Form, form_of, form_of_type
+from maas_agent.processing.embedded import File, file_in, is_embedded
+from maas_agent.processing.inference import BYTES, Request, numbers, request_tensor
+from maas_agent.processing.magic import kind_of, not_read
+from maas_agent.processing.marks import without_mark
+from maas_agent.processing.picture import MAX_PIXELS
+from maas_agent.processing.text import NOT_FINITE, NUMBER, instead_of_raw, printed
 from maas_agent.untrusted import MALFORMED
 
-if TYPE_CHECKING:
-    from PIL import Image
-
 MAX_BATCH = 1024
-MAX_PIXELS = 1 << 26
+
+CARRIERS = ("image", "img", "picture", "photo", "audio", "sound", "b64", "base64", "data")
+"""Keys under which an object holds a picture or a recording."""
+_INNER = ("b64", "base64", "data", "value", "url")
+"""Keys of an object in the place of its text."""
+
+_SEND = (
+    "send an array, an Open Inference Protocol request, or a picture or a recording as base64 under "
+    f"one of {', '.join(CARRIERS)}"
+)
+_LONGEST_SHOWN = 40
+_LONGEST_WHOLE, _LONGEST_NUMBER = 20, 400
+"""Characters of a number: what is longer has more than 64 bits; what is longer still is none."""
 
 _NOT_FINITE = re.compile(rb"-?\b(NaN|Infinity)\b")
 _INTEGER_LIMITS = {"int8", "uint8", "int16", "int32", "int64", "bool"}
@@ -56,13 +68,22 @@ def decode(
         raise DecodeError(codes.EMPTY, "the payload is empty")
     data = bytes(payload)
     form = form_of(data, content_type, configured, spec.sample_bytes)
-    if form == "raw":
-        return _raw(data, spec)
-    if form == "json":
-        return _json(data, spec)
-    if form == "audio":
-        return Decoded(samples=audio.sample_of(data, spec)[np.newaxis], batched=False)
-    return Decoded(samples=_image(data, spec)[np.newaxis], batched=False)
+    if form == "raw" and not content_type and configured is None:
+        text = instead_of_raw(data, spec)
+        return _raw(data, spec) if text is None else _text(text, data, spec)
+    return _of_form(data, form, spec)
+
+
+def _of_form(data: bytes, form: Form, spec: Decode) -> Decoded:
+    match form:
+        case "raw":
+            return _raw(data, spec)
+        case "json":
+            return _json(without_mark(data), spec)
+        case "audio":
+            return Decoded(samples=audio.sample_of(data, spec)[np.newaxis], batched=False)
+        case "image":
+            return _files([File(data, "image/*")], spec, batched=False)
 
 
 def as_samples(values: NDArray[np.generic], spec: Decode) -> Decoded:
@@ -90,9 +111,13 @@ def as_samples(values: NDArray[np.generic], spec: Decode) -> Decoded:
 def _raw(data: bytes, spec: Decode) -> Decoded:
     count, rest = divmod(len(data), spec.sample_bytes)
     if rest or not count:
+        kind = kind_of(data)
+        if kind is not None and not kind.reader:
+            raise DecodeError(kind.code, not_read(kind))
+        text = printed(data, spec) if len(data) <= _LONGEST_SHOWN else None
         raise DecodeError(
             codes.WRONG_SHAPE,
-            f"{len(data)} bytes are no whole number of samples: "
+            f"{len(data)} bytes{f' ({text!r})' if text else ''} are no whole number of samples: "
             f"one is {list(spec.shape)} {spec.dtype}, {spec.sample_bytes} bytes",
         )
     if count > MAX_BATCH:
@@ -103,75 +128,171 @@ def _raw(data: bytes, spec: Decode) -> Decoded:
     return Decoded(samples=samples, batched=count > 1)
 
 
+def _text(text: str, data: bytes, spec: Decode) -> Decoded:
+    """What stands where raw bytes could: a file as text, an array, a number for samples of one value."""
+    if is_embedded(text):
+        return _files([file_in(text)], spec, batched=False)
+    if text[:1] in ("[", "{"):
+        return _json(text.encode(), spec)
+    if _number(text) is not None and len(data) == spec.sample_bytes <= 2:
+        raise DecodeError(
+            codes.BAD_JSON,
+            f"{text!r} may be that number or a raw {spec.dtype}: say which by a content type or by content in the "
+            'pipeline\'s source, "json" or "raw"',
+        )
+    return _of_number(text, spec)
+
+
+def _of_number(text: str, spec: Decode) -> Decoded:
+    """The sample of one value that a text is; else the error that says what is missing."""
+    value = _number(text)
+    said = repr(text if len(text) <= _LONGEST_SHOWN else text[:_LONGEST_SHOWN] + "…")
+    if value is None:
+        only = "a number, or " if prod(spec.shape) == 1 else ""
+        comma = "; the decimal sign is a point" if re.fullmatch(r"[+-]?\d+,\d+", text) else ""
+        raise DecodeError(
+            codes.BAD_JSON,
+            f"the text {said} is no sample: send {only}a JSON array{comma}; if these are raw bytes, say so by the "
+            'content type application/octet-stream or by content = "raw" in the pipeline\'s source',
+        )
+    return _single(value, said, spec)
+
+
+def _single(value: float, said: str, spec: Decode) -> Decoded:
+    if prod(spec.shape) != 1:
+        raise DecodeError(
+            codes.BAD_JSON, f"{said} is one number: a sample has {prod(spec.shape)}, send an array of them"
+        )
+    return as_samples(numbers([value]).reshape(spec.shape), spec)
+
+
+def _number(text: str) -> int | float | None:
+    """The number that all of a text is; raises `DecodeError` if it is not finite."""
+    if NOT_FINITE.fullmatch(text):
+        raise DecodeError(codes.NOT_FINITE, f"the value is {text}")
+    if not NUMBER.fullmatch(text):
+        return None
+    if len(text) <= _LONGEST_WHOLE and text.lstrip("+-").isdigit():
+        return int(text)
+    value = float(text)
+    if not np.isfinite(value):
+        raise DecodeError(codes.NOT_FINITE, "the value is too large to be finite")
+    return value
+
+
 def _json(data: bytes, spec: Decode) -> Decoded:
     try:
         document: Any = msgspec.json.decode(data)
     except MALFORMED as error:
+        text = data.strip()
+        if len(text) <= _LONGEST_NUMBER and text.isascii() and _number(text.decode()) is not None:
+            return _of_number(text.decode(), spec)  # as programs print it: +3, .5, 007
         if _NOT_FINITE.search(data):
             raise DecodeError(codes.NOT_FINITE, "the JSON holds NaN or Infinity") from None
         raise DecodeError(codes.BAD_JSON, f"not JSON: {error}") from None
-    if isinstance(document, dict):
+    match document:
+        case dict():
+            return _object(document, spec)
+        case str():
+            return _files([file_in(document)], spec, batched=False)
+        case bool() | None:
+            raise DecodeError(codes.BAD_JSON, f"{msgspec.json.encode(document).decode()} is no sample: {_SEND}")
+        case int() | float():
+            return _single(document, str(document)[:40], spec)
+        case _:
+            return _rows(document, spec)
+
+
+def _rows(document: list[Any], spec: Decode) -> Decoded:
+    """An array: numbers, or files as text, of which each is a sample."""
+    if document and all(isinstance(each, str) and is_embedded(each) for each in document):
+        return _files([file_in(each) for each in document], spec, batched=True)
+    return as_samples(numbers(document), spec)
+
+
+def _object(document: dict[str, Any], spec: Decode) -> Decoded:
+    if "inputs" in document:
         request = _request(document)
-        decoded = as_samples(request_tensor(request), spec)
+        decoded = _requested(request, spec)
         return Decoded(samples=decoded.samples, batched=decoded.batched, request=request)
-    return as_samples(_array(document), spec)
+    if isinstance(document.get("instances"), list):
+        return _instances(document["instances"], spec)
+    return _files([file_in(_carried(document))], spec, batched=False)
+
+
+def _instances(instances: list[Any], spec: Decode) -> Decoded:
+    """A request as TensorFlow Serving takes it, in rows: always a batch."""
+    if instances and all(isinstance(each, dict) for each in instances):
+        return _files([file_in(_carried(each)) for each in instances], spec, batched=True)
+    decoded = _rows(instances, spec)
+    if not decoded.batched and prod(spec.shape) != 1:
+        raise DecodeError(codes.WRONG_SHAPE, "instances is a list of samples, this one is a sample itself")
+    return Decoded(samples=decoded.samples, batched=True)
+
+
+def _carried(document: dict[str, Any]) -> str:
+    """The text of a file that an object holds, or an object in it: ``{"image": "…"}``, ``{"image": {"b64": "…"}}``."""
+    named = [key for key in CARRIERS if key in document]
+    if len(named) != 1:
+        found = f"it has {' and '.join(named)}" if named else "it has none of the keys that are known"
+        raise DecodeError(codes.BAD_JSON, f"an object that is no sample, {found}: {_SEND}")
+    value = document[named[0]]
+    if isinstance(value, dict):
+        value = next((value[key] for key in _INNER if key in value), None)
+    if not isinstance(value, str):
+        raise DecodeError(
+            codes.BAD_JSON, f"{named[0]!r} has to be the base64 of a picture or a recording, or a data URL of it"
+        )
+    return value
+
+
+def _requested(request: Request, spec: Decode) -> Decoded:
+    """The samples of an Open Inference Protocol request; BYTES are files as text."""
+    tensor = request.inputs[0] if len(request.inputs) == 1 else None
+    if tensor is None or tensor.datatype != BYTES or not all(isinstance(each, str) for each in tensor.data):
+        return as_samples(request_tensor(request), spec)
+    if prod(tensor.shape) != len(tensor.data):
+        raise DecodeError(codes.WRONG_SHAPE, f"the data of the request do not have the shape {list(tensor.shape)}")
+    return _files([file_in(text) for text in tensor.data], spec, batched=bool(tensor.shape))
+
+
+def _files(files: list[File], spec: Decode, *, batched: bool) -> Decoded:
+    """Pictures and recordings, each a sample; all pictures of a payload together have `MAX_PIXELS` at most."""
+    if not files:
+        raise DecodeError(codes.WRONG_SHAPE, "there is no sample in it")
+    if len(files) > MAX_BATCH:
+        raise DecodeError(codes.TOO_LARGE, f"a batch has at most {MAX_BATCH} samples, this one has {len(files)}")
+    samples, left = [], MAX_PIXELS
+    for file in files:
+        form = _form_of_file(file)
+        if form == "audio":
+            samples.append(audio.sample_of(file.data, spec))
+        else:
+            pixels, read = picture.pixels_of(file.data, spec, left)
+            samples.append(_cast(pixels, spec))
+            left -= read
+    return Decoded(samples=np.stack(samples), batched=batched)
+
+
+def _form_of_file(file: File) -> Form:
+    if file.content_type == "image/*":
+        return "image"
+    if file.content_type:
+        form = form_of_type(file.content_type)
+        if form in ("image", "audio"):
+            return form
+        raise DecodeError(codes.UNSUPPORTED, f"a data URL of {file.content_type}: send a picture or a recording")
+    kind = kind_of(file.data)
+    if kind is None or kind.form is None:
+        raise DecodeError(codes.BAD_JSON, "what a text holds is neither a picture nor a recording")
+    return kind.form
 
 
 def _request(document: dict[str, Any]) -> Request:
     try:
         return msgspec.convert(document, Request)
     except msgspec.ValidationError as error:
-        raise DecodeError(codes.BAD_JSON, f"neither an array nor an Open Inference Protocol request: {error}") from None
-
-
-def _array(document: Any) -> NDArray[np.generic]:
-    if not isinstance(document, list):
-        raise DecodeError(codes.BAD_JSON, "send an array or an Open Inference Protocol request")
-    return numbers(document)
-
-
-def _image(data: bytes, spec: Decode) -> NDArray[np.generic]:
-    # Imported late: a pipeline that never sees an image does not pay for Pillow.
-    from PIL import Image, UnidentifiedImageError
-
-    if len(spec.shape) not in (2, 3):
-        raise DecodeError(codes.UNSUPPORTED, f"a sample {list(spec.shape)} is no image: send raw bytes or JSON")
-    height, width = spec.shape[:2]
-    resampling = {"nearest": Image.Resampling.NEAREST, "bilinear": Image.Resampling.BILINEAR}
-    try:
-        # Pillow warns of many pixels (here they are counted) and of odd metadata (here they are not used).
-        with warnings.catch_warnings(action="ignore"), Image.open(io.BytesIO(data), formats=("PNG", "JPEG")) as image:
-            if image.width * image.height > MAX_PIXELS:
-                raise DecodeError(
-                    codes.TOO_LARGE, f"{image.width} x {image.height} pixels, at most {MAX_PIXELS} are read"
-                )
-            image.draft("L" if _channels(spec) == 1 else "RGB", (width, height))
-            picture = _eight_bits(image).convert("L" if _channels(spec) == 1 else "RGB")
-    except DecodeError:
-        raise
-    except Image.DecompressionBombError as error:
-        raise DecodeError(codes.TOO_LARGE, f"more than {MAX_PIXELS} pixels: {error}") from None
-    except Exception as error:  # Pillow raises what its parsers stumble over: OSError, SyntaxError, AssertionError, …
-        reason = "cannot identify PNG or JPEG" if isinstance(error, UnidentifiedImageError) else str(error)
-        raise DecodeError(codes.BAD_IMAGE, f"damaged or truncated image: {reason}") from None
-    if picture.size != (width, height):
-        picture = picture.resize((width, height), resampling.get(spec.resize, Image.Resampling.BICUBIC))
-    return _cast(np.asarray(picture).reshape(spec.shape), spec)
-
-
-def _eight_bits(image: "Image.Image") -> "Image.Image":
-    """The high byte of 16-bit gray, as Pillow does with 16-bit color; it would clip gray at 255, to white."""
-    from PIL import Image
-
-    return Image.fromarray((np.asarray(image) >> 8).astype(np.uint8)) if image.mode.startswith("I") else image
-
-
-def _channels(spec: Decode) -> int:
-    if len(spec.shape) == 2:
-        return 1
-    if spec.shape[2] not in (1, 3):
-        raise DecodeError(codes.UNSUPPORTED, f"an image has 1 or 3 channels, the sample has {spec.shape[2]}")
-    return spec.shape[2]
+        raise DecodeError(codes.BAD_JSON, f"no Open Inference Protocol request: {error}") from None
 
 
 def _cast(samples: NDArray[np.generic], spec: Decode) -> NDArray[np.generic]:

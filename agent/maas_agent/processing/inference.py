@@ -26,6 +26,9 @@ DATATYPES = {
     "FP64": "float64",
 }
 
+BYTES = "BYTES"
+"""The data type of what is no number: here, of pictures and recordings as base64."""
+
 
 class RequestInput(msgspec.Struct, frozen=True):
     """One tensor of a request. Fields the protocol allows and this does not use are ignored."""

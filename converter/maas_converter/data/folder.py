@@ -22,7 +22,10 @@ from maas_converter.data.text_table import read_rows
 
 LIST = "labels.csv"
 
-FORMS: dict[str, Literal["image", "audio"]] = {".png": "image", ".jpg": "image", ".jpeg": "image", ".wav": "audio"}
+_PICTURES = (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp", ".tif", ".tiff")
+
+_IMAGE: Literal["image"] = "image"
+FORMS: dict[str, Literal["image", "audio"]] = {**dict.fromkeys(_PICTURES, _IMAGE), ".wav": "audio"}
 """What a device decodes."""
 
 _DEBRIS = {"thumbs.db", "desktop.ini"}

@@ -25,5 +25,8 @@ def load(path: Path, labels: tuple[str, ...] = ()) -> Dataset:
     kind = "folder" if path.is_dir() else path.suffix.lower()
     if kind not in READERS:
         known = ", ".join(f"a {suffix} file" for suffix in READERS if suffix != "folder")
-        raise DataError(f"{path} is no data this reads: give {known} or a folder of PNG, JPEG or WAV files")
+        raise DataError(
+            f"{path} is no data this reads: give {known} or a folder of PNG, JPEG or WAV files "
+            "(pictures may also be BMP, GIF, WebP or TIFF)"
+        )
     return READERS[kind](path, labels)

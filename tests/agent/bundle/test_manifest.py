@@ -13,6 +13,7 @@ from maas_agent.bundle.manifest import (
     decode_manifest,
     digest_of,
     encode_manifest,
+    lowest_schema,
 )
 from maas_agent.bundle.schema import NEWEST, OLDEST
 from maas_agent.errors import BundleError
@@ -52,6 +53,18 @@ def test_a_field_that_is_missing_and_has_a_default_gets_it(written: bytes) -> No
     """Defaults are left out when writing, so that an older digest stays what it was."""
     assert b'"resize"' not in written
     assert decode_manifest(written).inputs[0].decode.resize == "bilinear"
+
+
+@pytest.mark.parametrize(("field", "value"), [("orientation", "stored"), ("background", [255, 255, 255])])
+def test_how_a_picture_is_turned_and_what_lies_behind_it_came_with_schema_2(
+    written: bytes, field: str, value: Any
+) -> None:
+    """A device that does not know them would answer another picture without a word."""
+    document = changed(written, f"inputs.0.decode.{field}", value)
+    with pytest.raises(BundleError, match=rf"states schema 1, but has Decode\.{field}, which came with 2"):
+        decode_manifest(document)
+    manifest = decode_manifest(changed(document, "schema", 2))
+    assert lowest_schema(manifest) == 2 and lowest_schema(decode_manifest(written)) == 1
 
 
 @pytest.mark.parametrize("schema", [0, NEWEST + 1, 99, -1])

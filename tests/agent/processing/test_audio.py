@@ -19,7 +19,20 @@ from maas_agent.processing import wav
 from maas_agent.processing.decode import decode
 from maas_agent.processing.resample import resampled
 from tests.agent.memory import memory_limit
-from tests.agent.processing.waves import EXTENSIBLE, FLOAT, PCM, chunk, extensible, layout, riff, stored, tone, wave
+from tests.agent.processing.waves import (
+    EXTENSIBLE,
+    FLOAT,
+    PCM,
+    chunk,
+    extensible,
+    high_bytes_first,
+    layout,
+    of_64_bits,
+    riff,
+    stored,
+    tone,
+    wave,
+)
 
 SOUND = Decode((8000,), "float32", sample_rate=8000)
 SHORT = Decode((100,), "float32", sample_rate=8000)
@@ -37,9 +50,9 @@ def sample(payload: bytes, spec: Decode = SHORT) -> NDArray[Any]:
     return decoded.samples[0]
 
 
-def refused(payload: bytes, spec: Decode = SHORT) -> DecodeError:
+def refused(payload: bytes, spec: Decode = SHORT, content_type: str | None = "audio/wav") -> DecodeError:
     with pytest.raises(DecodeError) as error:
-        decode(payload, spec, "audio/wav")
+        decode(payload, spec, content_type)
     assert str(error.value)
     return error.value
 
@@ -97,6 +110,70 @@ def test_chunks_nobody_knows_are_passed_over_and_odd_ones_are_padded() -> None:
 def test_a_recorder_that_wrote_to_a_pipe_does_not_know_the_size(size: int) -> None:
     payload = riff(FORMAT, chunk(b"data", stored(HUNDRED, PCM, 16) + b"\1", size), size=size)
     np.testing.assert_allclose(sample(payload), HUNDRED, atol=2e-5)
+
+
+@pytest.mark.parametrize(("kind", "bits"), KINDS)
+def test_high_bytes_first_are_the_same_sound(kind: int, bits: int) -> None:
+    np.testing.assert_array_equal(
+        sample(high_bytes_first(HUNDRED, kind=kind, bits=bits)), sample(wave(HUNDRED, kind=kind, bits=bits))
+    )
+
+
+@pytest.mark.parametrize("name", [b"RF64", b"BW64"])
+def test_a_file_of_64_bits_is_as_long_as_its_own_chunk_says(name: bytes) -> None:
+    payload = of_64_bits(HUNDRED[:50], name=name, after=chunk(b"LIST", b"\x7f" * 60))
+    np.testing.assert_array_equal(sample(payload), sample(wave(HUNDRED[:50])))
+    assert refused(payload[:100]).code == codes.BAD_AUDIO
+
+
+@pytest.mark.parametrize("first", [b"\0\0\0\0", b"data", b"\x01\x02"])
+def test_sound_behind_a_size_of_zero_is_sound(first: bytes) -> None:
+    """A recorder that was cut off never came back to write the size."""
+    values = np.frombuffer(first.ljust(200, b"\x11"), "<i2")
+    payload = riff(FORMAT, chunk(b"data", values.tobytes(), 0), size=0)
+    assert sample(payload, INTEGERS).tolist() == values.tolist()
+
+
+def test_no_sound_behind_a_size_of_zero_is_none() -> None:
+    assert refused(riff(FORMAT, chunk(b"data", b""), chunk(b"LIST", b"abcd"))).code == codes.BAD_AUDIO
+    np.testing.assert_allclose(sample(riff(FORMAT, chunk(b"data", b""), DATA)), HUNDRED, atol=2e-5)
+
+
+@pytest.mark.parametrize("size", [1, 3, 27])
+def test_an_odd_chunk_may_lack_the_byte_behind_it(size: int) -> None:
+    """Whatever the first byte of the next size is: 200 bytes of data, or 0x64 = "d"."""
+    odd = chunk(b"LIST", b"a" * size)[:-1]
+    for count in (100, 50):
+        payload = riff(odd, FORMAT, odd, chunk(b"data", stored(HUNDRED[:count], PCM, 16)), odd)
+        np.testing.assert_array_equal(sample(payload), sample(wave(HUNDRED[:count])))
+
+
+def test_pythons_own_reader_hears_the_same_where_it_can() -> None:
+    """An independent reading, of the forms that it knows."""
+    for payload in (wave(HUNDRED), riff(chunk(b"LIST", b"odd"), FORMAT, DATA)):
+        with python_wave.open(io.BytesIO(payload)) as file:
+            expected = np.frombuffer(file.readframes(100), "<i2")
+        np.testing.assert_array_equal(sample(payload, INTEGERS), expected)
+
+
+@pytest.mark.parametrize("bits", [16, 32])
+def test_scipy_hears_the_same_of_what_python_does_not_read(bits: int) -> None:
+    wavfile = pytest.importorskip("scipy.io.wavfile")
+    payload = high_bytes_first(HUNDRED, bits=bits)
+    _, expected = wavfile.read(io.BytesIO(payload))
+    np.testing.assert_array_equal(sample(payload), (expected / 2 ** (bits - 1)).astype(np.float32))
+    _, expected = wavfile.read(io.BytesIO(of_64_bits(HUNDRED)))
+    np.testing.assert_array_equal(sample(of_64_bits(HUNDRED), INTEGERS), expected)
+
+
+SOUND_NOT_READ = {"FLAC": b"fLaC\0\0\0\x22", "Ogg": b"OggS\0\2", "MP3": b"ID3\4\0", "AIFF": b"FORM\0\0\0\x10AIFFCOMM"}
+
+
+@pytest.mark.parametrize("name", SOUND_NOT_READ)
+@pytest.mark.parametrize("content_type", [None, "audio/wav"])
+def test_sound_that_is_not_read_is_called_by_its_name(name: str, content_type: str | None) -> None:
+    error = refused(SOUND_NOT_READ[name] + bytes(range(35)), content_type=content_type)
+    assert error.code == codes.BAD_AUDIO and f"this is {name}, which is not read: send WAV" in str(error)
 
 
 def test_a_whole_file_says_what_it_is_by_its_first_bytes() -> None:

@@ -17,7 +17,17 @@ WAV = b"RIFF\x04\0\0\0WAVE"
         (WAV, "audio"),
         (b"RIFF....AVI ", "raw"),
         (b"RIFF....WAV", "raw"),
+        (b"RF64\xff\xff\xff\xffWAVE", "audio"),
+        (b"RIFX\0\0\0\4WAVE", "audio"),
+        (b"RIFF....WEBP", "image"),
+        (b"GIF89a", "image"),
+        (b"II*\0....", "image"),
+        (b"MM\0*....", "image"),
+        (b"BM" + bytes(12) + b"\x28\0\0\0", "image"),
+        (b"BM" + bytes(16), "raw"),
         (b"[1]", "json"),
+        (b"\xef\xbb\xbf [1]", "json"),
+        ("\ufeff[1]".encode("utf-16-le"), "json"),
         (b'{"inputs": []}', "json"),
         (b" \r\n\t [1]", "json"),
         (b"anything", "raw"),
@@ -55,6 +65,12 @@ def test_the_configuration_goes_before_the_bytes(payload: bytes, configured: For
         ("text/json", "json"),
         ("image/png", "image"),
         ("image/jpeg", "image"),
+        ("image/jpg", "image"),
+        ("image/bmp", "image"),
+        ("image/x-ms-bmp", "image"),
+        ("image/gif", "image"),
+        ("image/webp", "image"),
+        ("image/tiff", "image"),
         ("audio/wav", "audio"),
         ("audio/wave", "audio"),
         ("audio/x-wav", "audio"),
@@ -73,7 +89,7 @@ def test_an_empty_content_type_says_nothing() -> None:
     assert form_of(b"[1]", "", None, sample_bytes=64) == "json"
 
 
-@pytest.mark.parametrize("content_type", ["text/plain", "image/gif", ";", "json", "image/*", "audio/mpeg"])
+@pytest.mark.parametrize("content_type", ["text/plain", "image/heic", ";", "json", "image/*", "audio/mpeg"])
 def test_a_content_type_that_nobody_reads_is_refused_with_those_that_are(content_type: str) -> None:
     with pytest.raises(DecodeError, match=r"application/json.*image/png.*audio/wav") as refused:
         form_of(b"[1]", content_type, "raw", sample_bytes=3)

@@ -54,3 +54,19 @@ def wave(values: NDArray[Any], rate: int = 8000, kind: int = PCM, bits: int = 16
 def tone(hertz: float, rate: int, seconds: float = 1.0, level: float = 0.5) -> NDArray[np.float32]:
     """A sine."""
     return (level * np.sin(2 * np.pi * hertz * np.arange(int(rate * seconds)) / rate)).astype(np.float32)
+
+
+def high_bytes_first(values: NDArray[Any], rate: int = 8000, kind: int = PCM, bits: int = 16) -> bytes:
+    """The same file as RIFX."""
+    data = np.frombuffer(stored(values, kind, bits), np.uint8).reshape(-1, bits // 8)[:, ::-1].tobytes()
+    layout = struct.pack(">HHIIHH", kind, 1, rate, rate * bits // 8, bits // 8, bits)
+    chunks = b"fmt " + struct.pack(">I", 16) + layout + b"data" + struct.pack(">I", len(data)) + data
+    return b"RIFX" + struct.pack(">I", len(chunks) + 4) + b"WAVE" + chunks
+
+
+def of_64_bits(values: NDArray[Any], rate: int = 8000, name: bytes = b"RF64", after: bytes = b"") -> bytes:
+    """A file of 16 bits whose size stands in a chunk of its own, as those above 4 GiB have it."""
+    data = stored(values, PCM, 16)
+    sizes = struct.pack("<QQQI", 72 + len(data) + len(after), len(data), len(values), 0)
+    chunks = chunk(b"ds64", sizes) + chunk(b"fmt ", layout(rate=rate)) + chunk(b"data", data, 0xFFFFFFFF) + after
+    return name + b"\xff\xff\xff\xffWAVE" + chunks

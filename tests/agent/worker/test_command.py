@@ -14,9 +14,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from maas_agent.bundle.manifest import Decode
 from maas_agent.config import CommandSource
+from maas_agent.errors import DecodeError
 from maas_agent.ipc import SourceIs
 from maas_agent.log import Log
+from maas_agent.processing.decode import decode
 from maas_agent.worker.sources.command import CommandRunner, LineSplitter
 from maas_agent.worker.sources.interface import Reading
 from maas_agent.worker.sources.selection import local_source
@@ -55,6 +58,17 @@ def test_lines_are_the_same_in_whatever_pieces_they_come(text: bytes, expected: 
     assert read_in([text]) == expected
     for size in range(1, len(text) + 1):
         assert read_in([text[start : start + size] for start in range(0, len(text), size)]) == expected
+
+
+def test_a_line_is_a_number_where_a_sample_is_one_with_a_mark_or_without() -> None:
+    """As scripts print it, and as editors begin a file."""
+    lines = b"\xef\xbb\xbf21.5\n1013.250\r\n  -3\n1e3\n[4.5]\n\xef\xbb\xbf[5.5]\nON\n"
+    readings = LineSplitter(100).feed(lines)
+    one = Decode((1,), "float32")
+    values = [decode(reading.payload, one, reading.content_type).samples.tolist() for reading in readings[:-1]]
+    assert values == [[[21.5]], [[1013.25]], [[-3.0]], [[1000.0]], [[4.5]], [[5.5]]]
+    with pytest.raises(DecodeError, match="not JSON"):
+        decode(readings[-1].payload, one, readings[-1].content_type)
 
 
 @given(st.lists(st.text("ab\n", max_size=30).map(str.encode), max_size=8))

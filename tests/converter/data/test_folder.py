@@ -5,9 +5,10 @@ import shutil
 import wave
 from pathlib import Path
 
+import msgspec
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import Image, ImageOps
 
 from maas_agent.bundle.manifest import Decode
 from maas_agent.errors import DataError
@@ -171,9 +172,43 @@ def test_pictures_and_sound_do_not_mix(birds):
 
 
 def test_what_a_device_does_not_read_is_refused_by_name(birds):
-    (birds / "crane" / "3.bmp").write_bytes(b"BM")
-    with pytest.raises(DataError, match=r"3\.bmp is no sample: devices read \.png, \.jpg"):
+    (birds / "crane" / "3.heic").write_bytes(b"\0")
+    with pytest.raises(DataError, match=r"3\.heic is no sample: devices read \.png, \.jpg"):
         load(birds)
+
+
+def test_pictures_are_upright_as_pillow_makes_them_or_as_stored(tmp_path):
+    """A folder of photos of phones: each lies another way, all of one scene."""
+    scene = np.arange(64, dtype=np.uint8).reshape(8, 8) * 3
+    for orientation, kind in ((1, "png"), (3, "webp"), (6, "png"), (8, "tif"), (5, "webp"), (2, "png")):
+        exif = Image.Exif()
+        exif[0x0112] = orientation
+        stored = Image.fromarray(scene).convert("RGB")
+        options = {"lossless": True} if kind == "webp" else {}
+        (tmp_path / "views").mkdir(exist_ok=True)
+        stored.save(tmp_path / "views" / f"{orientation}.{kind}", exif=exif, **options)
+    views = load(tmp_path / "views")
+    for path, sample in zip(views.source.paths, samples_of(views, GRAY), strict=True):
+        upright = ImageOps.exif_transpose(Image.open(path)).convert("L")
+        np.testing.assert_array_equal(sample[..., 0], np.asarray(upright))
+        np.testing.assert_array_equal(sample, decode(path.read_bytes(), GRAY).samples[0])
+    as_stored = samples_of(views, msgspec.structs.replace(GRAY, orientation="stored"))
+    assert all((sample[..., 0] == scene).all() for sample in as_stored)
+
+
+@pytest.mark.parametrize("suffix", ["bmp", "gif", "webp", "tif", "tiff"])
+def test_pictures_of_every_kind_are_samples(birds, suffix):
+    options = {"lossless": True} if suffix == "webp" else {}
+    picture(birds / "crane" / f"3.{suffix}", 77, **options)
+    assert samples_of(load(birds), GRAY)[2].tolist() == np.full((8, 8, 1), 77).tolist()
+
+
+def test_what_is_transparent_lies_over_the_background(tmp_path):
+    (tmp_path / "views").mkdir()
+    Image.fromarray(np.full((8, 8, 2), (100, 0), np.uint8), "LA").save(tmp_path / "views" / "1.png")
+    views = load(tmp_path / "views")
+    assert set(samples_of(views, msgspec.structs.replace(GRAY, background=(255, 255, 255))).reshape(-1)) == {255}
+    assert set(samples_of(views, GRAY).reshape(-1)) == {100}
 
 
 def test_a_file_beside_class_folders_is_refused(birds):
