@@ -101,6 +101,8 @@ class Answer(_Message, frozen=True, tag=11):
     """The answer in a word: the best label, or the mean of the values; of the first sample and the first output."""
     sample: tuple[bytes, str | None] | None = None
     """Payload and content type of a sample of the local source, while they are mirrored."""
+    outside: Annotated[int, msgspec.Meta(ge=0, le=1024)] = 0
+    """How many of its samples held a value outside the range of the model's input."""
 
 
 class Drained(_Message, frozen=True, tag=12):

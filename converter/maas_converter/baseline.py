@@ -16,7 +16,9 @@ from maas_converter.evidence.scoring import Truth, truth_of
 from maas_converter.evidence.task import Task, task_of, why_none
 from maas_converter.job import Job
 from maas_converter.order import Given
+from maas_converter.pixels import Ready
 from maas_converter.postprocess import Known, Told
+from maas_converter.quantize.recipes import AS_IS
 from maas_converter.tflite.heads import Head, heads_of
 
 _EVIDENCE = 256
@@ -56,6 +58,9 @@ class Baseline(msgspec.Struct, frozen=True):
     edges: Values
     """Real values on ``calibration`` of everything that goes into or comes out of a stage; empty without it."""
 
+    notes: tuple[str, ...] = ()
+    """What was decided about the samples without being asked."""
+
     @property
     def only_kind(self) -> Postprocess | None:
         """What the output is, if there is one only."""
@@ -71,7 +76,9 @@ def baseline_of(job: Job, brought: tuple[Brought, ...]) -> Baseline:
     """Load, describe and run the models; raises `DataError` if data or labels do not fit them."""
     given, blobs, progress = job.given, job.blobs, job.progress
     stages = tuple(pack.load_stage(one.imported.tflite, blobs, one.plan) for one in brought)
-    spec = samples.input_of(_entrance(stages), given.processing, given.datasets)
+    entrance = _entrance(stages)
+    chosen = samples.chosen_input(entrance, given.processing, given.datasets, _ready(entrance, brought, stages))
+    spec = chosen.spec
     draft = pack.draft(job.order, stages, given.plan.outputs, spec)
     known, evidence = _evidence(given, draft, _heads(draft, brought, stages))
     graph = measure.load_graph(draft, blobs)
@@ -79,7 +86,13 @@ def baseline_of(job: Job, brought: tuple[Brought, ...]) -> Baseline:
     calibration = samples_of(given.calibration, spec.decode) if given.calibration is not None else None
     edges = values_of(draft, _tensors(stages), blobs, calibration, progress) if calibration is not None else {}
     told, evidence = _told(known, answers, evidence)
-    return Baseline(stages, draft, evidence, answers, calibration, known, told, edges)
+    return Baseline(stages, draft, evidence, answers, calibration, known, told, edges, chosen.notes)
+
+
+def _ready(entrance: Tensor, brought: tuple[Brought, ...], stages: tuple[pack.Loaded, ...]) -> Ready:
+    """What is known of the model that takes the bundle's input."""
+    first = next(one for one, loaded in zip(brought, stages, strict=True) if entrance.name in loaded.stage.inputs)
+    return Ready(first.recipe is AS_IS, first.imported.metadata)
 
 
 def _heads(draft: Manifest, brought: tuple[Brought, ...], stages: tuple[pack.Loaded, ...]) -> list[Head]:

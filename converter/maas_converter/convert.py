@@ -15,13 +15,14 @@ from maas_converter.console import Progress
 from maas_converter.evidence.record import Candidate, Judged
 from maas_converter.job import Job
 from maas_converter.lineage import lineage_of
-from maas_converter.order import Order, read
+from maas_converter.order import Order, named_by_model, read
 from maas_converter.proof import Proof, agreement_of, golden_of, metrics_of, notes_of, outputs_of, prove
 from maas_converter.quantize.recipes import AS_IS, AUTO
 from maas_converter.quantize.search.found import Found, HeldOut
 from maas_converter.reporting import candidates_of, report
 from maas_converter.scrutiny import scrutinized
 from maas_converter.ship import Shipped, ship
+from maas_converter.tflite.contents import contents_of
 
 
 class Conversion(msgspec.Struct, frozen=True):
@@ -67,6 +68,7 @@ def convert(order: Order, progress: Progress) -> Conversion:
         job = Job(order, given, Path(scratch), Blobs(Path(scratch)), progress)
         # (2) The models as they came, run on the data: what everything else is compared with.
         brought = bring(job)
+        job = _informed(job, brought)
         baseline = baseline_of(job, brought)
         # (3) Nothing is calibrated with data unlike those the device will see.
         verdict = scrutinized(job, brought, baseline)
@@ -85,6 +87,18 @@ def convert(order: Order, progress: Progress) -> Conversion:
         conversion = _conversion(order, manifest, packed, baseline, shipped, proof, notes)
         points = loss.points if loss is not None else None
         return msgspec.structs.replace(conversion, warning=_warning(job, brought, loss), lost_points=points)
+
+
+def _informed(job: Job, brought: tuple[Brought, ...]) -> Job:
+    """``job`` with the labels that the only model has itself, where nobody gave others."""
+    found = [
+        (tensor.name, labels)
+        for tensor in contents_of(brought[0].imported.tflite).outputs
+        if (labels := brought[0].imported.metadata.labels.get(tensor.index)) is not None
+    ]
+    if not found or job.given.labels_asked or not job.given.plan.single:
+        return job
+    return msgspec.structs.replace(job, given=named_by_model(job.given, job.order, found[0][1]))
 
 
 def _bounded(job: Job, brought: tuple[Brought, ...], baseline: Baseline, proof: Proof) -> bound.Loss | None:
@@ -131,6 +145,8 @@ def _finished(
 def _notes(job: Job, brought: tuple[Brought, ...], shipped: Shipped) -> tuple[str, ...]:
     """What importing, reading and quantizing decided without being asked."""
     imported = [note for one in brought for note in one.imported.notes]
+    if job.given.labels_asked and job.order.labels is None:
+        imported.append(f"{len(job.given.labels)} labels are those of the model's own TFLite metadata")
     read_ = [note for dataset in job.given.datasets for note in dataset.notes]
     kept = [f"{one.plan.source.name} came quantized and is packed as it is" for one in brought if one.recipe is AS_IS]
     found = shipped.found

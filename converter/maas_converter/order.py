@@ -59,7 +59,8 @@ class Given(msgspec.Struct, frozen=True):
     task: Task | None
     calibration: Dataset | None
     evaluation: Dataset | None
-    processing: samples.Processing
+    processing: samples.Processing | None
+    """``None`` without a preprocess file."""
     labels: tuple[str, ...]
     labels_asked: bool = False
     """Whether ``--labels`` named them, and not the data."""
@@ -110,10 +111,22 @@ def read(order: Order) -> Given:
         task=check_asked(order.task),
         calibration=calibration,
         evaluation=evaluation,
-        processing=samples.read_processing(order.preprocess) if order.preprocess else samples.Processing(),
+        processing=samples.read_processing(order.preprocess) if order.preprocess else None,
         labels=labels or next(iter(named), ()),
         labels_asked=bool(labels),
         activation=activation,
+    )
+
+
+def named_by_model(given: Given, order: Order, labels: tuple[str, ...]) -> Given:
+    """``given`` with the ``labels`` that the model itself has: what the data call by names is numbered by them.
+
+    Raises `DataError` if the data have classes that are none of the labels.
+    """
+    evaluation = load(order.evaluation, labels) if order.evaluation else None
+    calibration = load(order.calibration, labels) if order.calibration else None
+    return msgspec.structs.replace(
+        given, labels=labels, labels_asked=True, evaluation=evaluation, calibration=calibration
     )
 
 

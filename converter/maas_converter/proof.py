@@ -6,6 +6,7 @@ from numpy.typing import NDArray
 
 from maas_agent.bundle.golden import GoldenSamples
 from maas_agent.bundle.manifest import Accuracy, Anomaly, Latency, Manifest, Metrics, Multilabel, Output, Regression
+from maas_agent.processing.preprocess import outside_of, reach_of
 from maas_converter import golden, measure, postprocess
 from maas_converter.baseline import Baseline, Evidence
 from maas_converter.evidence.anomaly import AnomalyScore
@@ -89,9 +90,24 @@ def notes_of(proof: Proof, baseline: Baseline) -> tuple[str, ...]:
     notes = [f"golden samples and decisions rest on {len(evidence.samples)} samples: {evidence.origin}"]
     if evidence.truth is None:
         notes.append(f"quality was not measured: {evidence.not_judged}")
+    notes += [*baseline.notes, *_outside(proof)]
     for output, (_, why) in zip(proof.bundle.manifest.outputs, baseline.told, strict=True):
         notes.append(f"output {output.tensor.name!r}: {why}")
     return tuple(notes)
+
+
+def _outside(proof: Proof) -> list[str]:
+    """How many of the samples hold values that the bundle's input does not; nothing of noise."""
+    spec, samples = proof.bundle.manifest.inputs[0], proof.evidence.samples
+    outside, reach = outside_of(spec), reach_of(spec.tensor)
+    count = sum(map(outside, samples)) if outside is not None and proof.given else 0
+    if not count or reach is None:
+        return []
+    return [
+        f"{count} of {len(samples)} samples ({proof.evidence.origin}) hold values outside the range of the input "
+        f"{spec.tensor.name!r}, {reach[0]:.4g}…{reach[1]:.4g}, which are clipped to it: see --preprocess, or calibrate "
+        "with data that reach as far"
+    ]
 
 
 def metrics_of(proof: Proof) -> Metrics:

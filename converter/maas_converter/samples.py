@@ -22,7 +22,9 @@ import msgspec
 from maas_agent.bundle.manifest import Decode, DType, Input, LogMel, Normalize, Preprocess, Scale, Tensor, check_input
 from maas_agent.errors import DataError, NoInputError
 from maas_agent.untrusted import toml_table
+from maas_converter import pixels
 from maas_converter.data.dataset import Dataset, Files
+from maas_converter.pixels import Ready
 
 _STEPS: dict[str, type[msgspec.Struct]] = {"scale": Scale, "normalize": Normalize, "log_mel": LogMel}
 
@@ -56,34 +58,58 @@ def read_processing(path: Path) -> Processing:
         raise DataError(f"{path}: {error}") from None
 
 
-def input_of(tensor: Tensor, processing: Processing, data: list[Dataset]) -> Input:
+def input_of(tensor: Tensor, processing: Processing | None, data: list[Dataset]) -> Input:
+    """The bundle's input, as `chosen_input` has it, of a model that was made here."""
+    return chosen_input(tensor, processing, data, Ready()).spec
+
+
+class Chosen(msgspec.Struct, frozen=True):
+    """The bundle's input, and what was decided about it without being asked."""
+
+    spec: Input
+    notes: tuple[str, ...] = ()
+
+
+def chosen_input(tensor: Tensor, processing: Processing | None, data: list[Dataset], ready: Ready) -> Chosen:
     """The bundle's input: ``tensor`` is the model's, ``data`` what it is calibrated and evaluated with.
 
     Without a decode table a sample has the model's shape without the batch, and the first data set's type: uint8 if
     it is stored so or pictures, else float32; a model that takes integers which stand for nothing else (tokens) gets
-    samples of its own type. Sound has to have a decode table.
+    samples of its own type. Sound has to have a decode table. Without a preprocess file (``None``) pixels become what
+    a ``ready`` model wants, see `maas_converter.pixels`.
 
     Raises `DataError` if a sample does not fill the tensor or a step does not fit.
     """
-    decode = processing.decode or _decode_of(tensor, processing, data)
-    spec = Input(tensor=tensor, decode=decode, preprocess=processing.preprocess)
+    asked = processing or Processing()
+    decode = asked.decode or _decode_of(tensor, asked, data, ready)
+    steps, note = asked.preprocess, ""
+    if processing is None:
+        steps, note = pixels.steps_for(ready, tensor, decode, data)
+    spec = Input(tensor=tensor, decode=decode, preprocess=steps)
     check_input(spec)
-    return spec
+    return Chosen(spec, (note,) if note else ())
 
 
-def _decode_of(tensor: Tensor, processing: Processing, data: list[Dataset]) -> Decode:
+def _decode_of(tensor: Tensor, processing: Processing, data: list[Dataset], ready: Ready) -> Decode:
     sound = [one.path for one in data if isinstance(one.source, Files) and one.source.form == "audio"]
     if sound or any(isinstance(step, LogMel) for step in processing.preprocess):
         raise DataError(
             f"{sound[0] if sound else 'log_mel'} is sound: give --preprocess FILE with a table "
             '[decode] that has shape = [SAMPLES], dtype = "float32" and sample_rate = HZ'
         )
-    return Decode(shape=tensor.shape[1:], dtype=_sample_dtype(tensor, data))
+    return Decode(shape=sample_shape(tensor), dtype=_sample_dtype(tensor, data, ready))
 
 
-def _sample_dtype(tensor: Tensor, data: list[Dataset]) -> DType:
+def sample_shape(tensor: Tensor) -> tuple[int, ...]:
+    """The shape of one sample: the tensor's without its batch of 1; all of it where it has no batch."""
+    return tensor.shape[1:] if tensor.shape[:1] == (1,) or len(tensor.shape) > 3 else tensor.shape
+
+
+def _sample_dtype(tensor: Tensor, data: list[Dataset], ready: Ready) -> DType:
     if not tensor.dtype.startswith("float") and tensor.quantization is None:
         return tensor.dtype
+    if not data and pixels.takes_pixels(ready, tensor):
+        return "uint8"
     return data[0].sample_dtype if data else "float32"
 
 

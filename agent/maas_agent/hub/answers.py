@@ -71,6 +71,7 @@ class Answers:
     def _count(self, answer: Answer) -> None:
         if answer.code is None:
             self._meter.answered += 1
+            self._meter.out_of_range += answer.outside
             self._meter.latencies.add(answer.latency_ms)
         else:
             # A worker is not trusted: it cannot make the counters grow without end.

@@ -39,6 +39,7 @@ class Meter:
     def __init__(self) -> None:
         self.received = 0
         self.answered = 0
+        self.out_of_range = 0
         self.restarts = 0
         self.swaps = 0
         self.errors: Counter[str] = Counter()
@@ -49,6 +50,7 @@ class Meter:
         return {
             "received": self.received,
             "answered": self.answered,
+            "out_of_range": self.out_of_range,
             "errors": dict(self.errors),
             "worker_restarts": self.restarts,
             "swaps": self.swaps,

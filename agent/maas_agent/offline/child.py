@@ -28,6 +28,7 @@ from maas_agent.errors import DataError, MaasError, NoInputError
 from maas_agent.ipc import Request
 from maas_agent.offline.messages import BAD_DATA, NO_INPUT, Answered, Doing, Failed, Message, Mistake, Task, Warned
 from maas_agent.offline.samples import Input, inputs
+from maas_agent.processing.preprocess import reach_of
 from maas_agent.runtime.graph import Graph, deviation
 from maas_agent.runtime.selection import accelerator
 from maas_agent.runtime.setup import CPU, Setup
@@ -35,6 +36,19 @@ from maas_agent.trials.limits import available_bytes, bound_memory
 from maas_agent.worker.engine import Engine
 
 _MOST_BYTES = 4 << 30
+
+
+class Outside:
+    """Counts samples whose values the model's input does not hold."""
+
+    def __init__(self) -> None:
+        self.samples = 0
+        self.first = ""
+
+    def add(self, name: str, samples: int) -> None:
+        """Count those of the file called ``name``."""
+        self.samples += samples
+        self.first = self.first or (name if samples else "")
 
 
 def main() -> None:
@@ -54,10 +68,13 @@ def _serve(task: Task, tell: Callable[[Message], None]) -> None:
     cap = min(_MOST_BYTES, available_bytes())
     try:
         engine, manifest = _loaded(task, cap, tell)
+        outside = Outside()
         for name in task.files:
             tell(Doing(f"it answered {name}"))
-            for answer in _answers(engine, manifest, name, cap):
+            for answer in _answers(engine, manifest, name, cap, outside):
                 tell(answer)
+        if outside.samples:
+            tell(Warned(_told_of(outside, manifest)))
         os._exit(0)  # all is said, and the engine still there: how a driver takes itself down is of no interest
     except MaasError as error:
         tell(Failed(error.exit_code, str(error)))
@@ -100,10 +117,20 @@ def _strays(graph: Graph, setup: Setup, scratch: Path) -> str | None:
     )
 
 
-def _answers(engine: Engine, manifest: Manifest, name: str, cap: int) -> Iterator[Answered]:
+def _told_of(outside: Outside, manifest: Manifest) -> str:
+    tensor = manifest.inputs[0].tensor
+    low, high = reach_of(tensor) or (0.0, 0.0)
+    which = "1 sample holds" if outside.samples == 1 else f"{outside.samples} samples hold"
+    return (
+        f"{which} values outside the range of the model's input, {low:.4g}…{high:.4g}, first in {outside.first}: they "
+        "are clipped, and the answer is to that. See whether samples have the scale that the bundle was made for"
+    )
+
+
+def _answers(engine: Engine, manifest: Manifest, name: str, cap: int, outside: Outside) -> Iterator[Answered]:
     try:
         for found in inputs(name, manifest.inputs[0].decode, _labels(manifest)):
-            yield _answer(engine, name, found)
+            yield _answer(engine, name, found, outside)
     except NoInputError as error:
         yield Answered(name, error=Mistake(NO_INPUT, str(error)))
     except DataError as error:
@@ -112,9 +139,11 @@ def _answers(engine: Engine, manifest: Manifest, name: str, cap: int) -> Iterato
         yield Answered(name, error=Mistake(codes.TOO_LARGE, f"{name} needs more than {cap >> 20} MiB of memory"))
 
 
-def _answer(engine: Engine, name: str, found: Input) -> Answered:
+def _answer(engine: Engine, name: str, found: Input, outside: Outside) -> Answered:
     request = Request(1, name, found.payload, found.content_type, arrived=time.time(), arrived_at=time.monotonic())
-    document = json.loads(engine.answer(request).document)
+    answer = engine.answer(request)
+    outside.add(name, answer.outside)
+    document = json.loads(answer.document)
     if "outputs" in document:
         return Answered(name, found.row, found.given, response=document)
     known = {key: document[key] for key in ("model", "version", "latency_ms", "result") if key in document}

@@ -15,6 +15,7 @@ from maas_agent.processing.content import Form
 from maas_agent.processing.decode import Decoded, decode
 from maas_agent.processing.inference import Response, ResponseOutput
 from maas_agent.processing.postprocess import postprocessor
+from maas_agent.processing.preprocess import outside_of
 from maas_agent.runtime.graph import Graph
 
 Values = dict[str, NDArray[np.float32]]
@@ -37,6 +38,7 @@ class Engine:
         self._after_inference = after_inference
         self._form = form
         self._decode = manifest.inputs[0].decode
+        self._outside = outside_of(manifest.inputs[0])
         self._outputs = [(output.tensor, postprocessor(output)) for output in manifest.outputs]
         self._names = {
             "device": device,
@@ -89,6 +91,7 @@ class Engine:
             None,
             took_ms=(time.monotonic() - began) * 1000,
             gist=self._gist(values[0], answers[0]),
+            outside=sum(map(self._outside, decoded.samples)) if self._outside is not None else 0,
         )
 
     def _gist(self, values: Values, answer: Any) -> str | float | None:

@@ -19,6 +19,7 @@ from maas_converter.importers.table import FINISH, Importer, Rung, importer_for
 from maas_converter.importers.task import Importing as Importing
 from maas_converter.importers.task import Task
 from maas_converter.tflite.contents import contents_of
+from maas_converter.tflite.metadata import METADATA, Metadata
 
 _ERRORS: dict[int, type[MaasError]] = {
     kind.exit_code: kind for kind in (DataError, NoInputError, UnavailableError, Passed)
@@ -36,6 +37,8 @@ class Imported(msgspec.Struct, frozen=True):
     """Whether it was quantized already: it is packed as it is."""
     notes: tuple[str, ...] = ()
     """What was decided without being asked, such as which framework read it."""
+    metadata: Metadata = Metadata()
+    """Of a ``.tflite`` file."""
 
 
 class Made(msgspec.Struct, frozen=True):
@@ -59,13 +62,14 @@ def import_model(source: Path, folder: Path, options: Importing | None = None) -
         made = _climb(importer, source, Path(scratch), options) if importer.rungs else Made(source, ())
         done = _run(FINISH, source, Task(made.tflite.resolve(), Path(scratch) / "float32.tflite", options))
         tflite = done.tflite.read_bytes()
+        metadata = msgspec.json.decode(done.tflite.with_name(METADATA).read_bytes(), type=Metadata)
     contents = contents_of(tflite)
     if options.unroll and contents.has_control_flow:
         raise DataError(
             f"{source}: a loop is left, because only recurrent layers of Keras models can be unrolled: "
             "save it as .keras"
         )
-    return Imported(tflite, digest, contents.quantized, (*made.notes, *done.notes))
+    return Imported(tflite, digest, contents.quantized, (*made.notes, *done.notes, *metadata.notes), metadata)
 
 
 def _climb(importer: Importer, source: Path, scratch: Path, options: Importing) -> Made:

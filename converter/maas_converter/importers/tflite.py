@@ -7,6 +7,7 @@ outputs are, no op that LiteRT lacks, and gives the same answer to the same samp
 import tempfile
 from pathlib import Path
 
+import msgspec
 import numpy as np
 
 from maas_agent.errors import DataError, RuntimeFailure
@@ -14,6 +15,7 @@ from maas_agent.runtime.selection import accelerator
 from maas_converter.importers.inputs import fixed_shape, only_input
 from maas_converter.importers.task import Importing, Task, run
 from maas_converter.tflite.contents import Contents, TensorFacts, contents_of
+from maas_converter.tflite.metadata import METADATA, metadata_of
 from maas_converter.tflite.signature import fixed_batch, in_signature_order, with_signature
 
 _STATE = {"VAR_HANDLE", "READ_VARIABLE", "ASSIGN_VARIABLE"}
@@ -27,7 +29,14 @@ def convert(task: Task) -> bytes:
         data = fixed_batch(data)
     check(contents_of(data), task.options)
     _try(data)
+    _hand_on(task)
     return data
+
+
+def _hand_on(task: Task) -> None:
+    """Write what the source's TFLite metadata say beside what is made of it, which does not hold them any more."""
+    found = metadata_of(task.source.read_bytes())
+    task.out.with_name(METADATA).write_bytes(msgspec.json.encode(found))
 
 
 def check(contents: Contents, options: Importing) -> None:

@@ -60,6 +60,7 @@ def test_counters_are_those_of_the_metrics_document() -> None:
     assert meter.counters() == {
         "received": 3,
         "answered": 0,
+        "out_of_range": 0,
         "errors": {"empty": 2},
         "worker_restarts": 0,
         "swaps": 0,

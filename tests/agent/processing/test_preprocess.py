@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from maas_agent.bundle.manifest import Decode, DType, Input, LogMel, Normalize, Preprocess, Quantization, Scale, Tensor
 from maas_agent.processing.features import log_mel
-from maas_agent.processing.preprocess import preprocessor, quantize
+from maas_agent.processing.preprocess import outside_of, preprocessor, quantize
 
 ALL_BYTES = np.arange(256, dtype=np.uint8).reshape(16, 16, 1)
 
@@ -146,3 +146,33 @@ def test_quantizing_is_off_by_half_a_step_at_most(values: list[float], scale: fl
     inside = (stored > -128) & (stored < 127)
     error = np.abs((stored - zero_point) * scale - real.astype(np.float64))
     assert (error[inside] <= scale * 0.5001).all()
+
+
+def spec_of(scale: float, zero_point: int, steps: tuple[Preprocess, ...], dtype: DType = "float32") -> Input:
+    tensor = Tensor("x", (1, 2, 2), "int8", Quantization(scale, zero_point))
+    return Input(tensor, Decode((2, 2), dtype), steps)
+
+
+@pytest.mark.parametrize(
+    ("steps", "low", "high"),
+    [
+        ((), 0.0, 1.0),
+        ((Scale(-2.0, 1.0),), 0.0, 0.5),
+        ((Scale(0.5), Normalize((0.5,), (2.0,))), 1.0, 5.0),
+        ((Normalize((0.0, 0.0), (1.0, 1.0)),), 0.0, 1.0),
+    ],
+)
+def test_values_outside_the_range_of_an_input_are_told(steps: tuple[Preprocess, ...], low: float, high: float) -> None:
+    outside = outside_of(spec_of(1 / 255, -128, steps))
+    assert outside is not None
+    within = np.array([[low, high], [high, low]], np.float32)
+    assert not outside(within)
+    for value in (low - 0.1 * (high - low), high + 0.1 * (high - low)):
+        assert outside(np.where(within == low, np.float32(value), within))
+
+
+def test_what_cannot_leave_the_range_is_not_looked_at() -> None:
+    assert outside_of(spec_of(1.0, -128, (), "uint8")) is None
+    assert outside_of(spec_of(1 / 255, -128, (Scale(1 / 255),), "uint8")) is None
+    assert outside_of(spec_of(1 / 255, -128, (), "uint8")) is not None
+    assert outside_of(Input(Tensor("x", (1, 4), "float32"), Decode((4,), "float32"))) is None
