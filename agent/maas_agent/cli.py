@@ -26,7 +26,9 @@ def main(arguments: list[str] | None = None) -> int:
     except KeyboardInterrupt:
         return 130
     except BrokenPipeError:
-        return 0  # whoever read our output has seen enough
+        if options.command is _run:
+            raise  # a service has no reader who has seen enough: this is a defect, and has to be seen
+        return 0
 
 
 def _run(options: argparse.Namespace) -> int:

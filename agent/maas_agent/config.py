@@ -251,6 +251,8 @@ def load_config(path: Path) -> Config:
         table = expanded(toml_table(text), os.environ, _VERBATIM)
     except tomllib.TOMLDecodeError as error:
         raise ConfigError(f"{path} is not valid TOML: {error}") from None
+    except RecursionError:  # no section has a table ten levels down
+        raise ConfigError(f"{path} is not valid TOML: it is nested too deep") from None
     except UnknownVariable as error:
         raise ConfigError(_located(path, text, error.where, f"{_without_indexes(error.where)}: {error}")) from None
     try:

@@ -42,6 +42,11 @@ def desire(console: Console) -> Desire:
     return publish
 
 
+def _desired(device: Device) -> str:
+    path = device.store / "desired.json"
+    return path.read_text() if path.exists() else ""
+
+
 def serves(console: Console, version: str) -> dict[str, Any]:
     def does(state: dict[str, Any]) -> bool:
         return state["serving"] and state["active"]["version"] == version and state["update"]["state"] != "probation"
@@ -141,3 +146,27 @@ def test_garbage_on_the_topic_is_logged_once_and_harmless(device: Device, desire
     desire(version="1.2.0")
     serves(console, "1.2.0")
     assert device.log().count("is ignored") == 3
+
+
+def test_a_document_that_withdraws_thousands_of_versions_ends_nobody(
+    make_device: MakeDevice, console: Console, repository: Repository
+) -> None:
+    """Twenty pipelines of one model: said for each of them it was too long a line, and the hub ended at every start."""
+    repository.publish("digits", "1.0.0", seed=0)
+    pipelines = "".join(PIPELINE.replace('name = "digits"', f'name = "digits-{number}"') for number in range(20))
+    withdrawn = tuple(f"0.0.{number}" for number in range(6000))
+    document = encode_desired(Document(time.time_ns() // 1_000_000, {"digits": Wish(withdrawn=withdrawn)}))
+    assert len(document) < 1 << 16
+    console.publish("maas/dev/desired", document, retain=True)
+    device = make_device(pipelines, extra=repository.settings)
+    device.start()
+    wait_until(lambda: "0.0.5999" in _desired(device), "it is not heard")
+    console.publish("maas/dev/cmd/update/1", '{"status": "init"}', retain=True)
+    done = console.wait("maas/dev/cmd/update/1", lambda d: d["status"] in ("successful", "failed")).document
+    assert done["status"] == "successful", done
+    assert not device.has_ended
+    device.stop()
+    console.forget()
+    device.start()
+    console.wait("maas/dev/digits-19/state", lambda state: state["serving"])
+    assert not device.has_ended

@@ -27,25 +27,42 @@ class Errand:
     ) -> None:
         self._loop, self._on_bytes, self._on_end = loop, on_bytes, on_end
         self._socket, theirs = socket.socketpair()
-        self._pid = spawn(module, theirs)
+        self.pid = spawn(module, theirs)
         theirs.close()
-        self._pidfd = os.pidfd_open(self._pid)
-        self._socket.sendall(job)
+        self._pidfd = os.pidfd_open(self.pid)
         self._socket.setblocking(False)
-        loop.watch(self._socket, lambda *_: self._on_readable())
+        self._untold = bytearray()
+        loop.watch(self._socket, self._on_event)
         loop.watch(self._pidfd, lambda *_: self._exited())
+        self.send(job)
         self._deadline = loop.after(seconds, self.kill)
 
     def send(self, data: bytes) -> None:
-        """Tell it more."""
-        self._socket.send(data)
+        """Tell it more, as fast as it listens. What is said to a process that has just died is lost with it."""
+        self._untold += data
+        self._tell()
 
     def kill(self) -> None:
         """End it and what it started."""
-        end_group(self._pid)
+        end_group(self.pid)
 
-    def _on_readable(self) -> None:
-        self._receive()
+    def _on_event(self, readable: bool, writable: bool) -> None:
+        if writable:
+            self._tell()
+        if readable:
+            self._receive()
+
+    def _tell(self) -> None:
+        if self._socket.fileno() < 0:
+            return
+        try:
+            while self._untold:
+                del self._untold[: self._socket.send(self._untold, socket.MSG_NOSIGNAL)]
+        except BlockingIOError:
+            pass
+        except OSError:
+            self._untold.clear()  # it is dead; the pidfd will say how
+        self._loop.watch(self._socket, self._on_event, write=bool(self._untold))
 
     def _receive(self) -> bool:
         try:
@@ -61,10 +78,10 @@ class Errand:
     def _exited(self) -> None:
         while self._receive():
             pass
-        status = wait_for(self._pid)
+        status = wait_for(self.pid)
         self._loop.unwatch(self._pidfd)
         os.close(self._pidfd)
-        end_group(self._pid)
+        end_group(self.pid)
         self._loop.unwatch(self._socket)
         self._socket.close()
         self._deadline.cancel()

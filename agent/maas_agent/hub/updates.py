@@ -79,7 +79,14 @@ class Updates:
         answer_to, self._waiting = self._waiting, []
         store = self._config.store
         keep = tuple(sorted(self._kept()))
-        job = Job(store=store.path, wanted=wanted, repository=self._access(), keep=keep, max_bytes=store.max_bytes)
+        job = Job(
+            store=store.path,
+            wanted=wanted,
+            repository=self._access(),
+            keep=keep,
+            max_bytes=store.max_bytes,
+            withdrawn=self._withdrawn(wanted),
+        )
         self._puller = Puller(self._loop, job, self._on_event, lambda how: self._on_end(answer_to, how), self._log)
 
     def stop(self) -> None:
@@ -119,10 +126,15 @@ class Updates:
             active_version=newest.version if newest else None,
             previous_digest=state.previous.digest if state.previous else None,
             exact=choice.version,
-            withdrawn=tuple(choice.withdrawn),
             device_key=self._config.device_key,
             refused=state.refused,
         )
+
+    def _withdrawn(self, wanted: list[Wanted]) -> dict[str, tuple[str, ...]]:
+        """By model, what the desired state takes back."""
+        models = {one.model for one in wanted if one.model is not None and one.bundle is None}
+        found = {model: tuple(sorted(self._choice_of(model).withdrawn)) for model in models}
+        return {model: versions for model, versions in found.items() if versions}
 
     def _access(self) -> RepositoryAccess | None:
         repository = self._config.repository

@@ -5,7 +5,7 @@ import queue
 import socket
 import threading
 
-from maas_agent.update.protocol import MAX_LINE_BYTES, Event, Job, Progress, decode_job, line_of
+from maas_agent.update.protocol import MAX_JOB_BYTES, Event, Job, Progress, decode_job, line_of
 
 
 class HubLink:
@@ -39,7 +39,7 @@ class HubLink:
     def _read(self) -> None:
         try:
             with self._connection.makefile("rb") as stream:
-                while (line := stream.readline(MAX_LINE_BYTES)).endswith(b"\n"):
+                while (line := stream.readline(MAX_JOB_BYTES)).endswith(b"\n"):
                     self._lines.put(line)
         except OSError:
             pass

@@ -31,6 +31,8 @@ Step = Literal["pulling", "verifying", "staged", "testing"]
 """The states that the puller goes through; the others belong to the hub."""
 
 MAX_LINE_BYTES = 1 << 20
+MAX_JOB_BYTES = 1 << 24
+"""Of the first line: some hundred pipelines, each with what failed on it, and what many groups withdraw."""
 
 SELF_TEST_S = 600.0
 """When the self-test of one bundle, all its trials, has certainly ended, in seconds."""
@@ -41,8 +43,10 @@ class Wanted(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
 
     ``model`` is a name in the repository; with ``bundle``, the path of a local ``.maas``, it is only compared.
     ``refused`` maps the digests of manifests that failed here before to the reasons. ``exact`` is the version that the
-    desired state names, ``withdrawn`` are those that it takes back. ``device_key`` is the file of the key that sealed
-    bundles are opened with.
+    desired state names. ``device_key`` is the file of the key that sealed bundles are opened with.
+
+    ``withdrawn`` are the versions that the desired state takes back: the job says it once for each model, see
+    `decode_job`.
     """
 
     pipeline: str
@@ -77,6 +81,7 @@ class Job(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True)
 
     ``keep`` are the digests of all manifests that must stay in the store, also of pipelines that want nothing now.
     ``max_bytes`` bounds what all bundles together may take in the store; 0 says that only the disk does.
+    ``withdrawn`` are the versions of each model that the desired state takes back; many pipelines may run one model.
     """
 
     store: str
@@ -84,6 +89,7 @@ class Job(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True)
     repository: RepositoryAccess | None = None
     keep: tuple[str, ...] = ()
     max_bytes: int = 0
+    withdrawn: dict[str, tuple[str, ...]] = {}
 
 
 class Go(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -150,8 +156,18 @@ def decode_event(line: bytes) -> Event:
 
 
 def decode_job(line: bytes) -> Job:
-    """Read the first line from the hub; raise `DataError` if it is no job."""
+    """Read the first line from the hub, and give each pipeline what is withdrawn of its model.
+
+    Raises `DataError` if it is no job.
+    """
     try:
-        return msgspec.json.decode(line, type=Job)
+        job = msgspec.json.decode(line, type=Job)
     except MALFORMED as error:
         raise DataError(f"this is no job: {error}") from None
+    wanted = [msgspec.structs.replace(one, withdrawn=_withdrawn(job, one)) for one in job.wanted]
+    return msgspec.structs.replace(job, wanted=wanted)
+
+
+def _withdrawn(job: Job, wanted: Wanted) -> tuple[str, ...]:
+    """What is taken back of the model; a bundle from a file is not the broker's to judge."""
+    return job.withdrawn.get(wanted.model, ()) if wanted.model is not None and wanted.bundle is None else ()
