@@ -8,6 +8,9 @@ import sys
 import time
 from typing import Any
 
+# Codecs are files that Python reads when they are first used: that must not be where no descriptor is left.
+"".encode("unicode_escape")
+
 _PRIORITY = {"debug": 7, "info": 6, "warning": 4, "error": 3, "critical": 2}
 
 

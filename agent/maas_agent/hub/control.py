@@ -22,6 +22,7 @@ _MAX_CLIENTS = 8
 _MAX_REQUEST_BYTES = 4096
 _PATIENCE_S = 5.0
 """Whoever has not asked by then is let go."""
+_REST_S = 1.0
 
 
 class _Client:
@@ -50,7 +51,11 @@ class ControlSocket:
             raise ConfigError(f"store.path: cannot make {self._path}: {error.strerror or error}") from None
         os.chmod(self._path, 0o660)  # noqa: PTH101 - a socket, not a file
         self._listener.listen(_MAX_CLIENTS)
-        loop.watch(self._listener, lambda *_: self._accept())
+        self._listen()
+
+    def _listen(self) -> None:
+        if self._listener.fileno() >= 0:
+            self._loop.watch(self._listener, lambda *_: self._accept())
 
     def close(self) -> None:
         """Close the door and remove it."""
@@ -61,8 +66,15 @@ class ControlSocket:
         self._path.unlink(missing_ok=True)
 
     def _accept(self) -> None:
-        with contextlib.suppress(BlockingIOError):
+        try:
             connection, _ = self._listener.accept()
+        except BlockingIOError:
+            return
+        except OSError:  # no descriptor is left: whoever knocks waits, and this does not turn over it
+            self._loop.unwatch(self._listener)
+            self._loop.after(_REST_S, self._listen)
+            return
+        with contextlib.suppress(OSError):
             if len(self._clients) >= _MAX_CLIENTS:
                 connection.close()
                 return

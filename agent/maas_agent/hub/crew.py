@@ -9,6 +9,7 @@ import msgspec
 from maas_agent.hub.dispatch import Dispatcher
 from maas_agent.hub.loop import Loop
 from maas_agent.hub.memory_groups import MemoryGroups
+from maas_agent.hub.once import Once
 from maas_agent.hub.workers import WorkerProcess
 from maas_agent.ipc import Drain, Drained, Ready, Serve, SourceIs, Start, ToHub, ToWorker
 from maas_agent.log import Log
@@ -40,6 +41,10 @@ class Listener(Protocol):
         """A worker has ended that was not told to."""
         ...
 
+    def on_not_started(self, crew: "Crew", why: str) -> None:
+        """A worker of a crew that does not serve cannot even be started."""
+        ...
+
 
 class Crew:
     """``replicas`` workers. They are restarted only once the crew serves: one that cannot even start is of no use.
@@ -67,6 +72,9 @@ class Crew:
         self.serving = False
         self._loop, self._replicas, self.deadlines = loop, replicas, deadlines
         self._listener, self._log, self._groups = listener, log, groups
+        self._once = Once(log)
+        self._startable: int | None = None
+        """How many workers there are until this crew serves, where there was nothing left to start more."""
         self._leaving: set[WorkerProcess] = set()
         self._drained: set[WorkerProcess] = set()
         self._draining = False
@@ -77,8 +85,9 @@ class Crew:
 
     @property
     def ready(self) -> bool:
-        """Whether every worker has loaded the bundle."""
-        return len(self.workers) == self._replicas and all(worker.ready for worker in self.workers)
+        """Whether every worker has loaded the bundle, of those that could be started."""
+        count = self._replicas if self._startable is None else self._startable
+        return 0 < count == len(self.workers) and all(worker.ready for worker in self.workers)
 
     @property
     def any_ready(self) -> bool:
@@ -112,7 +121,7 @@ class Crew:
         self._drained.clear()
         self.tell(Serve())
         for _ in range(self._replicas - len(self.workers)):
-            self._restart_later(0.0)  # it died in the moment of the switch
+            self._restart_later(0.0)  # it died in the moment of the switch, or could not be started
 
     def tell(self, message: ToWorker) -> None:
         """Send a message to every worker that answers."""
@@ -162,12 +171,26 @@ class Crew:
         return max(silences, default=0.0) - self.deadlines.inference_s
 
     def _spawn(self, gentle: bool) -> None:
-        loop, start, log = self._loop, self.start, self._log
-        worker = WorkerProcess(loop, start, log, self._on_message, self._on_exit, gentle=gentle, groups=self._groups)
+        loop, start, log, groups = self._loop, self.start, self._log, self._groups
+        try:
+            worker = WorkerProcess(loop, start, log, self._on_message, self._on_exit, gentle=gentle, groups=groups)
+        except OSError as error:  # no descriptor, process or memory is left: there may be some later
+            why = error.strerror or str(error)
+            self._once.error(why, "a worker cannot be started", pipeline=start.pipeline, reason=why)
+            self._startable = len(self.workers)
+            loop.call(lambda: self._not_started(f"cannot be started: {why}"))
+            return
         self.workers.append(worker)
         self._log.info(
             "worker started", pipeline=self.start.pipeline, version=self.version, setup=self.setup, pid=worker.pid
         )
+
+    def _not_started(self, why: str) -> None:
+        """Said in the next turn: who makes a crew does not know it yet when its first worker cannot be started."""
+        if self.serving and not self._draining:
+            self._restart_later(0.0)
+        elif not self._ended and not self.workers:
+            self._listener.on_not_started(self, why)
 
     def _on_message(self, worker: WorkerProcess, message: ToHub) -> None:
         match message:

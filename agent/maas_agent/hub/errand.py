@@ -5,7 +5,7 @@ import socket
 from collections.abc import Callable
 
 from maas_agent.hub.loop import Loop
-from maas_agent.hub.workers import describe_exit, end_group, spawn, wait_for
+from maas_agent.hub.workers import Child, describe_exit, end_group, wait_for
 
 _RECEIVE_BYTES = 1 << 16
 
@@ -13,7 +13,8 @@ _RECEIVE_BYTES = 1 << 16
 class Errand:
     """``python -m module`` with one end of a socketpair; killed after ``seconds``.
 
-    ``on_bytes`` gets what it says, ``on_end`` how it ended (a phrase), after its last word.
+    ``on_bytes`` gets what it says, ``on_end`` how it ended (a phrase), after its last word. Raises ``OSError`` if it
+    cannot be started.
     """
 
     def __init__(
@@ -26,11 +27,8 @@ class Errand:
         on_end: Callable[[str], None],
     ) -> None:
         self._loop, self._on_bytes, self._on_end = loop, on_bytes, on_end
-        self._socket, theirs = socket.socketpair()
-        self.pid = spawn(module, theirs)
-        theirs.close()
-        self._pidfd = os.pidfd_open(self.pid)
-        self._socket.setblocking(False)
+        child = Child(module)
+        self._socket, self.pid, self._pidfd = child.socket, child.pid, child.pidfd
         self._untold = bytearray()
         loop.watch(self._socket, self._on_event)
         loop.watch(self._pidfd, lambda *_: self._exited())

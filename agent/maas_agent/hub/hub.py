@@ -3,6 +3,7 @@
 import fcntl
 import os
 import random
+import resource
 import signal
 import string
 import time
@@ -32,6 +33,7 @@ from maas_agent.hub.journal import Journal
 from maas_agent.hub.link import Link
 from maas_agent.hub.loop import Loop, every
 from maas_agent.hub.memory_groups import MemoryGroups
+from maas_agent.hub.once import Once
 from maas_agent.hub.orphans import reap_orphans
 from maas_agent.hub.outbox import Outbox
 from maas_agent.hub.packet_limit import TooLargeError
@@ -67,6 +69,9 @@ class Hub:
         # For whoever loads a sealed bundle: workers, and the trials of the puller and of the tester. It is no secret.
         os.environ[DEVICE_KEY] = str(Path(config.device_key).absolute())
         self._loop = Loop()
+        self._once = Once(log)
+        self._loop.on_exhausted = self._on_exhausted
+        _take_all_descriptors()
         for number in _ENDS:
             if number != signal.SIGHUP or signal.getsignal(number) is not signal.SIG_IGN:  # nohup(1) asks for that
                 signal.signal(number, lambda *_: self._loop.call(self._stop))
@@ -256,6 +261,15 @@ class Hub:
         self._loop.call(self._publish_status)
         self._loop.call(self._publish_metrics)
 
+    def _on_exhausted(self, error: OSError) -> None:
+        why = error.strerror or str(error)
+        self._once.error(
+            why,
+            "something could not be done now",
+            reason=why,
+            mend="systemctl show maas-agent -p LimitNOFILE -p TasksMax",
+        )
+
     def _on_change(self, pipeline: Pipeline) -> None:
         self._publish_state(pipeline)
         self._health.changed()
@@ -413,6 +427,13 @@ def _usable(response_topic: str | None, topics: Topics) -> str | None:
     if not response_topic or not response_topic.isprintable() or set(response_topic) & {"+", "#"}:
         return None
     return None if topics.is_reserved(response_topic) else response_topic
+
+
+def _take_all_descriptors() -> None:
+    """Raise the number of descriptors that this process may have to what it may ask for: 1024 is but a habit."""
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    with suppress(ValueError, OSError):
+        resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
 
 
 def _own(store: Path) -> int:

@@ -129,7 +129,11 @@ class Link:
         late = Failure(f"{endpoint(self._broker)}: no connection within {_OPEN_S:g} s, name look-up included")
         self._patience = self._loop.after(_OPEN_S, lambda: self._given_up(client, late))
         self._openings += 1
-        threading.Thread(target=self._open, args=(client, context), name="connect", daemon=True).start()
+        try:
+            threading.Thread(target=self._open, args=(client, context), name="connect", daemon=True).start()
+        except RuntimeError as error:  # no thread, or no memory, is left for it
+            failure = Failure(f"{endpoint(self._broker)} is not connected to: {error}")
+            self._loop.call(lambda: self._not_opened(client, failure))
 
     def publish(self, message: Outbound) -> int:
         """Send a message at the end of this turn; returns the number `Listener.acknowledged` will name for QoS 1.

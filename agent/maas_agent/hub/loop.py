@@ -1,6 +1,7 @@
 """The hub's loop: descriptors, timers and what is to be done at the end of a turn, in one thread."""
 
 import contextlib
+import errno
 import heapq
 import itertools
 import os
@@ -11,6 +12,9 @@ from collections.abc import Callable
 from typing import Protocol
 
 Action = Callable[[], None]
+
+_EXHAUSTED = (errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.EAGAIN)
+"""No descriptor, memory or process is left: what was begun failed, and may go well later."""
 
 
 class HasFileno(Protocol):
@@ -47,6 +51,9 @@ class Loop:
         self._turn_end: list[Action] = []
         self._calls: deque[Action] = deque()
         self._running = False
+        self.on_exhausted: Callable[[OSError], None] | None = None
+        """Called where something wanted a descriptor, memory or a process, and there was none; without it the loop
+        ends with that error."""
         self._wake_read, self.wake_write = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
         self.watch(self._wake_read, self._woken)
 
@@ -91,11 +98,14 @@ class Loop:
             for descriptor, handler, events in ready:
                 # An earlier event of this turn may have taken this descriptor away, or given its number to another.
                 if handler is not None and self._handlers.get(descriptor) == handler:
-                    handler(bool(events & ~select.EPOLLOUT), bool(events & select.EPOLLOUT))
+                    try:
+                        handler(bool(events & ~select.EPOLLOUT), bool(events & select.EPOLLOUT))
+                    except OSError as error:
+                        self._failed(error)
             self._run_calls()
             self._run_timers()
             for action in self._turn_end:
-                action()
+                self._do(action)
 
     def stop(self) -> None:
         """End `run` after this turn."""
@@ -118,7 +128,7 @@ class Loop:
 
     def _run_calls(self) -> None:
         for _ in range(len(self._calls)):
-            self._calls.popleft()()
+            self._do(self._calls.popleft())
 
     def _run_timers(self) -> None:
         now = time.monotonic()
@@ -126,7 +136,19 @@ class Loop:
             timer = heapq.heappop(self._timers)[2]
             action, timer.action = timer.action, None
             if action is not None:
-                action()
+                self._do(action)
+
+    def _do(self, action: Action) -> None:
+        try:
+            action()
+        except OSError as error:
+            self._failed(error)
+
+    def _failed(self, error: OSError) -> None:
+        """One thing that somebody wanted; that there is nothing left to do it with must not end all others."""
+        if self.on_exhausted is None or error.errno not in _EXHAUSTED:
+            raise error
+        self.on_exhausted(error)
 
     def _woken(self, _readable: bool, _writable: bool) -> None:
         try:

@@ -173,6 +173,13 @@ class Serving:
         if crew is self.crew:
             self._listener.died(crew, worker, how)
 
+    def on_not_started(self, crew: Crew, why: str) -> None:
+        """A crew that was to take over has no worker: the old one goes on."""
+        if crew is self.coming and not self._switching:
+            self.coming = None
+            self._retire(crew)
+            self._listener.refused(crew, f"its worker {why}")
+
     # ------------------------------------------------------------- the switch
 
     def _begin_switch(self, crew: Crew) -> None:

@@ -102,6 +102,10 @@ class Shadow:
         """It died, on inputs that the active bundle has answered."""
         self._judge(f"in the shadow of the active bundle its worker {how}{self._failure}")
 
+    def on_not_started(self, _crew: Crew, why: str) -> None:
+        """There is nobody to compare with."""
+        self._judge(f"in the shadow of the active bundle its worker {why}")
+
     # ------------------------------------------------------------- the comparison
 
     def _expect(self, job_id: str) -> None:

@@ -18,11 +18,17 @@ class Tester:
         self._on_report = on_report
         self._received = bytearray()
         job = msgspec.json.encode(assignment) + b"\n"
-        self._errand = Errand(loop, "maas_agent.trials", job, SELF_TEST_S, self._receive, self._ended)
+        self._errand: Errand | None = None
+        try:
+            self._errand = Errand(loop, "maas_agent.trials", job, SELF_TEST_S, self._receive, self._ended)
+        except OSError as error:  # no descriptor, process or memory is left
+            how = f"cannot be started: {error.strerror or error}"
+            loop.call(lambda: self._ended(how))
 
     def kill(self) -> None:
         """End it and what it started."""
-        self._errand.kill()
+        if self._errand is not None:
+            self._errand.kill()
 
     def _receive(self, chunk: bytes) -> None:
         self._received += chunk

@@ -224,11 +224,17 @@ class Puller:
         self._on_event, self._log = on_event, log
         self._lines = Lines()
         self.names = {wanted.pipeline for wanted in job.wanted}
-        self._errand = Errand(loop, "maas_agent.update", line_of(job), longest_s(job), self._receive, on_end)
+        self._errand: Errand | None = None
+        try:
+            self._errand = Errand(loop, "maas_agent.update", line_of(job), longest_s(job), self._receive, on_end)
+        except OSError as error:  # no descriptor, process or memory is left
+            how = f"cannot be started: {error.strerror or error}"
+            loop.call(lambda: on_end(how))
 
     def kill(self) -> None:
         """End it and what it started."""
-        self._errand.kill()
+        if self._errand is not None:
+            self._errand.kill()
 
     def _receive(self, chunk: bytes) -> None:
         for line in self._lines.feed(chunk):
@@ -249,5 +255,5 @@ class Puller:
             return
         if isinstance(event, Outcome):
             self.outcomes[event.pipeline] = event
-        else:
+        elif self._errand is not None:
             self._errand.send(line_of(Go()))

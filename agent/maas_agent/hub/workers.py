@@ -1,7 +1,9 @@
 """A worker process as the hub sees it: started, spoken to, watched, ended."""
 
 import contextlib
+import errno
 import os
+import resource
 import signal
 import socket
 import sys
@@ -22,6 +24,11 @@ from maas_agent.log import Log
 _KILL_AFTER_S = 5.0
 _LONGEST_BEHIND_S = 5.0
 """On a device that is always busy a worker that gives way to everybody would never be ready."""
+
+
+_OPEN = Path("/proc/self/fd")
+_SPARE = 16
+"""Descriptors for the broker, the journal, whoever asks at the door, and a puller."""
 
 
 def spawn(module: str, end: socket.socket) -> int:
@@ -54,6 +61,33 @@ def is_ours(pid: int) -> bool:
     return pid in _spawned
 
 
+class Child:
+    """A process that was spawned, with our end of its socketpair, and a descriptor that says when it ends.
+
+    Raises ``OSError`` where there is no descriptor, process or memory left for it, with nothing left behind. So many
+    descriptors as ``spare`` says stay free: workers must not take those that a connection to the broker needs.
+    """
+
+    def __init__(self, module: str, spare: int = 0) -> None:
+        if spare and len(list(_OPEN.iterdir())) + spare > resource.getrlimit(resource.RLIMIT_NOFILE)[0]:
+            raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
+        self.socket, theirs = socket.socketpair()
+        with theirs:
+            try:
+                self.pid = spawn(module, theirs)
+            except OSError:
+                self.socket.close()
+                raise
+        try:
+            self.pidfd = os.pidfd_open(self.pid)
+        except OSError:
+            self.socket.close()
+            end_group(self.pid)
+            wait_for(self.pid)
+            raise
+        self.socket.setblocking(False)
+
+
 def end_group(pid: int, sent: int = signal.SIGKILL) -> None:
     """Signal everything in the process group that `spawn` began."""
     with contextlib.suppress(ProcessLookupError, PermissionError):
@@ -63,7 +97,7 @@ def end_group(pid: int, sent: int = signal.SIGKILL) -> None:
 class WorkerProcess:
     """One worker. ``on_message`` gets what it says, ``on_exit`` how it ended (a sentence), after its last message.
 
-    A ``gentle`` one gives way to others until it is ready.
+    A ``gentle`` one gives way to others until it is ready. Raises ``OSError`` if it cannot be started.
     """
 
     def __init__(
@@ -85,22 +119,19 @@ class WorkerProcess:
         self._on_message, self._on_exit = on_message, on_exit
         self._pings_owed = 0
         self.started_at = self.heard_at = self.asked_at = time.monotonic()
-        ours, theirs = socket.socketpair()
-        ours.setblocking(False)
-        self._channel: Channel[ToHub] = Channel(ours, ToHub)
-        self.pid = spawn("maas_agent.worker", theirs)
+        child = Child("maas_agent.worker", spare=_SPARE)
+        self._channel: Channel[ToHub] = Channel(child.socket, ToHub)
+        self.pid, self._pidfd = child.pid, child.pidfd
         self._behind = gentle and may_step_forward()
         if self._behind:
             step_back(self.pid)
             loop.after(_LONGEST_BEHIND_S, self._step_forward)
-        theirs.close()
         # What its source starts is in groups of its own.
         has_source = not isinstance(start.source, MqttSource)
         self._mark = descendants.mark_of(Path(start.store), self.pid) if has_source else None
         self._groups = groups if start.limits.memory_bytes else None
         if self._groups is not None:
             self._groups.bound(self.pid, start.limits.memory_bytes)
-        self._pidfd = os.pidfd_open(self.pid)
         loop.watch(self._channel, self._on_event)
         loop.watch(self._pidfd, lambda *_: self._exited())
         self._write_watched = False
