@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from maas_agent.errors import DataError, MaasError, RuntimeFailure
 from maas_converter.extras import require
+from maas_converter.quantize import stand_ins
 from maas_converter.quantize.biases import Steps, with_room
 from maas_converter.quantize.entries import Entry
 from maas_converter.quantize.unread import has_unread, like_their_siblings
@@ -29,7 +30,7 @@ _LARGEST = 3e38
 
 _MOST_VALUES = 1 << 16
 
-_NAMES = {"TRANSPOSE_CONV": "CONV_2D_TRANSPOSE"}
+_NAMES = {"TRANSPOSE_CONV": "CONV_2D_TRANSPOSE"} | {name: found.name for name, found in stand_ins.STAND_INS.items()}
 
 _INSTEAD = "try --quantize dynamic, which needs no ranges, or float32"
 
@@ -88,11 +89,17 @@ def apply(float32: bytes, entries: list[Entry], ranges: Ranges | None, steps: St
         work = quantizer.Quantizer(bytearray(float32))
         work.load_quantization_recipe(entries)
         known = _statistics(contents, ranges) if ranges is not None else None
-        made = bytes(work.quantize(known, enable_progress_report=False).quantized_model)
+        with stand_ins.known(_activation_bits(entries)):
+            made = bytes(work.quantize(known, enable_progress_report=False).quantized_model)
     made = like_their_siblings(made) if has_unread(contents) else made
     if ranges is not None or steps:
         made = with_room(float32, made, steps or {})
     return ordered_like(float32, made)
+
+
+def _activation_bits(entries: list[Entry]) -> set[int]:
+    configs = (entry["op_config"].get("activation_tensor_config") for entry in entries)
+    return {int(config["num_bits"]) for config in configs if config is not None}
 
 
 def values_of(

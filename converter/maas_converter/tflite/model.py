@@ -52,6 +52,11 @@ def op_name(model: Any, op: Any) -> str:
     return _names("BuiltinOperator").get(builtin, f"op {builtin}")
 
 
+def op_code(name: str) -> int:
+    """The schema's number of a built-in op."""
+    return _codes("BuiltinOperator")[name]
+
+
 def is_custom(model: Any, op: Any) -> bool:
     """Whether an op is not built in: Select TF ops (``Flex…``) and ops of somebody's own."""
     code = model.operatorCodes[op.opcodeIndex]

@@ -40,9 +40,9 @@ def save(name, shape, *stack):
         converted = tf.lite.TFLiteConverter.from_saved_model(place).convert()
     (folder / f"{name}.tflite").write_bytes(converted)
 
-exponent = layers.Lambda(lambda values: tf.exp(-values))
-save("exponents", (16, 16, 4), exponent, layers.ELU(), layers.Conv2D(4, 1), layers.Flatten(), layers.Dense(5))
-save("leaky", (16, 16, 3), layers.Conv2D(16, 3), layers.LeakyReLU(), layers.Flatten(), layers.Dense(5))
+sine, cosine = layers.Lambda(lambda values: tf.sin(-values)), layers.Lambda(tf.cos)
+save("waves", (16, 16, 4), sine, cosine, layers.Conv2D(4, 1), layers.Flatten(), layers.Dense(5))
+save("wave", (16, 16, 3), layers.Conv2D(16, 3), layers.Lambda(tf.sin), layers.Flatten(), layers.Dense(5))
 save("lstm", (8, 8), layers.LSTM(16), layers.Dense(10))
 save("unrolled", (8, 8), layers.LSTM(16, unroll=True), layers.Dense(10))
 first = layers.Rescaling(1 / 127.5, -1)

@@ -28,6 +28,17 @@ _OPTIONS = {
     "REDUCE_MAX": schema.ReducerOptionsT,
     "DEPTH_TO_SPACE": schema.DepthToSpaceOptionsT,
     "SPLIT_V": schema.SplitVOptionsT,
+    "RESHAPE": schema.ReshapeOptionsT,
+    "SQUEEZE": schema.SqueezeOptionsT,
+    "L2_NORMALIZATION": schema.L2NormOptionsT,
+    "TILE": schema.TileOptionsT,
+    "EXP": schema.ExpOptionsT,
+    "ABS": schema.AbsOptionsT,
+    "MINIMUM": schema.MaximumMinimumOptionsT,
+    "EXPAND_DIMS": schema.ExpandDimsOptionsT,
+    "REVERSE_V2": schema.ReverseV2OptionsT,
+    "SPACE_TO_BATCH_ND": schema.SpaceToBatchNDOptionsT,
+    "BATCH_TO_SPACE_ND": schema.BatchToSpaceNDOptionsT,
 }
 
 

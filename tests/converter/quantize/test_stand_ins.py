@@ -1,0 +1,77 @@
+"""Ops that litert-quantizer does not know and LiteRT computes in integers: quantized, with the float model's values."""
+
+import numpy as np
+import pytest
+
+from maas_converter.console import Silent
+from maas_converter.quantize.calibration import quantize_fed
+from maas_converter.quantize.fallback import precision_of
+from maas_converter.quantize.recipes import recipe
+from maas_converter.quantize.stand_ins import STAND_INS
+from maas_converter.tflite.signature import with_signature
+from tests.converter.quantize.running import answers, feed
+from tests.converter.tflite.graphs import Body, Op, tflite
+
+SHAPE = (1, 4, 4, 4)
+
+
+def _ints(*values):
+    return np.array(values, np.int32)
+
+
+CASES: dict[str, tuple[tuple[int, ...], dict, dict]] = {
+    "LEAKY_RELU": (SHAPE, {}, {"alpha": 0.2}),
+    "ELU": (SHAPE, {}, {}),
+    "EXP": (SHAPE, {}, {}),
+    "LOG": (SHAPE, {}, {}),
+    "ABS": (SHAPE, {}, {}),
+    "RELU6": (SHAPE, {}, {}),
+    "RELU_N1_TO_1": (SHAPE, {}, {}),
+    "PRELU": (SHAPE, {"c0": np.array([0.1, -0.3, 0.5, 0.9], np.float32)}, {}),
+    "MINIMUM": (SHAPE, {"c0": np.array(0.3, np.float32)}, {}),
+    "REDUCE_MAX": ((1, 4), {"c0": _ints(1, 2)}, {"keepDims": False}),
+    "EXPAND_DIMS": ((1, 1, 4, 4, 4), {"c0": _ints(1).reshape(())}, {}),
+    "SQUEEZE": ((4, 4, 4), {}, {"squeezeDims": [0]}),
+    "REVERSE_V2": (SHAPE, {"c0": _ints(1)}, {}),
+    "TILE": ((1, 8, 4, 4), {"c0": _ints(1, 2, 1, 1)}, {}),
+    "SPLIT_V": ((1, 4, 4, 1), {"c0": _ints(1, 3), "c1": _ints(3).reshape(())}, {"numSplits": 2}),
+    "SPACE_TO_BATCH_ND": ((4, 2, 2, 4), {"c0": _ints(2, 2), "c1": np.zeros((2, 2), np.int32)}, {}),
+    "BATCH_TO_SPACE_ND": (SHAPE, {"c0": _ints(1, 1), "c1": np.zeros((2, 2), np.int32)}, {}),
+    "DEPTH_TO_SPACE": ((1, 8, 8, 1), {}, {"blockSize": 2}),
+    "L2_NORMALIZATION": (SHAPE, {}, {}),
+}
+
+
+def _between_convolutions(kind):
+    """A convolution, the op, and a second op of integers: the op's neighbours compute in integers as well."""
+    random = np.random.default_rng(4)
+    shape, constants, options = CASES[kind]
+    weights = {
+        "w": random.normal(0, 0.5, (4, 1, 1, 4)).astype(np.float32),
+        "b": np.full(4, 9 if kind == "LOG" else 0, np.float32),
+    }
+    conv = Op("CONV_2D", ("x", "w", "b"), ("made",), options={"strideH": 1, "strideW": 1})
+    made = ("out", "rest") if kind == "SPLIT_V" else ("out",)
+    op = Op(kind, ("made", *constants), made, options=options)
+    last = Op("MUL", ("out", "half"), ("y",))
+    shapes = {"x": SHAPE, "made": SHAPE, "out": shape, "rest": (1, 4, 4, 3), "y": shape}
+    body = Body((conv, op, last), ("x",), ("y",), weights | constants | {"half": np.array(0.5, np.float32)}, shapes)
+    return with_signature(tflite(body))
+
+
+def test_every_stand_in_is_tried():
+    assert CASES.keys() == STAND_INS.keys()
+
+
+@pytest.mark.parametrize("kind", list(CASES))
+def test_an_op_the_library_does_not_know_is_quantized(kind, tmp_path):
+    float32 = _between_convolutions(kind)
+    samples = np.random.default_rng(5).normal(0, 0.7, (60, *SHAPE[1:])).astype(np.float32)
+    before = answers(float32, samples, tmp_path)
+    for name, bits in (("int8", 8), ("int16x8", 16)):
+        quantized = quantize_fed(float32, recipe(name), feed(samples), None, Silent())
+        ops = {op.name: op.kind for op in precision_of(quantized).ops}
+        if bits in STAND_INS[kind].bits and kind in ops:
+            assert ops[kind] == "integer", ops
+        error = np.sqrt(np.mean((answers(quantized, samples, tmp_path) - before) ** 2)) / before.std()
+        assert error < (0.04 if bits == 8 else 0.02), (name, error)
