@@ -2,6 +2,7 @@
 
 import io
 import struct
+import zlib
 from typing import Any
 
 import numpy as np
@@ -61,7 +62,8 @@ def exif(orientation: int) -> bytes:
 def shown(payload: bytes, size: tuple[int, int]) -> NDArray[np.uint8]:
     """What Pillow's own rule makes of a file, of this width and height."""
     with Image.open(io.BytesIO(payload)) as image:
-        upright = ImageOps.exif_transpose(image).convert("RGB")
+        image.load()  # turns a TIFF, which Pillow before 9.5 would turn a second time
+        upright = (image if image.format == "TIFF" else ImageOps.exif_transpose(image)).convert("RGB")
     return np.asarray(upright if upright.size == size else upright.resize(size, Image.Resampling.BILINEAR))
 
 
@@ -111,6 +113,15 @@ def test_the_stored_pixels_are_there_for_those_who_want_them(kind: str, orientat
     payload = encoded(Image.fromarray(COLORS), kind, exif=exif(orientation))
     plain = encoded(Image.fromarray(COLORS), kind)
     np.testing.assert_array_equal(sample(payload, STORED), sample(plain))
+
+
+def test_a_photo_that_holds_a_second_one_is_upright_too() -> None:
+    """As phones write it: a JPEG with a smaller or deeper picture behind it (MPO)."""
+    halves = Image.new("RGB", (64, 96))
+    halves.paste((255, 0, 0), (32, 0, 64, 48))
+    payload = encoded(halves, "MPO", save_all=True, append_images=[Image.new("RGB", (96, 64))], exif=exif(6))
+    difference = sample(payload).astype(int) - shown(payload, (4, 6))
+    assert np.abs(difference[[0, 0, -1, -1], [0, -1, 0, -1]]).max() <= 24
 
 
 def test_xmp_says_it_too() -> None:
@@ -281,12 +292,23 @@ def test_the_transparent_gray_of_16_bits_is_one_of_65536() -> None:
     assert (found.reshape(-1)[2:] == 255).all()
 
 
+def test_the_transparent_color_of_16_bits_is_compared_by_its_high_bytes() -> None:
+    """Of such pictures 8 bits are read."""
+    rows = b"".join(b"\0" + struct.pack(">6H", 0x1122, 0x3344, 0x5566, 0x9922, 0x3344, 0x5566) for _ in range(3))
+    header = struct.pack(">IIBBBBB", 2, 3, 16, 2, 0, 0, 0)
+    deep = b"\x89PNG\r\n\x1a\n" + png_chunk(b"IHDR", header) + png_chunk(b"IDAT", zlib.compress(rows))
+    payload = with_chunk(deep + png_chunk(b"IEND", b""), b"tRNS", struct.pack(">3H", 0x1122, 0x3344, 0x5566))
+    found = sample(payload, Decode((3, 2, 3), "uint8", background=(1, 2, 3)))
+    assert found[:, 0].tolist() == [[1, 2, 3]] * 3 and found[:, 1].tolist() == [[0x99, 0x33, 0x55]] * 3
+
+
+def png_chunk(name: bytes, body: bytes) -> bytes:
+    return struct.pack(">I", len(body)) + name + body + struct.pack(">I", zlib.crc32(name + body))
+
+
 def with_chunk(png: bytes, name: bytes, body: bytes) -> bytes:
     """A PNG with one chunk more, behind its header."""
-    import zlib
-
-    chunk = struct.pack(">I", len(body)) + name + body + struct.pack(">I", zlib.crc32(name + body))
-    return png[:33] + chunk + png[33:]
+    return png[:33] + png_chunk(name, body) + png[33:]
 
 
 # ----------------------------------------------------------------- bounds
