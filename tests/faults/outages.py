@@ -15,8 +15,7 @@ from tests.faults.sensor import local_account
 _BETWEEN = 100
 _SLOW_BYTES_PER_S = 20_000
 _LIFE_S = 1.0
-_COMMIT_S = 1.0
-"""Some times the ``commit_s`` of the configuration."""
+_KEEPS_NOTHING = 'durability = "none"'
 _ID = re.compile(rb'"id":"([a-z0-9]+)-(\d+)"')
 
 
@@ -61,7 +60,8 @@ def local_outage(scene: Scene, seconds: int) -> int:
     with kinds.away(scene):
         moment(seconds / 2)
         waiting = scene.status()["outbox"]["results"]
-        moment(_COMMIT_S)  # by then it is all on the disk, as nothing of it can have left
+        if _KEEPS_NOTHING not in scene.setting.outbox:  # nothing of it can have left but to the disk
+            scene.until(lambda: scene.status()["outbox"]["on_disk_only"] >= waiting, "what waits is not written")
         with kinds.hub_killed(scene):
             kept = on_disk(scene.device.store)
         moment(seconds / 2)

@@ -36,4 +36,4 @@ def test_every_input_is_answered_when(name: str, stage: Stage, capsys: pytest.Ca
 def test_what_waits_in_memory_is_lost_with_the_hub_and_the_account_says_so(stage: Stage) -> None:
     """``durability = "none"`` promises a source on the device nothing: an account without a loss here is none."""
     account = stage.play(Scenario("without a disk", local_outage, (2, 2), lambda: LOCAL_NONE), 2)
-    assert account.lost > 100
+    assert account.lost > 0  # how many there were in a second is for the machine to say
