@@ -1,5 +1,6 @@
 """What a conversion starts from: the imported models as one graph, run on the data that everything is judged on."""
 
+from collections.abc import Callable
 from math import prod
 
 import msgspec
@@ -8,8 +9,10 @@ from numpy.typing import NDArray
 
 from maas_agent.bundle.manifest import Input, Manifest, Postprocess, Tensor
 from maas_agent.errors import DataError
+from maas_agent.runtime.graph import Graph
 from maas_converter import golden, measure, pack, postprocess, samples
 from maas_converter.bring import Brought
+from maas_converter.console import Progress
 from maas_converter.data.dataset import Dataset, samples_of
 from maas_converter.edges import Values, values_of
 from maas_converter.evidence.scoring import Truth, truth_of
@@ -80,8 +83,9 @@ def baseline_of(job: Job, brought: tuple[Brought, ...]) -> Baseline:
     chosen = samples.chosen_input(entrance, given.processing, given.datasets, _ready(entrance, brought, stages))
     spec = chosen.spec
     draft = pack.draft(job.order, stages, given.plan.outputs, spec)
-    known, evidence = _evidence(given, draft, _heads(draft, brought, stages))
     graph = measure.load_graph(draft, blobs)
+    heads = _heads(draft, brought, stages)
+    known, evidence = _evidence(given, draft, heads, lambda: _noise(graph, progress))
     answers = measure.answers(graph, evidence.samples, progress, "running the model as it came")
     calibration = samples_of(given.calibration, spec.decode) if given.calibration is not None else None
     edges = values_of(draft, _tensors(stages), blobs, calibration, progress) if calibration is not None else {}
@@ -141,7 +145,18 @@ def _tensors(stages: tuple[pack.Loaded, ...]) -> list[Tensor]:
     return list((taken | made).values())
 
 
-def _evidence(given: Given, draft: Manifest, heads: list[Head]) -> tuple[tuple[Known, ...], Evidence]:
+def _noise(graph: Graph, progress: Progress) -> NDArray[np.generic]:
+    """Random samples that the model takes."""
+    what, decode = "looking for samples that the model takes", graph.manifest.inputs[0].decode
+    return golden.fitting(
+        lambda below: golden.random_samples(decode, below),
+        lambda drawn: measure.answers(graph, drawn, progress, what),
+    )
+
+
+def _evidence(
+    given: Given, draft: Manifest, heads: list[Head], noise: Callable[[], NDArray[np.generic]]
+) -> tuple[tuple[Known, ...], Evidence]:
     """Evaluation data, else some calibration data, else noise; raises `DataError` if it does not fit the model.
 
     With it what is known of each output: names that come from the data are labels where the task is to tell classes.
@@ -152,9 +167,8 @@ def _evidence(given: Given, draft: Manifest, heads: list[Head]) -> tuple[tuple[K
     )
     spec, dataset = draft.inputs[0], given.evaluation or given.calibration
     if dataset is None:
-        noise = golden.random_samples(spec.decode)
         why = "there is no evaluation data"
-        return _checked(known), Evidence(noise, "seeded random samples, for want of data", None, why)
+        return _checked(known), Evidence(noise(), "seeded random samples, for want of data", None, why)
     chosen = samples_of(dataset, spec.decode)
     if given.evaluation is None:
         why = "give --evaluation DATA with classes or targets 'y'"

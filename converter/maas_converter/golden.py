@@ -1,12 +1,18 @@
 """Golden samples: which ones go into a bundle, and how far from its answers on them a device may be."""
 
+from collections.abc import Callable
+from typing import TypeVar
+
 import numpy as np
 from numpy.typing import NDArray
 
 from maas_agent.bundle.manifest import Decode, Output
+from maas_agent.errors import RuntimeFailure
 from maas_converter.measure import Answers
 
 GOLDEN_SAMPLES = 16
+
+Drawn = TypeVar("Drawn")
 
 _STEPS = 4
 _QUANTIZATION_NOISE = 2.0
@@ -14,6 +20,8 @@ _FLOAT_SHARE = 0.01
 _LARGEST_SHARE = 0.5
 _UNKNOWN_SHARE = 0.25
 _RANDOM_SEED = 1
+_ROWS = 128
+_BOUNDS = (None, 64, 32, 16, 8, 4, 2)
 
 
 def chosen_rows(count: int, y: NDArray[np.int64] | None) -> list[int]:
@@ -28,8 +36,11 @@ def chosen_rows(count: int, y: NDArray[np.int64] | None) -> list[int]:
     return sorted(int(row) for row in in_turn[:GOLDEN_SAMPLES])
 
 
-def random_samples(decode: Decode) -> NDArray[np.generic]:
-    """Seeded noise (16, …sample), for want of data: integers over their type's range, floats from 0 to 1."""
+def random_samples(decode: Decode, below: int | None = None) -> NDArray[np.generic]:
+    """Seeded noise (16, …sample), for want of data: integers over their type's range, floats from 0 to 1.
+
+    With ``below``, integers are from 0 to that, itself left out.
+    """
     generator = np.random.default_rng(_RANDOM_SEED)
     shape = (GOLDEN_SAMPLES, *decode.shape)
     kind = np.dtype(decode.dtype)
@@ -37,10 +48,28 @@ def random_samples(decode: Decode) -> NDArray[np.generic]:
         return generator.random(shape, dtype=np.float32).astype(kind)
     if kind.kind == "b":
         return generator.integers(0, 2, shape).astype(kind)
-    if kind.itemsize > 2:
-        return generator.integers(0, 128, shape).astype(kind)  # wide integers are indexes; these exist in any table
+    if below is not None or kind.itemsize > 2:
+        # Wide integers are indexes, and most tables have so many rows.
+        return generator.integers(0, below or _ROWS, shape).astype(kind)
     limits = np.iinfo(kind)
     return generator.integers(limits.min, limits.max + 1, shape).astype(kind)
+
+
+def fitting(draw: Callable[[int | None], Drawn], run: Callable[[Drawn], object]) -> Drawn:
+    """What ``draw`` gives for the largest bound that the model can be ``run`` on: integers are rows of its tables.
+
+    ``draw`` is given the ``below`` of `random_samples`. Raises what ``run`` does, a `RuntimeFailure`, on zeros too.
+    """
+    for below in _BOUNDS:
+        drawn = draw(below)
+        try:
+            run(drawn)
+        except RuntimeFailure:
+            continue
+        return drawn
+    drawn = draw(1)
+    run(drawn)
+    return drawn
 
 
 def tolerance(outputs: tuple[Output, ...], bundle: Answers, float32: Answers | None, *, quantized: bool) -> float:

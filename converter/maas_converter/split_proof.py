@@ -41,7 +41,7 @@ def prove(
     with tempfile.TemporaryDirectory(prefix="maas-split-") as folder:
         whole = _loaded(Path(folder) / "whole", in_signature_order(data))
         stages = [_loaded(Path(folder) / str(number), part.tflite) for number, part in enumerate(parts)]
-        rows, origin = _rows(whole.inputs, evaluation, preprocess, progress)
+        rows, origin = _rows(whole, evaluation, preprocess, progress)
         given, answered = input_edges(data), output_edges(data)
         count = 0
         for count, tensors in enumerate(rows, 1):
@@ -59,12 +59,17 @@ def _loaded(path: Path, data: bytes) -> Model:
 
 
 def _rows(
-    inputs: tuple[Tensor, ...], evaluation: Path | None, preprocess: Path | None, progress: Progress
+    whole: Model, evaluation: Path | None, preprocess: Path | None, progress: Progress
 ) -> tuple[Iterator[list[Array]], str]:
     """The model's input tensors for each sample."""
     what = "comparing the stages with the whole"
+    inputs = whole.inputs
     if evaluation is None and preprocess is None:
-        noise = [golden.random_samples(Decode(tensor.shape, tensor.dtype)) for tensor in inputs]
+        decodes = [Decode(tensor.shape, tensor.dtype) for tensor in inputs]
+        noise = golden.fitting(
+            lambda below: [golden.random_samples(decode, below) for decode in decodes],
+            lambda drawn: [whole.run(list(tensors)) for tensors in zip(*drawn, strict=True)],
+        )
         numbers = np.arange(golden.GOLDEN_SAMPLES)
         rows = ([values[number] for values in noise] for number in progress.track(what, numbers))
         return rows, "seeded random samples, for want of data"

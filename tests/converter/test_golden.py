@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 
 from maas_agent.bundle.manifest import Decode, Output, Quantization, Tensor
-from maas_converter.golden import chosen_rows, random_samples, tolerance
+from maas_agent.errors import RuntimeFailure
+from maas_converter.golden import chosen_rows, fitting, random_samples, tolerance
 
 STEP = 1 / 256
 
@@ -35,6 +36,27 @@ def test_random_samples_are_the_same_every_time(dtype):
     assert first.shape == (16, 2, 3)
     assert first.dtype == np.dtype(dtype)
     assert np.array_equal(first, second)
+
+
+@pytest.mark.parametrize(
+    ("rows", "dtype"), [(128, "int32"), (100, "int32"), (5, "int64"), (1, "uint8"), (300, "uint8")]
+)
+def test_integers_are_drawn_from_the_rows_that_a_model_s_table_has(rows, dtype):
+    def run(drawn):
+        if drawn.max() >= rows:
+            raise RuntimeFailure("gather index out of bounds")
+
+    drawn = fitting(lambda below: random_samples(Decode(shape=(9,), dtype=dtype), below), run)
+    assert drawn.max() < rows
+    assert drawn.max() >= min(rows, 255) // 2 - 1
+
+
+def test_a_model_that_fails_on_everything_fails():
+    def run(drawn):
+        raise RuntimeFailure(f"no kernel for {drawn.dtype}")
+
+    with pytest.raises(RuntimeFailure, match="no kernel for int32"):
+        fitting(lambda below: random_samples(Decode(shape=(9,), dtype="int32"), below), run)
 
 
 def test_a_float_model_may_be_off_by_a_share_of_its_range():

@@ -8,6 +8,7 @@ import msgspec
 from maas_converter.importers.effects import rename_functions, without_effects, written_by
 from maas_converter.importers.precision import in_float32, other_precisions
 from maas_converter.importers.refusal import note
+from maas_converter.importers.spelling import compare_signs
 
 _AVERAGES = ("moving_mean", "moving_variance")
 
@@ -47,7 +48,7 @@ def answering_only(tensorflow: Any, concrete: Any, variables: list[Any]) -> tupl
     names = {name.partition(":")[0]: _plain(value) for name, value in held.items() if hasattr(value, "handle")}
     everything = [node.name for node in graph.node]
     written = written_by(graph, everything, names)
-    if not other_precisions(graph) and not written:
+    if not compare_signs(graph) and not other_precisions(graph) and not written:
         return concrete, variables
     outputs = [tensor.name for tensor in concrete.outputs]
     without_effects(graph, outputs, names)

@@ -11,6 +11,12 @@ from maas_converter.tflite.contents import contents_of
 _FLEX = "Flex"  # the prefix of a Select TF op's name in a .tflite file
 
 
+def save(tensorflow: Any, holder: Any, folder: str) -> None:
+    """Save the signature ``holder.served`` for `to_tflite`; gradients of a model's own are not needed any more."""
+    options = tensorflow.saved_model.SaveOptions(experimental_custom_gradients=False)
+    tensorflow.saved_model.save(holder, folder, signatures={"serve": holder.served}, options=options)
+
+
 def to_tflite(tensorflow: Any, converter: Callable[[], Any]) -> bytes:
     """Convert with ``converter()``, a new TFLiteConverter at each call, whose model takes a batch of 1.
 

@@ -3,11 +3,13 @@
 from collections.abc import Mapping
 from typing import Any
 
+from maas_agent.errors import DataError
 from maas_converter.importers.answering import Answering, in_one_precision, spec_in_float32
-from maas_converter.importers.conversion import to_tflite
+from maas_converter.importers.conversion import save, to_tflite
 from maas_converter.importers.effects import bodies, calls, rename_functions, without_effects
 from maas_converter.importers.outputs import keyed
 from maas_converter.importers.refusal import Passed, first_sentence
+from maas_converter.importers.spelling import compare_signs
 from maas_converter.tflite.signature import with_outputs
 
 _VARIABLE = "VarHandleOp"
@@ -32,6 +34,7 @@ def freeze(tensorflow: Any, session: Any, outputs: Mapping[str, str]) -> Answeri
     """
     graph = session.graph.as_graph_def()
     without_effects(graph, outputs.values(), {node.name: node.name for node in graph.node if node.op == _VARIABLE})
+    _refuse_tables(graph)
     handles = [node.name for node in graph.node if node.op == _VARIABLE]
     nodes = [tensor.partition(":")[0] for tensor in outputs.values()]
     try:
@@ -46,6 +49,15 @@ def freeze(tensorflow: Any, session: Any, outputs: Mapping[str, str]) -> Answeri
         if node.name in handles:
             _become_placeholder(tensorflow, node)
     return Answering(graph, values)
+
+
+def _refuse_tables(graph: Any) -> None:
+    """What a table holds is filled in by initializers, which the graph of an answer does not have."""
+    if any(node.op.startswith(("LookupTable", "HashTable")) for nodes in bodies(graph) for node in nodes):
+        raise DataError(
+            "it looks values up in a table (IntegerLookup, StringLookup, tf.lookup), which is not in the graph: save "
+            "the model with model.save('NAME.keras') and convert that"
+        )
 
 
 def take_one_sample(tensorflow: Any, graph: Any) -> None:
@@ -71,6 +83,7 @@ def convert_graph(
     Its outputs are those that ``outputs`` maps to tensors, by name and in that order.
     """
     take_one_sample(tensorflow, frozen.graph)
+    compare_signs(frozen.graph)
     values = {name: tensorflow.Variable(value) for name, value in frozen.held.items()}
     answering = in_one_precision(tensorflow, Answering(frozen.graph, values))
 
@@ -82,7 +95,7 @@ def convert_graph(
         holder = tensorflow.Module()
         holder.kept = answering.variables
         holder.served = served.get_concrete_function()
-        tensorflow.saved_model.save(holder, folder, signatures={"serve": holder.served})
+        save(tensorflow, holder, folder)
     except Exception as error:  # a shape that does not suit an op
         raise Passed(f"it cannot be run on an input of shape {list(taken.shape)}: {first_sentence(error)}") from None
     made = to_tflite(

@@ -15,6 +15,15 @@ def only_input(names: Sequence[str]) -> None:
         raise DataError(f"it has {len(names)} inputs ({', '.join(names)}), a bundle has one")
 
 
+def refuse_text(name: str, dtype: object) -> None:
+    """Raise `DataError` if the input ``name`` is of strings."""
+    if getattr(dtype, "name", dtype) == "string":
+        raise DataError(
+            f"its input {name!r} is text, and a device takes numbers: let the model begin behind the layer that makes "
+            "numbers of it (TextVectorization, StringLookup, Hashing), and give it those"
+        )
+
+
 def fixed_shape(shape: Shape | None, wanted: tuple[int, ...] | None) -> tuple[int, ...]:
     """The model's input shape for one sample, batch of 1 included.
 

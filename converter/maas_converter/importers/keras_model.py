@@ -12,11 +12,12 @@ import msgspec
 from maas_agent.errors import DataError
 from maas_converter.importers.answering import answering_only
 from maas_converter.importers.configuration import is_hdf5
-from maas_converter.importers.conversion import to_tflite
-from maas_converter.importers.inputs import fixed_shape, only_input
+from maas_converter.importers.conversion import save, to_tflite
+from maas_converter.importers.inputs import fixed_shape, only_input, refuse_text
 from maas_converter.importers.outputs import keyed, named_outputs
 from maas_converter.importers.recurrent import set_loops
 from maas_converter.importers.refusal import Passed, first_sentence
+from maas_converter.importers.spelling import spell_out
 from maas_converter.importers.task import Importing
 from maas_converter.tflite.signature import with_outputs
 
@@ -60,9 +61,11 @@ def cannot_load(library: str, error: Exception, *, trust: bool) -> NoReturn:
 def prepared(library: Any, model: Any, options: Importing) -> FixedInput:
     """The input to trace ``model`` with; raises `DataError` if it has not one input or its sizes stay open."""
     set_loops(library, model, unroll=options.unroll)
+    spell_out(library, model)
     inputs = getattr(model, "inputs", None) or []
     names = list(getattr(model, "input_names", None) or [tensor.name for tensor in inputs])
     only_input(names)
+    refuse_text(names[0], inputs[0].dtype)
     return FixedInput(names[0], fixed_shape(tuple(inputs[0].shape), options.input_shape), inputs[0].dtype)
 
 
@@ -85,7 +88,7 @@ def traced_to_tflite(tensorflow: Any, model: Any, variables: list[Any], taken: F
         try:
             served = tensorflow.function(called, input_signature=[signature])
             holder.served, holder.kept = answering_only(tensorflow, served.get_concrete_function(), variables)
-            tensorflow.saved_model.save(holder, folder, signatures={"serve": holder.served})
+            save(tensorflow, holder, folder)
         except DataError:
             raise
         except Exception as error:  # layers raise whatever a shape that does not suit them makes them raise

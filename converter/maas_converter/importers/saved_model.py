@@ -13,7 +13,7 @@ from typing import Any
 from maas_agent.errors import DataError, UnavailableError
 from maas_converter.importers.answering import Answering
 from maas_converter.importers.graphs import convert_graph, freeze
-from maas_converter.importers.inputs import fixed_shape, only_input
+from maas_converter.importers.inputs import fixed_shape, only_input, refuse_text
 from maas_converter.importers.refusal import first_sentence, note
 from maas_converter.importers.task import Task, run
 
@@ -116,6 +116,7 @@ def _check_variables(source: Path, meta: Any) -> None:
 def _fixed_spec(tensorflow: Any, name: str, info: Any, wanted: tuple[int, ...] | None) -> Any:
     if info.WhichOneof("encoding") != "name":
         raise DataError(f"its input {name!r} is no plain tensor: save it with a dense input")
+    refuse_text(name, tensorflow.as_dtype(info.dtype))
     shape = None if info.tensor_shape.unknown_rank else [int(size.size) for size in info.tensor_shape.dim]
     return tensorflow.TensorSpec(fixed_shape(shape, wanted), tensorflow.as_dtype(info.dtype), name=name)
 

@@ -108,6 +108,21 @@ tf.saved_model.save(counting, str(shop.folder / "counting"), signatures=signatur
 for name in signatures:
     shop.add(name, "saved_model", shop.folder / "counting", STEPS, STEPS * 2, signature=name)
 
+# What TFLite has no form of, and what has no form at all.
+inputs = keras.Input((5, 4), name="x")
+saved("argmax", keras.Model(inputs, keras.ops.argmax(new.Dense(3)(inputs), axis=-1)), STEPS)
+saved("argmax-folder", keras.Model(inputs, keras.ops.argmin(new.Dense(3)(inputs), axis=-1)), STEPS, "")
+looked_up = chain(keras, IDS, new.IntegerLookup(vocabulary=[3, 5, 7, 9], num_oov_indices=2), new.Embedding(12, 3))
+saved("look-up", looked_up, IDS)
+saved("look-up-folder", looked_up, IDS, "")
+text = keras.Sequential([keras.Input((4,), dtype="string", name="x"), new.StringLookup(vocabulary=["on", "off"])])
+text.save(shop.folder / "text.keras")
+shop.add("text", "keras", shop.folder / "text.keras", [], [])
+for mode in ("int8", "float8"):
+    quantized = chain(keras, STEPS, new.Dense(8, activation="relu"), new.EinsumDense("abc,cd->abd", (5, 3)))
+    quantized.quantize(mode)
+    saved(f"quantized-{mode}", quantized, STEPS)
+
 # Other types.
 for policy in ("float16", "mixed_bfloat16", "float64"):
     keras.config.set_dtype_policy(policy)

@@ -48,6 +48,38 @@ def test_normalization_by_the_batch_at_hand_is_told(models):
     assert "normalizes by the batch at hand (training=True), which is one sample here" in model.said
 
 
+@pytest.mark.parametrize(("name", "dtype"), [("argmax", "int32"), ("argmax-folder", "int32"), ("look-up", "float32")])
+def test_what_tflite_has_no_form_of_is_spelt_out_with_the_same_answers(models, name, dtype):
+    np.testing.assert_array_equal(models[name].answers(), models[name].expected)
+    assert models[name].contents.outputs[0].dtype == dtype
+
+
+def test_layers_that_keras_has_quantized_are_float_with_their_rounded_weights(models):
+    model = models["quantized-int8"]
+    largest = np.abs(model.expected).max()
+    np.testing.assert_allclose(model.answers(), model.expected, atol=0.02 * largest)  # inputs were rounded to 1/127
+    assert "came quantized by Keras (int8)" in model.said
+
+
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [
+        (
+            "quantized-float8",
+            "compute in float8 (model.quantize('float8')), which TFLite has not: convert the model as it",
+        ),
+        (
+            "look-up-folder",
+            "it looks values up in a table (IntegerLookup, StringLookup, tf.lookup), which is not in the",
+        ),
+        ("text", "its input 'x' is text, and a device takes numbers"),
+    ],
+)
+def test_what_cannot_be_is_refused_with_what_to_do(models, name, words):
+    assert models[name].path is None
+    assert words in models[name].said
+
+
 STEP = {"float16": 2**-11, "bfloat16": 2**-8, "float64": 2**-24}
 """Of each type, or of float32 where that is coarser: the largest rounding of a number near 1."""
 
