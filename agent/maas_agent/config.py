@@ -4,6 +4,7 @@ Secrets are never in here, only the paths of files that hold them.
 """
 
 import difflib
+import hashlib
 import os
 import re
 import socket
@@ -15,6 +16,7 @@ from urllib.parse import urlsplit
 
 import msgspec
 
+from maas_agent.addresses import HIDDEN, has_userinfo, shown
 from maas_agent.bundle.version import VersionRange
 from maas_agent.environment import UnknownVariable, expanded
 from maas_agent.errors import ConfigError, DataError
@@ -36,6 +38,10 @@ ACCELERATOR = re.compile(r"^(auto|cpu|gpu|npu|delegate:[^\x00-\x1f]+)\Z")
 
 _BROKER_URL = re.compile(r"^(mqtts?://[^/?#@\s]+/?|wss?://[^/?#@\s]+(/[!-\"$-~]*)?)\Z")
 """A WebSocket has a path, in printable ASCII (RFC 3986); queries are part of it, fragments are not sent."""
+
+_LOGIN = "write {0}.username, and into a file that {0}.password_file names the password"
+_SECRET_KEY = re.compile(r"^\s*[\w.\"-]*(password|passphrase|passwd|secret|token)\s*=", re.IGNORECASE)
+"""A key that people expect to hold a secret; there is none, so nothing is known of its value."""
 
 Seconds = Annotated[float, msgspec.Meta(gt=0, le=31_536_000)]
 Text = Annotated[str, msgspec.Meta(min_length=1, max_length=4096)]
@@ -63,12 +69,24 @@ class Broker(_Section, frozen=True):
     ca: str | None = None
     certificate: str | None = None
     key: str | None = None
+    key_passphrase_file: str | None = None
+    tls_server_name: Annotated[str, msgspec.Meta(min_length=1, max_length=253)] | None = None
+    """The name that is asked for (SNI) and that the certificate must have, where it is not the host of ``url``."""
+    alpn: tuple[Annotated[str, msgspec.Meta(pattern=r"^[!-~]{1,255}\Z")], ...] = ()
+    """Protocols that TLS offers, where a port serves several."""
+    client_id: Annotated[str, msgspec.Meta(pattern=r"^[^\x00-\x1f\x7f]{1,256}\Z")] | None = None
+    """The MQTT client id, where it is not to be made of ``topic_root`` and the device's id."""
     protocol: Literal["auto", "5", "3.1.1"] = "auto"
     topic_root: Text = "maas"
     keepalive_s: Annotated[int, msgspec.Meta(ge=1, le=65535)] = 30
     session_expiry_s: Annotated[int, msgspec.Meta(ge=0, le=4294967295)] = 86_400
     """How long the broker keeps QoS 1 inputs for this device while it is away (MQTT 5)."""
     reconnect_max_s: Seconds = 60.0
+
+    @property
+    def digest(self) -> str:
+        """Tells these settings from others, without saying them."""
+        return hashlib.sha256(msgspec.json.encode(self)).hexdigest()[:16]
 
 
 class Store(_Section, frozen=True):
@@ -87,6 +105,10 @@ class Repository(_Section, frozen=True):
 
     root: Text
     url: Annotated[str, msgspec.Meta(max_length=4096)] = ""
+    """A query in it (``?token=…``) goes with every request."""
+    username: str | None = None
+    password_file: str | None = None
+    ca: str | None = None
     poll_s: Annotated[float, msgspec.Meta(ge=1, le=31_536_000)] = 300.0
     timeout_s: Seconds = 300.0
     """Total time one refresh with all its downloads may take."""
@@ -232,6 +254,11 @@ class Config(_Section, frozen=True):
     pipeline: tuple[Pipeline, ...] = ()
 
     @property
+    def client_id(self) -> str:
+        """The MQTT client id of this device."""
+        return self.broker.client_id or f"{self.broker.topic_root.replace('/', '-')}-{self.device.id}"
+
+    @property
     def device_key(self) -> str:
         """The file of the device's key: as configured, else what systemd hands over, else in the store."""
         credential = Path(os.environ.get("CREDENTIALS_DIRECTORY", ""), _DEVICE_KEY)
@@ -276,21 +303,42 @@ def _checked(path: Path, text: str, config: Config) -> Config:
             raise refuse("device.groups", f"{group!r} is no group name: use letters, digits, '-', '_' or '.'")
     if not all(ID.match(level) for level in config.broker.topic_root.split("/")):
         raise refuse("broker.topic_root", f"{config.broker.topic_root!r} is no topic")
-    if not _is_broker_url(config.broker.url):
-        raise refuse(
-            "broker.url",
-            f"{config.broker.url!r}: write mqtt://HOST:PORT or mqtts://HOST:PORT, ws://HOST:PORT/PATH or wss:// alike",
-        )
-    if bool(config.broker.certificate) != bool(config.broker.key):
-        raise refuse("broker", "certificate and key belong together: set both or none")
-    if config.broker.password_file and not config.broker.username:
-        raise refuse("broker.password_file", "a password needs a username: set broker.username too")
+    _check_broker(config.broker, refuse)
+    if config.repository is not None:
+        _check_repository(config.repository, refuse)
     for where, given in _paths(config):
         if given.startswith("~"):
             whole = os.path.expanduser(given)  # noqa: PTH111 - of a user that is not there it is what was given
             raise refuse(where, f"{given!r}: ~ is another folder for each user; write {whole!r} or the like")
     _check_pipelines(config, refuse)
     return msgspec.structs.replace(config, device=msgspec.structs.replace(config.device, id=device_id))
+
+
+def _check_broker(broker: Broker, refuse: Any) -> None:
+    if has_userinfo(broker.url):
+        raise refuse("broker.url", f"no name and no password in {shown(broker.url)}: {_LOGIN.format('broker')}")
+    if not _is_broker_url(broker.url):
+        raise refuse(
+            "broker.url",
+            f"{shown(broker.url)!r}: write mqtt://HOST:PORT or mqtts://HOST:PORT, ws://HOST:PORT/PATH or wss:// alike",
+        )
+    if bool(broker.certificate) != bool(broker.key):
+        raise refuse("broker", "certificate and key belong together: set both or none")
+    if broker.key_passphrase_file and not broker.key:
+        raise refuse("broker.key_passphrase_file", "it opens a key: set broker.key too")
+    if broker.password_file and not broker.username:
+        raise refuse("broker.password_file", "a password needs a username: set broker.username too")
+
+
+def _check_repository(repository: Repository, refuse: Any) -> None:
+    if has_userinfo(repository.url):
+        raise refuse(
+            "repository.url", f"no name and no password in {shown(repository.url)}: {_LOGIN.format('repository')}"
+        )
+    if repository.password_file and not repository.username:
+        raise refuse("repository.password_file", "a password needs a username: set repository.username too")
+    if ":" in (repository.username or ""):  # RFC 7617 2
+        raise refuse("repository.username", "a username in HTTP has no colon")
 
 
 def _paths(config: Config) -> Iterator[tuple[str, str]]:
@@ -302,8 +350,14 @@ def _paths(config: Config) -> Iterator[tuple[str, str]]:
         "broker.ca": config.broker.ca,
         "broker.certificate": config.broker.certificate,
         "broker.key": config.broker.key,
-        "repository.root": config.repository.root if config.repository is not None else None,
+        "broker.key_passphrase_file": config.broker.key_passphrase_file,
     }
+    if config.repository is not None:
+        named |= {
+            "repository.root": config.repository.root,
+            "repository.password_file": config.repository.password_file,
+            "repository.ca": config.repository.ca,
+        }
     for index, pipeline in enumerate(config.pipeline):
         named[f"pipeline[{index}].bundle"] = pipeline.bundle
         named[f"pipeline[{index}].accelerator"] = pipeline.accelerator.removeprefix("delegate:")
@@ -396,7 +450,12 @@ def _located(path: Path, text: str, where: str, why: str) -> str:
     number = line_of(text, where.strip("."))
     if number is None:
         return f"{path}: {_without_indexes(where)}: {why}"
-    return f"{path}, line {number}: {why}\n    {number} | {text.splitlines()[number - 1].strip()}"
+    return f"{path}, line {number}: {why}\n    {number} | {_shown_line(text.splitlines()[number - 1].strip())}"
+
+
+def _shown_line(line: str) -> str:
+    """A line of the file, without a secret that somebody has written there."""
+    return f"{line.partition('=')[0]}= {HIDDEN}" if _SECRET_KEY.match(line) else shown(line)
 
 
 _INSIDE: dict[Any, Any] = {Repository | None: Repository, Shadow | None: Shadow}

@@ -113,7 +113,7 @@ def test_every_source_is_chosen_by_its_type(path: Path) -> None:
         ('[broker]\ntopic_root = "a//b"\n', 2, ["is no topic"]),
         ('[broker]\ntopic_root = "a/#"\n', 2, ["is no topic"]),
         ('[broker]\nurl = "http://x"\n', 2, ["mqtt://HOST:PORT"]),
-        ('[broker]\nurl = "mqtt://user:secret@x"\n', 2, ["mqtt://HOST:PORT"]),
+        ('[broker]\nurl = "mqtt://user:secret@x"\n', 2, ["write broker.username", "broker.password_file"]),
         ('[broker]\nurl = "mqtt://"\n', 2, ["mqtt://HOST:PORT"]),
         ('[broker]\nurl = "mqtt://:1883"\n', 2, ["mqtt://HOST:PORT"]),
         ('[broker]\nurl = "mqtt://x:port"\n', 2, ["mqtt://HOST:PORT"]),
@@ -187,6 +187,48 @@ def test_a_missing_file_and_a_folder_are_refused_with_the_reason(path: Path) -> 
 def test_a_secret_has_no_place_in_the_file(path: Path) -> None:
     """Only the path of one."""
     assert "[broker] has no key 'password'" in refused(path, '[broker]\npassword = "geheim"\n')
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ('[broker]\nurl = "mqtts://ada:geheim@h"\n', "no name and no password in mqtts://h: write broker.username"),
+        ('[broker]\nurl = "http://ada:geheim@h?t=geheim"\n', "no name and no password in http://h?…"),
+        ('[broker]\nurl = "mqtt://h/x?token=geheim"\n', "'mqtt://h/x?…': write mqtt://HOST:PORT"),
+        (
+            '[repository]\nroot = "r"\nurl = "https://ada:geheim@h/r"\n',
+            "no name and no password in https://h/r: write repo",
+        ),
+        ('[broker]\npassword = "geheim"\n', "[broker] has no key 'password'"),
+        ('[repository]\nroot = "r"\ntoken = "geheim"\n', "[repository] has no key 'token'"),
+    ],
+)
+def test_a_secret_that_was_written_there_is_not_repeated(path: Path, text: str, told: str) -> None:
+    message = refused(path, text)
+    assert told in message and "geheim" not in message
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ('[repository]\nroot = "r"\npassword_file = "p"\n', "a password needs a username: set repository.username"),
+        ('[repository]\nroot = "r"\nusername = "a:b"\n', "a username in HTTP has no colon"),
+        ('[broker]\nkey_passphrase_file = "p"\n', "it opens a key: set broker.key too"),
+        ('[broker]\nclient_id = ""\n', "broker.client_id"),
+        ('[broker]\ntls_server_name = ""\n', "broker.tls_server_name"),
+        ('[broker]\nalpn = ["a b"]\n', "broker.alpn"),
+        ('[broker]\nalpn = "mqtt"\n', "broker.alpn"),
+    ],
+)
+def test_how_to_connect_is_checked(path: Path, text: str, words: str) -> None:
+    assert words in refused(path, text)
+
+
+def test_the_client_id_is_the_devices_unless_it_is_named(path: Path) -> None:
+    path.write_text('[device]\nid = "gate-1"\n[broker]\ntopic_root = "plant/a"\n')
+    assert load_config(path).client_id == "plant-a-gate-1"
+    path.write_text('[device]\nid = "gate-1"\n[broker]\nclient_id = "thing 7"\n')
+    assert load_config(path).client_id == "thing 7"
 
 
 def test_a_byte_order_mark_is_no_part_of_the_file(path: Path) -> None:

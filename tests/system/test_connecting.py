@@ -7,6 +7,7 @@ import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from maas_agent.checks import services
@@ -97,6 +98,65 @@ def test_mutual_tls(scene: Scene) -> None:
     own = scene.authority.sign("gate-1")
     connects(scene.device(tls(mosquitto), ca=scene.authority.certificate, certificate=own.certificate, key=own.key))
     assert "u'gate-1'" in mosquitto.log()
+
+
+def test_mutual_tls_with_an_encrypted_key(scene: Scene) -> None:
+    """Under another name than the address, and with a client id of one's own."""
+    mosquitto = scene.with_tls(scene.authority.sign("broker", "broker.example"), "require_certificate true")
+    own = scene.authority.sign("gate-1")
+    secret = scene.folder / "passphrase"
+    secret.write_bytes(b"\xef\xbb\xbfpass phrase\r\n")
+    encrypt = ["openssl", "pkey", "-in", own.key, "-aes256", "-passout", "pass:pass phrase", "-out"]
+    subprocess.run([*encrypt, scene.folder / "encrypted.key"], check=True)
+    device = scene.device(
+        tls(mosquitto),
+        ca=scene.authority.certificate,
+        certificate=own.certificate,
+        key=scene.folder / "encrypted.key",
+        key_passphrase_file=secret,
+        tls_server_name="broker.example",
+        client_id="an id",
+    )
+    connects(device)
+    assert " as an id (p5, c0, " in mosquitto.log()
+
+
+def test_a_check_leaves_nothing_at_the_broker_and_disturbs_nobody(scene: Scene) -> None:
+    """A client id of its own for each, a clean start and no expiry; where an agent is connected, its word will do."""
+    mosquitto = scene.broker()
+    device = scene.device(mosquitto.url)
+    connects(device)
+    config = load_config(device.config)
+    assert "as the running agent says" in check(device).found
+    assert "-check-" not in mosquitto.log()
+    changed = msgspec.structs.replace(config, broker=msgspec.structs.replace(config.broker, keepalive_s=7))
+    for protocol, version in (("5", "p5"), ("3.1.1", "p2")):
+        other = msgspec.structs.replace(changed, broker=msgspec.structs.replace(changed.broker, protocol=protocol))
+        finding = services.broker(other)
+        assert finding.passed and "agent" not in finding.found
+        assert re.search(rf"as maas-dev-check-[0-9a-f]{{8}} \({version}, c1, k7\)", mosquitto.log())
+    assert device.connections == 1
+
+
+def test_a_check_keeps_the_inputs_that_wait_where_the_username_is_the_client_id(
+    scene: Scene, tmp_path: Path, secret: Path
+) -> None:
+    """There every connection is the agent's, whatever client id it says: a clean start would throw them away."""
+    passwords = tmp_path / "passwords"
+    subprocess.run(["mosquitto_passwd", "-b", "-c", passwords, "dev", "right"], check=True)
+    passwords.chmod(0o644)
+    mosquitto = scene.broker("allow_anonymous false", f"password_file {passwords}", "use_username_as_clientid true")
+    device = scene.device(mosquitto.url, username="dev", password_file=secret)
+    connects(device)
+    device.stop()
+    assert check(device).passed
+    device.start()
+    wait_until(lambda: device.log().count("connected to the broker") == 2, device.log())
+    assert "session=resumed" in device.log().rpartition("connected to the broker")[2]
+    edited = msgspec.structs.replace(load_config(device.config).broker, keepalive_s=7)
+    finding = services.broker(msgspec.structs.replace(load_config(device.config), broker=edited))
+    assert finding.passed is None and "systemctl restart" in str(finding.mend)
+    assert device.connections == 1
 
 
 @pytest.fixture

@@ -3,11 +3,13 @@
 import os
 import resource
 import sys
+import time
 from pathlib import Path
 
 import msgspec
 
-from maas_agent.checks.questions import Loads, Offers, Question, Reply
+from maas_agent.checks.clock import server_time
+from maas_agent.checks.questions import Loads, Offers, Question, Reaches, Reply
 from maas_agent.children import die_with_parent
 from maas_agent.errors import MaasError
 from maas_agent.runtime.setup import CPU
@@ -26,7 +28,13 @@ def main() -> None:
 
 def _reply(question: Question) -> Reply:
     try:
-        return Reply(_loads(question) if isinstance(question, Loads) else _offers(question))
+        match question:
+            case Loads():
+                return Reply(_loads(question))
+            case Reaches():
+                return _reaches(question)
+            case Offers():
+                return Reply(_offers(question))
     except MaasError as error:
         return Reply(reason=str(error))
     except Exception as error:  # the edge of a process: what a broken library raises is a reason
@@ -45,13 +53,21 @@ def _loads(question: Loads) -> str:
     return found
 
 
+def _reaches(question: Reaches) -> Reply:
+    from maas_agent.update.deadline import deadline
+    from maas_agent.update.fetch import Fetcher
+
+    asked = time.time()
+    with deadline(question.seconds, f"the request for {question.url}"):
+        date, age = Fetcher(question.access).date(question.url)
+    return Reply(time=server_time(date, age, asked, time.time()))
+
+
 def _offers(question: Offers) -> str:
     from maas_agent.update.client import Repository
-    from maas_agent.update.protocol import RepositoryAccess
 
-    access = RepositoryAccess(url=question.url, root=question.root)
     # Not the store's own metadata: those are the agent's, which may be running.
-    offers = Repository(access, Path(question.scratch)).refresh().offers
+    offers = Repository(question.access, Path(question.scratch)).refresh().offers
     return f"{len(offers)} bundle{'' if len(offers) == 1 else 's'}"
 
 

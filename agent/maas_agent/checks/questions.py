@@ -7,10 +7,12 @@ import sys
 
 import msgspec
 
+from maas_agent.checks.clock import ServerTime
 from maas_agent.children import signal_name
 from maas_agent.errors import UnavailableError
 from maas_agent.runtime.setup import Setup
 from maas_agent.untrusted import MALFORMED
+from maas_agent.update.protocol import RepositoryAccess
 
 
 class Loads(msgspec.Struct, frozen=True, tag="loads"):
@@ -19,25 +21,33 @@ class Loads(msgspec.Struct, frozen=True, tag="loads"):
     setup: Setup
 
 
+class Reaches(msgspec.Struct, frozen=True, tag="reaches"):
+    """Does the repository's server have the file at ``url``, within ``seconds``? The time that it says."""
+
+    access: RepositoryAccess
+    url: str
+    seconds: float
+
+
 class Offers(msgspec.Struct, frozen=True, tag="offers"):
-    """Can the repository at ``url`` be trusted by the root metadata in the file ``root``? What it offers.
+    """Can the repository be trusted by the root metadata that ``access`` names? What it offers.
 
     ``scratch`` is an empty folder.
     """
 
-    url: str
-    root: str
+    access: RepositoryAccess
     scratch: str
 
 
-Question = Loads | Offers
+Question = Loads | Reaches | Offers
 
 
 class Reply(msgspec.Struct, frozen=True):
-    """``found`` what was asked for, or the ``reason`` why not."""
+    """``found`` what was asked for, or the ``reason`` why not; ``time`` is what a server said."""
 
     found: str = ""
     reason: str | None = None
+    time: ServerTime | None = None
 
 
 _NOT_FOR_THIS_PROCESSOR = ": it was built for another processor than this one"
@@ -45,6 +55,11 @@ _ENDS = re.compile(r"pip install [^;(]*[^;(\s]")
 
 
 def ask(question: Question, seconds: float) -> str:
+    """What was found; raises as `answer`."""
+    return answer(question, seconds).found
+
+
+def answer(question: Question, seconds: float) -> Reply:
     """The answer; raises `UnavailableError` with the reason if there is none, or none within ``seconds``."""
     command = [sys.executable, "-m", "maas_agent.checks.child"]
     try:
@@ -61,7 +76,7 @@ def ask(question: Question, seconds: float) -> str:
         raise UnavailableError(last or f"ended with status {child.returncode}") from None
     if reply.reason is not None:
         raise UnavailableError(reply.reason)
-    return reply.found
+    return reply
 
 
 def line_to_type(reason: str) -> str | None:

@@ -1,24 +1,25 @@
 """What this device talks to: the broker, and the repository with the root metadata that it is trusted by."""
 
-import http.client
-import time
-import urllib.error
-import urllib.request
 from pathlib import Path
+from typing import Any
 
 import msgspec
 
-from maas_agent.checks.clock import ServerTime, server_time
+from maas_agent import door
+from maas_agent.addresses import HIDDEN, shown, split_query
+from maas_agent.checks.clock import ServerTime
 from maas_agent.checks.finding import Finding
-from maas_agent.checks.questions import Offers, ask
+from maas_agent.checks.questions import Offers, Reaches, answer, ask
 from maas_agent.config import Broker, Config, Repository
 from maas_agent.errors import MaasError, UnavailableError
 from maas_agent.scratch import scratch_folder
+from maas_agent.update.access import access_to
 
 _WAIT_S = 10.0
 _BROKER_S = 20.0
 """For an attempt with each MQTT version."""
 _REFRESH_S = 60.0
+_AGENT_S = 5.0
 
 
 class Reached(msgspec.Struct, frozen=True):
@@ -29,16 +30,31 @@ class Reached(msgspec.Struct, frozen=True):
 
 
 def broker(config: Config) -> Finding:
-    """Connect as this device's second self."""
-    from maas_agent.hub.probe import UnreachableError, probe_broker
+    """The running agent's word for it, if it has been started with this [broker]; else by connecting as this device."""
+    from maas_agent.hub.probe import UnreachableError, known_by_username, probe_broker
 
-    url = config.broker.url
+    url = shown(config.broker.url)
+    agent = _agent(config)
+    if agent is not None and agent.get("broker_settings") == config.broker.digest:
+        return Finding("broker", True, f"{url}, MQTT {agent['mqtt']}, as the running agent says")
+    if agent is not None and known_by_username(config):
+        found = f"{url}: not tried: it might end the connection of the agent, which runs with another [broker]"
+        return Finding("broker", None, found, "systemctl restart maas-agent")
     try:
         return Finding("broker", True, f"{url}, MQTT {probe_broker(config, _BROKER_S)}")
     except UnreachableError as error:
         return Finding("broker", False, f"{url}: {error}", error.mend or _try_by_hand(config.broker))
     except MaasError as error:
         return Finding("broker", False, f"{url}: {error}", "mend [broker]")
+
+
+def _agent(config: Config) -> dict[str, Any] | None:
+    """What the agent on this store says of itself, if one runs and is connected to a broker."""
+    try:
+        status = door.ask(Path(config.store.path), {"do": "status"}, _AGENT_S)
+    except UnavailableError:
+        return None
+    return status if status.get("connected") else None
 
 
 def _try_by_hand(broker: Broker) -> str:
@@ -52,15 +68,11 @@ def _try_by_hand(broker: Broker) -> str:
 
 
 def reach(repository: Repository) -> Reached:
-    """Ask the repository's server for the file that changes with every publication."""
-    asked = time.time()
+    """Ask the repository's server for the file that changes with every publication, as an update does."""
     try:
-        with urllib.request.urlopen(_timestamp(repository), timeout=_WAIT_S) as answer:  # noqa: S310 - the user's URL
-            answer.read(1)
-            headers = answer.headers
-    except (OSError, ValueError, http.client.HTTPException) as error:
-        return Reached(str(error.reason if isinstance(error, urllib.error.URLError) else error))
-    return Reached(time=server_time(headers.get("Date"), headers.get("Age"), asked, time.time()))
+        return Reached(time=answer(Reaches(access_to(repository), _timestamp(repository), _WAIT_S), 3 * _WAIT_S).time)
+    except UnavailableError as error:
+        return Reached(str(error))
 
 
 def root(repository: Repository) -> Finding:
@@ -79,18 +91,27 @@ def offers(repository: Repository, reached: Reached, store: Path) -> Finding:
 
     Temporary files are in ``store`` where there is no other folder for them.
     """
-    address = _timestamp(repository)
+    by_hand = _fetch_by_hand(repository)
     if reached.reason is not None:
-        mend = f"is the server running, and [repository] url right? Try: curl -fsS {address}"
-        return Finding("repository", False, f"{address}: {reached.reason}", mend)
+        mend = f"is the server running, and [repository] url right? Try: {by_hand}"
+        return Finding("repository", False, reached.reason, mend)
     try:
         with scratch_folder("maas-check-", store) as scratch:
-            found = ask(Offers(repository.url, repository.root, scratch), _REFRESH_S)
+            found = ask(Offers(access_to(repository), scratch), _REFRESH_S)
     except (UnavailableError, OSError) as error:
-        mend = f"is {repository.root} this repository's metadata/root.json? Try: curl -fsS {address}"
+        mend = f"is {repository.root} this repository's metadata/root.json? Try: {by_hand}"
         return Finding("repository", False, str(error), mend)
-    return Finding("repository", True, f"{repository.url}, {found}")
+    return Finding("repository", True, f"{shown(repository.url)}, {found}")
+
+
+def _fetch_by_hand(repository: Repository) -> str:
+    """The line for a person to try; what is secret he has to put in."""
+    query = f"?{HIDDEN}" if split_query(repository.url)[1] else ""
+    options = {"--cacert": repository.ca, "-u": repository.username}
+    given = "".join(f" {option} {value}" for option, value in options.items() if value)
+    address = _timestamp(repository) + query
+    return f"curl -fsS{given} " + (f"'{address}'" if query else address)
 
 
 def _timestamp(repository: Repository) -> str:
-    return repository.url.rstrip("/") + "/metadata/timestamp.json"
+    return split_query(repository.url)[0] + "/metadata/timestamp.json"

@@ -1,6 +1,5 @@
 """A paho-mqtt client as this device needs it: version, will, credentials; its socket opened elsewhere."""
 
-from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -10,9 +9,9 @@ from paho.mqtt.packettypes import PacketTypes
 from paho.mqtt.properties import Properties
 
 from maas_agent.config import Broker
-from maas_agent.errors import ConfigError
 from maas_agent.hub.packets import PacketSocket
 from maas_agent.hub.transport import endpoint
+from maas_agent.secret_files import read_secret
 
 V5, V311 = MQTTProtocolVersion.MQTTv5, MQTTProtocolVersion.MQTTv311
 RECEIVE_MAXIMUM = 512
@@ -44,41 +43,45 @@ class Client(paho.Client):
         return self.prepared
 
 
-def new_client(broker: Broker, protocol: MQTTProtocolVersion, client_id: str, will: Outbound | None) -> Client:
-    """A client that is ready to connect; raises `ConfigError` if the password cannot be read."""
+def new_client(
+    broker: Broker,
+    protocol: MQTTProtocolVersion,
+    client_id: str,
+    will: Outbound | None,
+    *,
+    leaves_nothing: bool = False,
+) -> Client:
+    """A client that is ready to connect; raises `ConfigError` if the password cannot be read.
+
+    One that ``leaves_nothing`` asks for a session that ends with its connection.
+    """
     there = endpoint(broker)
     client = Client(
         CallbackAPIVersion.VERSION2,
         client_id=client_id,
-        clean_session=None if protocol == V5 else False,
+        clean_session=None if protocol == V5 else leaves_nothing,
         protocol=protocol,
         reconnect_on_failure=False,
     )
     if will is not None:
         client.will_set(will.topic, will.payload, will.qos, will.retain)
     if broker.username:
-        client.username_pw_set(broker.username, _secret(broker.password_file))
+        client.username_pw_set(broker.username, _password(broker))
     client.on_socket_register_write = lambda *_: None  # the end of the turn writes
     if protocol == V5:
-        client.connect_async(there.host, there.port, broker.keepalive_s, clean_start=False, properties=_session(broker))
+        session = _session(0 if leaves_nothing else broker.session_expiry_s)
+        client.connect_async(there.host, there.port, broker.keepalive_s, clean_start=leaves_nothing, properties=session)
     else:
         client.connect_async(there.host, there.port, broker.keepalive_s)
     return client
 
 
-def _session(broker: Broker) -> Properties:
+def _password(broker: Broker) -> str | None:
+    return None if broker.password_file is None else read_secret(broker.password_file, "broker.password_file")
+
+
+def _session(expiry_s: int) -> Properties:
     properties = Properties(PacketTypes.CONNECT)  # type: ignore[no-untyped-call]
-    properties.SessionExpiryInterval = broker.session_expiry_s
+    properties.SessionExpiryInterval = expiry_s
     properties.ReceiveMaximum = RECEIVE_MAXIMUM
     return properties
-
-
-def _secret(path: str | None) -> str | None:
-    if path is None:
-        return None
-    try:
-        return Path(path).read_text(encoding="utf-8").rstrip("\r\n")
-    except OSError as error:
-        raise ConfigError(f"broker.password_file: cannot read {path}: {error.strerror}") from None
-    except UnicodeDecodeError:
-        raise ConfigError(f"broker.password_file: {path} is not UTF-8 text") from None

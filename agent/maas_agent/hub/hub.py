@@ -15,6 +15,7 @@ from typing import Any
 import msgspec
 
 from maas_agent import codes, descendants
+from maas_agent.addresses import shown
 from maas_agent.bundle.staged import DEVICE_KEY
 from maas_agent.clock import wall_offset
 from maas_agent.config import Config
@@ -285,7 +286,8 @@ class Hub:
         return {
             "device": self._device,
             "connected": self._link.connected,
-            "broker": self._config.broker.url,
+            "broker": shown(self._config.broker.url),
+            "broker_settings": self._config.broker.digest,
             "mqtt": self._link.version,
             "trouble": self._link.trouble,
             "link": msgspec.to_builtins(self._link.counters),
@@ -344,7 +346,7 @@ class Hub:
         return Link(
             self._loop,
             self._config.broker,
-            f"{self._config.broker.topic_root.replace('/', '-')}-{self._device}",
+            self._config.client_id,
             will,
             self._topics.subscriptions(),
             payload,

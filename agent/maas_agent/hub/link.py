@@ -13,6 +13,7 @@ from typing import Any, Protocol
 
 import msgspec
 
+from maas_agent.addresses import shown
 from maas_agent.config import Broker
 from maas_agent.errors import ConfigError
 from maas_agent.hub import reasons
@@ -62,7 +63,10 @@ class Listener(Protocol):
 
 
 class Link:
-    """Keeps the device connected. `publish` only while `connected`; everything else is told to the listener."""
+    """Keeps the device connected. `publish` only while `connected`; everything else is told to the listener.
+
+    One that ``leaves_nothing`` at the broker asks for no session that outlives its connection.
+    """
 
     def __init__(
         self,
@@ -74,9 +78,12 @@ class Link:
         max_payload_bytes: int,
         listener: Listener,
         log: Log,
+        *,
+        leaves_nothing: bool = False,
     ) -> None:
         self._loop, self._broker, self._listener, self._log = loop, broker, listener, log
         self._client_id, self._will, self._subscriptions = client_id, will, subscriptions
+        self._leaves_nothing = leaves_nothing
         self._max_packet = max_payload_bytes + _PUBLISH_OVERHEAD
         self._protocol = V311 if broker.protocol == "3.1.1" else V5
         self._backoff = Backoff(broker.reconnect_max_s)
@@ -124,7 +131,13 @@ class Link:
     def start(self) -> None:
         """Begin to connect; returns at once. Raises `ConfigError` if a secret or a certificate cannot be read."""
         context = tls_context(self._broker)
-        client = new_client(self._broker, self._protocol, self._client_id, self._allowed(self._will))
+        client = new_client(
+            self._broker,
+            self._protocol,
+            self._client_id,
+            self._allowed(self._will),
+            leaves_nothing=self._leaves_nothing,
+        )
         self._client, self._understood, self._refusal = client, False, None
         late = Failure(f"{endpoint(self._broker)}: no connection within {_OPEN_S:g} s, name look-up included")
         self._patience = self._loop.after(_OPEN_S, lambda: self._given_up(client, late))
@@ -164,7 +177,7 @@ class Link:
     def _open(self, client: Client, context: ssl.SSLContext | None) -> None:
         """On the connecting thread: hand the loop an open transport, or the reason why there is none."""
         try:
-            transport = open_transport(endpoint(self._broker), context)
+            transport = open_transport(endpoint(self._broker), context, self._broker.tls_server_name)
         except Exception as error:  # anything a resolver, TLS or WebSocket handshake comes up with
             failure = reasons.explain(error, self._broker)
             self._loop.call(lambda: self._not_opened(client, failure))
@@ -226,7 +239,7 @@ class Link:
         if _is_told(self._acceptances):
             self._log.info(
                 "connected to the broker",
-                url=self._broker.url,
+                url=shown(self._broker.url),
                 mqtt=self.version,
                 session="resumed" if resumed else "new",
                 session_expiry_s=shortened(self._broker, limits),
@@ -289,7 +302,7 @@ class Link:
         if failure.reason not in self._told:
             self._told.add(failure.reason)
             tell = self._log.error if self._backoff.is_shared(time.monotonic()) else self._log.warning
-            url, reason, mend = self._broker.url, failure.reason, failure.mend
+            url, reason, mend = shown(self._broker.url), failure.reason, failure.mend
             tell("no connection to the broker", url=url, reason=reason, mend=mend, retry_s=retry)
         elif _is_told(self._failures):
             self._log.warning("still no connection to the broker", failures=self._failures, retry_s=retry)

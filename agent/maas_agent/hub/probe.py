@@ -1,5 +1,7 @@
 """Does a broker take this device? An attempt with each MQTT version, waited for: for ``maas-agent check``."""
 
+import secrets
+
 from maas_agent.config import Config
 from maas_agent.errors import UnavailableError
 from maas_agent.hub.connection import Inbound
@@ -46,14 +48,18 @@ class _Probe:
 
 
 def probe_broker(config: Config, timeout_s: float) -> str:
-    """Connect as this device's own second self; returns the MQTT version, raises `UnreachableError` with the reason.
+    """Connect as this device; returns the MQTT version, raises `UnreachableError` with the reason.
 
+    Under a client id of its own, with a session that ends with the connection: the broker keeps nothing of it, and the
+    agent keeps its connection. Where the broker may know the device by its username only, that would end the *agent's*
+    session, and the inputs that wait in it: there it is what the agent is, so call it when no agent is connected.
     ``timeout_s`` is in seconds. Raises `ConfigError` if a secret or a certificate cannot be read.
     """
     loop = Loop()
     probe = _Probe(loop)
-    client_id = f"{config.broker.topic_root.replace('/', '-')}-{config.device.id}-check"
-    link = Link(loop, config.broker, client_id, None, [], 0, probe, Silent("check"))
+    is_agent = known_by_username(config)
+    client_id = config.client_id if is_agent else f"{config.client_id}-check-{secrets.token_hex(4)}"
+    link = Link(loop, config.broker, client_id, None, [], 0, probe, Silent("check"), leaves_nothing=not is_agent)
     link.on_failed = probe.failed
     loop.at_turn_end(link.flush)
     loop.after(timeout_s, loop.stop)
@@ -65,3 +71,8 @@ def probe_broker(config: Config, timeout_s: float) -> str:
     if not connected:
         raise UnreachableError(probe.last)
     return version
+
+
+def known_by_username(config: Config) -> bool:
+    """Whether the broker may take the username for the client id, as Mosquitto's ``use_username_as_clientid`` does."""
+    return config.broker.username in (config.device.id, config.client_id)

@@ -11,14 +11,15 @@ from paho.mqtt.reasoncodes import ReasonCode
 from maas_agent.config import Broker
 from maas_agent.hub import websocket
 from maas_agent.hub.transport import Endpoint, NoTlsError, endpoint
+from maas_agent.tls import Peer, distrusted
 
 TAKEN_OVER = 0x8E
 PACKET_TOO_LARGE = 0x95
-_NOT_YET_VALID, _EXPIRED, _OTHER_NAME, _OTHER_ADDRESS = 9, 10, 62, 64  # X509_V_ERR_... of OpenSSL
 _NO_LOGIN = {0x86, 0x87}
 _OVER_OUR_CERTIFICATE = ("CERTIFICATE", "UNKNOWN_CA", "HANDSHAKE_FAILURE", "ACCESS_DENIED", "DECRYPT_ERROR")
 """Alerts with which a broker tells that it misses a certificate of this device, or does not like it."""
 _OTHER_PORT = "broker.url: another port (8883 is usual), or mqtt:// instead of mqtts:// if the broker has no TLS"
+_CLIENT_ID = "the client id is broker.client_id, or else broker.topic_root and device.id"
 _UNSUPPORTED_VERSION = 0x84
 
 
@@ -50,7 +51,7 @@ def refused(code: Any, properties: Any, broker: Broker) -> Failure:
         mend = "broker.username and what is in broker.password_file must be what the broker knows"
         return Failure(f"{reason}: this device asked {user}", mend)
     if code.value == 0x85:
-        return Failure(reason, "the client id is broker.topic_root and device.id: choose another device.id")
+        return Failure(reason, f"{_CLIENT_ID}: choose another")
     return Failure(reason)
 
 
@@ -84,7 +85,7 @@ def shared_id(client_id: str, *, told: bool) -> Failure:
     reason = f"another client uses the client id {client_id}: the broker keeps only one of them connected"
     if not told:
         reason = f"accepted and closed soon after, several times in a row: most likely {reason}"
-    return Failure(reason, "stop the other one, or give one of the devices another device.id")
+    return Failure(reason, f"stop the other one, or give one of the devices another device.id: {_CLIENT_ID}")
 
 
 def explain(error: BaseException, broker: Broker) -> Failure:
@@ -99,7 +100,10 @@ def explain(error: BaseException, broker: Broker) -> Failure:
     if isinstance(error, socket.gaierror):
         return Failure(f"the name {there.host} cannot be looked up: {error.strerror}", f"getent hosts {there.host}")
     if isinstance(error, websocket.RefusedError):
-        return Failure(f"no WebSocket at {there}{there.path}: {error}", "broker.url names host, port and path")
+        return Failure(
+            f"no WebSocket at {there}{(there.path or '').partition('?')[0]}: {error}",
+            "broker.url names host, port and path",
+        )
     if isinstance(error, TimeoutError):
         return Failure(f"{there} does not answer", f"is a firewall in between? nc -vz {there.host} {there.port}")
     if isinstance(error, ConnectionRefusedError):
@@ -110,19 +114,16 @@ def explain(error: BaseException, broker: Broker) -> Failure:
 
 def _certificate(error: ssl.SSLCertVerificationError, broker: Broker, there: Endpoint) -> Failure:
     """The broker's certificate is not one to trust."""
-    show = f"openssl s_client -connect {there} </dev/null | openssl x509 -noout"
-    if error.verify_code == _EXPIRED:
-        reason = f"the certificate of {there} has expired"
-        return Failure(reason, f"renew it on the broker, or is this device's clock wrong? {show} -dates; date")
-    if error.verify_code == _NOT_YET_VALID:
-        reason = f"the certificate of {there} is not valid yet by this device's clock"
-        return Failure(reason, f"timedatectl set-ntp true; {show} -dates; date")
-    if error.verify_code in (_OTHER_NAME, _OTHER_ADDRESS):
-        reason = f"the certificate of {there} is for another host name than {there.host!r}"
-        return Failure(reason, f"write a name that is in it into broker.url: {show} -ext subjectAltName")
-    whom = f"broker.ca ({broker.ca})" if broker.ca else "this system's authorities"
-    reason = f"the certificate of {there} is not signed by {whom}: {error.verify_message}"
-    return Failure(reason, f"set broker.ca to the certificate of the authority that signed it: {show} -issuer")
+    name = broker.tls_server_name
+    peer = Peer(
+        there=str(there),
+        name=name or there.host,
+        ca=broker.ca,
+        ca_key="broker.ca",
+        url_key="broker.tls_server_name" if name else "broker.url",
+        options=f" -servername {name}" if name else "",
+    )
+    return Failure(*distrusted(error, peer))
 
 
 def _tls(error: ssl.SSLError, broker: Broker, there: Endpoint) -> Failure:
@@ -130,6 +131,9 @@ def _tls(error: ssl.SSLError, broker: Broker, there: Endpoint) -> Failure:
     what = (error.reason or str(error)).replace("_", " ").lower()
     if error.reason in ("WRONG_VERSION_NUMBER", "HTTP_REQUEST", "RECORD_LAYER_FAILURE", "PACKET_LENGTH_TOO_LONG"):
         return Failure(f"{there} does not speak TLS ({what})", _OTHER_PORT)
+    if "NO_APPLICATION_PROTOCOL" in (error.reason or ""):
+        offered = f"none of broker.alpn = {list(broker.alpn)}" if broker.alpn else "only connections with ALPN"
+        return Failure(f"{there} takes {offered} ({what})", "set broker.alpn to what the broker's manual says")
     if "ALERT" not in (error.reason or ""):
         return Failure(f"TLS with {there} failed: {what}")
     is_over_ours = any(word in error.reason for word in _OVER_OUR_CERTIFICATE)

@@ -7,9 +7,9 @@ from urllib.parse import urlsplit
 import msgspec
 
 from maas_agent.config import Broker
-from maas_agent.errors import ConfigError
 from maas_agent.hub import websocket
 from maas_agent.hub.packets import Transport
+from maas_agent.tls import Identity, client_context
 
 _STEP_S = 15.0
 """The longest wait for one answer of the peer."""
@@ -47,23 +47,28 @@ def tls_context(broker: Broker) -> ssl.SSLContext | None:
     """Whom to trust and who we are, ``None`` without TLS; raises `ConfigError` if a file cannot be used."""
     if not endpoint(broker).tls:
         return None
-    try:
-        context = ssl.create_default_context(cafile=broker.ca)
-        if broker.certificate and broker.key:
-            context.load_cert_chain(broker.certificate, broker.key)
-    except OSError as error:  # ssl.SSLError is one
-        raise ConfigError(f"broker: ca, certificate or key cannot be used: {error.strerror or error}") from None
+    identity = Identity(
+        ca=broker.ca,
+        certificate=broker.certificate,
+        key=broker.key,
+        key_passphrase_file=broker.key_passphrase_file,
+    )
+    context = client_context(identity, lambda field: f"broker.{field}")
+    if broker.alpn:
+        context.set_alpn_protocols(list(broker.alpn))
     return context
 
 
-def open_transport(there: Endpoint, context: ssl.SSLContext | None) -> Transport:
-    """Connect; blocks. Raises ``OSError``, of which `ssl.SSLError` and `websocket.RefusedError` are kinds."""
+def open_transport(there: Endpoint, context: ssl.SSLContext | None, tls_name: str | None = None) -> Transport:
+    """Connect; blocks. With TLS ``tls_name`` is asked for, and must be in the certificate, else the host.
+
+    Raises ``OSError``, of which `ssl.SSLError` and `websocket.RefusedError` are kinds."""
     connection = socket.create_connection((there.host, there.port), _STEP_S)
     try:
         # Packets are gathered here already: Nagle's algorithm would only hold the last one back.
         connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         if context is not None:
-            connection = _with_tls(connection, context, there.host)
+            connection = _with_tls(connection, context, tls_name or there.host)
         if there.path is not None:
             return websocket.shake_hands(connection, there.host, there.port, there.path)
     except BaseException:

@@ -13,6 +13,7 @@ from maas_agent.hub.pipeline import Pipeline
 from maas_agent.log import Log
 from maas_agent.untrusted import Lines
 from maas_agent.update import inbox
+from maas_agent.update.access import access_to
 from maas_agent.update.protocol import (
     MAX_LINE_BYTES,
     Go,
@@ -140,7 +141,7 @@ class Updates:
         repository = self._config.repository
         if repository is None:
             return None
-        return RepositoryAccess(url=repository.url, root=repository.root, timeout_s=repository.timeout_s)
+        return access_to(repository)
 
     def _on_event(self, event: Progress | Outcome) -> None:
         pipeline = self._pipelines[event.pipeline]

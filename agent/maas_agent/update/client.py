@@ -14,11 +14,12 @@ from tuf.api.exceptions import DownloadError, DownloadHTTPError, ExpiredMetadata
 from tuf.api.metadata import Metadata
 from tuf.api.serialization import DeserializationError
 
+from maas_agent.addresses import split_query
 from maas_agent.bundle.manifest import digest_of
 from maas_agent.errors import ConfigError, PullError, UpdateError, VerifyError
 from maas_agent.update.catalogue import catalogue
 from maas_agent.update.choose import Catalogue, Offer
-from maas_agent.update.fetch import Fetcher, reason_of
+from maas_agent.update.fetch import Fetcher
 from maas_agent.update.parts import Body
 from maas_agent.update.protocol import RepositoryAccess
 from maas_agent.update.standing import Standing
@@ -38,13 +39,13 @@ class Repository:
     """
 
     def __init__(self, access: RepositoryAccess, store: Path, warn: Callable[[str], None] = lambda _: None) -> None:
-        self._url = access.url.rstrip("/")
+        self._url = split_query(access.url)[0]
         self._root = Path(access.root)
         self._store = store
         self._metadata = store / "tuf"
         self._warn = warn
         self._standing: Standing | None = None
-        self._fetcher = Fetcher()
+        self._fetcher = Fetcher(access)
 
     def refresh(self) -> Catalogue:
         """Fetch what changed, verify it, make it durable, and say all that is offered, by delegated roles too.
@@ -116,8 +117,10 @@ class Repository:
 
     def _what_failed(self, error: DownloadError) -> str:
         if isinstance(error, DownloadHTTPError) and error.status_code == 404:
-            return f"{self._url} is no repository, or is incomplete: metadata that must be there is not found"
-        return f"cannot fetch metadata from {self._url}: {reason_of(error)}"
+            from_elsewhere = f" ({error})" if "leads to" in str(error) else ""
+            lacks = f"metadata that must be there is not found{from_elsewhere}"
+            return f"{self._url} is no repository, or is incomplete: {lacks}"
+        return f"cannot fetch metadata from {self._url}: {self._fetcher.reason_of(error)}"
 
     def _what_expired(self, error: ExpiredMetadataError) -> str:
         now = self._standing.now if self._standing else datetime.now(UTC)

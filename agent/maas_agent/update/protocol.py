@@ -68,12 +68,17 @@ class Wanted(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
 class RepositoryAccess(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Where the repository is, and the file whose root metadata is trusted to begin with.
 
-    ``timeout_s`` bounds the refresh, and then the download for each pipeline, from name resolution to last byte.
+    ``timeout_s`` bounds the refresh, and then the download for each pipeline, from name resolution to last byte. A
+    query in ``url`` goes with each request; so do ``username`` and what is in ``password_file``, where there are any.
+    ``ca`` is the file of the authority that signed the server's certificate.
     """
 
     url: str
     root: str
     timeout_s: float = 300.0
+    username: str | None = None
+    password_file: str | None = None
+    ca: str | None = None
 
 
 class Job(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

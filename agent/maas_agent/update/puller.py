@@ -6,6 +6,7 @@ from pathlib import Path
 
 import msgspec
 
+from maas_agent.addresses import shown
 from maas_agent.bundle.version import parse_version
 from maas_agent.errors import MaasError, PullError, SelfTestError, VerifyError
 from maas_agent.log import Log
@@ -183,7 +184,7 @@ def _refreshed(job: Job, log: Log) -> Source:
 def _from_repository(access: RepositoryAccess, store: Path, models: set[str], log: Log) -> Source:
     from maas_agent.update.client import Repository  # here, because only this needs TUF
 
-    with deadline(access.timeout_s, f"the refresh from {access.url}"):
+    with deadline(access.timeout_s, f"the refresh from {shown(access.url)}"):
         repository = Repository(access, store, lambda what: log.warning(what))
         return FromRepository(repository, repository.refresh_for(models), access.timeout_s)
 

@@ -15,7 +15,10 @@ import msgspec
 import paho.mqtt.client as paho
 from paho.mqtt.enums import CallbackAPIVersion, MQTTProtocolVersion
 
-from maas_agent.errors import NoInputError, UnavailableError, UsageError
+from maas_agent.addresses import has_userinfo, shown
+from maas_agent.errors import ConfigError, NoInputError, UnavailableError, UsageError
+from maas_agent.secret_files import read_secret
+from maas_agent.tls import Identity, Peer, client_context, distrusted
 
 _CONNECT_S = 10.0
 _QUIET_S = 0.5
@@ -32,6 +35,7 @@ class Access(msgspec.Struct, frozen=True, kw_only=True):
     ca: Path | None = None
     certificate: Path | None = None
     key: Path | None = None
+    key_passphrase_file: Path | None = None
 
 
 Message = tuple[str, bytes]
@@ -56,7 +60,7 @@ class Broker:
         try:
             self._client.connect(host, port, keepalive=30)
         except (OSError, ValueError) as error:
-            raise UnavailableError(f"{self._access.url}: {getattr(error, 'strerror', None) or error}") from None
+            raise UnavailableError(f"{self._access.url}: {_why(error, self._access)}") from None
         self._client.loop_start()
         if not self._subscribed.wait(_CONNECT_S) or self._refusal:
             self.__exit__()
@@ -129,6 +133,8 @@ class Broker:
 
 
 def _address(url: str) -> tuple[str, int]:
+    if has_userinfo(url):
+        raise UsageError(f"--broker {shown(url)}: no name and no password there: --username, --password-file")
     try:
         parts = urlsplit(url)
         host, port = parts.hostname, parts.port
@@ -140,19 +146,35 @@ def _address(url: str) -> tuple[str, int]:
 
 
 def _secret(path: Path | None) -> str | None:
-    if path is None:
-        return None
     try:
-        return path.read_text(encoding="utf-8-sig").rstrip("\r\n")
-    except (OSError, UnicodeDecodeError) as error:
-        raise NoInputError(f"--password-file {path}: {getattr(error, 'strerror', None) or error}") from None
+        return None if path is None else read_secret(path, "--password-file")
+    except ConfigError as error:
+        raise NoInputError(str(error)) from None
 
 
 def _tls(access: Access) -> ssl.SSLContext:
+    files = {
+        "ca": access.ca,
+        "certificate": access.certificate,
+        "key": access.key,
+        "key_passphrase_file": access.key_passphrase_file,
+    }
+    identity = Identity(**{name: None if path is None else str(path) for name, path in files.items()})
     try:
-        context = ssl.create_default_context(cafile=str(access.ca) if access.ca else None)
-        if access.certificate and access.key:
-            context.load_cert_chain(access.certificate, access.key)
-    except OSError as error:  # ssl.SSLError is one
-        raise NoInputError(f"--ca, --certificate or --key: {error.strerror or error}") from None
-    return context
+        return client_context(identity, lambda field: "--" + field.replace("_", "-"))
+    except ConfigError as error:
+        raise NoInputError(str(error)) from None
+
+
+def _why(error: Exception, access: Access) -> str:
+    if not isinstance(error, ssl.SSLCertVerificationError):
+        return str(getattr(error, "strerror", None) or error)
+    host, port = _address(access.url)
+    peer = Peer(
+        there=f"[{host}]:{port}" if ":" in host else f"{host}:{port}",
+        name=host,
+        ca=None if access.ca is None else str(access.ca),
+        ca_key="--ca",
+        url_key="--broker",
+    )
+    return "; ".join(distrusted(error, peer))

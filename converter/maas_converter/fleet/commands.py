@@ -18,6 +18,7 @@ PasswordFile = Annotated[Path | None, typer.Option(metavar="FILE", help="A file 
 Ca = Annotated[Path | None, typer.Option(metavar="FILE", help="Whom to trust with mqtts://, if not the system's.")]
 Certificate = Annotated[Path | None, typer.Option(metavar="FILE", help="Your own certificate.")]
 Key = Annotated[Path | None, typer.Option(metavar="FILE", help="Its key.")]
+KeyPassphraseFile = Annotated[Path | None, typer.Option(metavar="FILE", help="A file with the key's passphrase.")]
 Group = Annotated[str | None, typer.Option(metavar="GROUP", help="The devices of a group.")]
 
 
@@ -47,6 +48,7 @@ def deploy(
     ca: Ca = None,
     certificate: Certificate = None,
     key: Key = None,
+    key_passphrase_file: KeyPassphraseFile = None,
     json: Json = False,
 ) -> int:
     """Stage by stage; it stops by itself when too many devices fail."""
@@ -72,7 +74,15 @@ def deploy(
         max_failures=run.parse_percent(max_failures, "--max-failures"),
         on_failure="rollback" if on_failure == "rollback" else "stop",
     )
-    access = Access(url=broker, username=username, password_file=password_file, ca=ca, certificate=certificate, key=key)
+    access = Access(
+        url=broker,
+        username=username,
+        password_file=password_file,
+        ca=ca,
+        certificate=certificate,
+        key=key,
+        key_passphrase_file=key_passphrase_file,
+    )
     action: Any = actions[0] if actions else "begin"
     deployed = run.deploy(access, Aim(topic_root, model, group, device), rollout, action)
     _show(deployed, json=json)
@@ -93,6 +103,7 @@ def fleet(
     ca: Ca = None,
     certificate: Certificate = None,
     key: Key = None,
+    key_passphrase_file: KeyPassphraseFile = None,
     json: Json = False,
 ) -> None:
     """Devices, versions, states, accelerators, latencies, and when each was last heard of."""
@@ -101,7 +112,15 @@ def fleet(
     from maas_converter.fleet.broker import Access
     from maas_converter.fleet.deploy import parse_duration
 
-    access = Access(url=broker, username=username, password_file=password_file, ca=ca, certificate=certificate, key=key)
+    access = Access(
+        url=broker,
+        username=username,
+        password_file=password_file,
+        ca=ca,
+        certificate=certificate,
+        key=key,
+        key_passphrase_file=key_passphrase_file,
+    )
     devices = table.look(access, topic_root, group, parse_duration(wait, "--wait"))
     answer(json, devices)
     if json:

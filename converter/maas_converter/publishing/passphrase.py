@@ -1,5 +1,6 @@
 """Where a passphrase comes from: a file, or a person at a terminal; never the command line, which others can read."""
 
+import codecs
 import getpass
 import os
 import sys
@@ -23,7 +24,7 @@ def use(path: Path | None) -> None:
 def from_file(path: Path) -> bytes:
     """The first line of ``path``; raises `NoInputError` if it cannot be read, `UsageError` if it is empty."""
     try:
-        first = path.read_bytes().split(b"\n", 1)[0].rstrip(b"\r")
+        first = path.read_bytes().removeprefix(codecs.BOM_UTF8).split(b"\n", 1)[0].rstrip(b"\r")
     except OSError as error:
         raise NoInputError(f"cannot read the passphrase {path}: {error.strerror}") from None
     if not first:

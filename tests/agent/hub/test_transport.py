@@ -1,11 +1,8 @@
 """The way to a broker: where it is, whom to trust; TLS and WebSockets with real brokers are in tests/system."""
 
-from pathlib import Path
-
 import pytest
 
 from maas_agent.config import Broker
-from maas_agent.errors import ConfigError
 from maas_agent.hub.transport import Endpoint, endpoint, tls_context
 
 
@@ -31,19 +28,6 @@ def test_host_port_and_path_are_those_of_the_url_or_of_the_scheme(url: str, expe
 
 def test_an_ipv6_address_is_shown_in_brackets() -> None:
     assert str(endpoint(Broker(url="mqtt://[::1]:77"))) == "[::1]:77"
-
-
-@pytest.mark.parametrize("what", ["ca", "certificate"])
-@pytest.mark.parametrize("content", [None, b"no certificate"], ids=["missing", "garbage"])
-def test_a_certificate_that_cannot_be_used_is_a_configuration_error(
-    tmp_path: Path, what: str, content: bytes | None
-) -> None:
-    path = tmp_path / "file.pem"
-    if content is not None:
-        path.write_bytes(content)
-    files = {"ca": str(path)} if what == "ca" else {"certificate": str(path), "key": str(path)}
-    with pytest.raises(ConfigError, match="ca, certificate or key cannot be used"):
-        tls_context(Broker(url="mqtts://127.0.0.1", **files))
 
 
 def test_without_tls_nobody_has_to_be_trusted() -> None:

@@ -15,7 +15,8 @@ from maas_agent.update.protocol import Go, Job, Outcome, Progress, RepositoryAcc
 class Device:
     """A store on the device, and the repository it was given. ``progress`` holds the states of the last update.
 
-    ``log`` is what the pullers said, ``environment`` what is added to theirs.
+    ``log`` is what the pullers said, ``environment`` what is added to theirs, ``access`` what they
+    know of the repository beside its address and its root.
     """
 
     def __init__(self, store: Path, root: Path, url: str | None) -> None:
@@ -26,6 +27,7 @@ class Device:
         self.max_bytes = 0
         self.keep: tuple[str, ...] = ()
         self.environment: dict[str, str] = {}
+        self.access: dict[str, Any] = {}
         self.progress: list[Progress] = []
         self.before_start: Callable[[], None] | None = None
         self.log = store.with_suffix(".log")
@@ -69,7 +71,9 @@ class Device:
         return hub, puller
 
     def _access(self) -> RepositoryAccess | None:
-        return RepositoryAccess(url=self.url, root=str(self.root), timeout_s=self.timeout_s) if self.url else None
+        if not self.url:
+            return None
+        return RepositoryAccess(url=self.url, root=str(self.root), timeout_s=self.timeout_s, **self.access)
 
     def _answer(self, hub: socket.socket, stream: Any, expected: int) -> list[Outcome]:
         self.progress = []

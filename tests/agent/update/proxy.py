@@ -1,5 +1,6 @@
 """A real HTTP proxy on the loopback: it fetches for GET, and relays for CONNECT (RFC 9110 7.3, 9.3.6)."""
 
+import base64
 import http.client
 import select
 import socket
@@ -16,14 +17,16 @@ class _Handler(BaseHTTPRequestHandler):
 
     def do_GET(self) -> None:
         self.server.asked.append(f"GET {self.path}")
+        if not self._may():
+            return
         url = urlsplit(self.path)
         connection = http.client.HTTPConnection(*self.server.resolve(str(url.hostname), url.port or 80))
         headers = {name: value for name, value in self.headers.items() if name.lower() != "proxy-connection"}
-        connection.request("GET", url.path, headers=headers)
+        connection.request("GET", url.path + (f"?{url.query}" if url.query else ""), headers=headers)
         answer = connection.getresponse()
         data = answer.read()
         self.send_response(answer.status)
-        for name in ("Content-Range",):
+        for name in ("Content-Range", "Content-Type"):
             if value := answer.getheader(name):
                 self.send_header(name, value)
         self.send_header("Content-Length", str(len(data)))
@@ -33,6 +36,8 @@ class _Handler(BaseHTTPRequestHandler):
 
     def do_CONNECT(self) -> None:
         self.server.asked.append(f"CONNECT {self.path}")
+        if not self._may():
+            return
         host, _, port = self.path.rpartition(":")
         with socket.create_connection(self.server.resolve(host, int(port))) as there, suppress(OSError):
             self.send_response(200)
@@ -46,12 +51,27 @@ class _Handler(BaseHTTPRequestHandler):
                         return
                     ends[end].sendall(data)
 
+    def _may(self) -> bool:
+        """Whether who asks has said the name and the password, if there is one (RFC 9110 11.7.1)."""
+        wanted = self.server.credentials
+        said = self.headers.get("Proxy-Authorization", "").removeprefix("Basic ")
+        if wanted is None or base64.b64decode(said).decode() == wanted:
+            return True
+        self.send_response(407)
+        self.send_header("Proxy-Authenticate", 'Basic realm="plant"')
+        self.send_header("Content-Length", "0")
+        self.end_headers()
+        return False
+
     def log_message(self, *_arguments: object) -> None:
         """Say nothing."""
 
 
 class Proxy(ThreadingHTTPServer):
-    """``asked`` are the requests it got; every name leads to the loopback, whatever the network says."""
+    """``asked`` are the requests it got; every name leads to the loopback, whatever the network says.
+
+    With ``credentials``, ``name:password``, it serves only who says them.
+    """
 
     daemon_threads = True
     block_on_close = False
@@ -59,6 +79,7 @@ class Proxy(ThreadingHTTPServer):
     def __init__(self) -> None:
         super().__init__(("127.0.0.1", 0), _Handler)
         self.asked: list[str] = []
+        self.credentials: str | None = None
         self.closing = threading.Event()
         self.url = f"http://127.0.0.1:{self.server_port}"
 

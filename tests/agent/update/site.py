@@ -1,6 +1,7 @@
 """A real HTTP server on loopback that serves a repository, and can be told to misbehave on some paths."""
 
 import re
+import ssl
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
@@ -20,7 +21,10 @@ class Handler(SimpleHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
 
     def do_GET(self) -> None:
-        self.path = urlsplit(self.path).path  # a proxy is asked for whole URLs
+        asked = urlsplit(self.path)
+        self.path = asked.path  # a proxy is asked for whole URLs
+        self.server.queries.append(asked.query)
+        self.server.logins.append(self.headers["Authorization"])
         self.server.requests.append(self.path)
         self.server.ranges.append((self.path, self.headers["Range"]))
         self.server.clients.add(self.client_address)
@@ -41,7 +45,7 @@ class Handler(SimpleHTTPRequestHandler):
 class Site(ThreadingHTTPServer):
     """``requests`` are the paths asked for, ``clients`` the connections; ``answers`` are by part of a path.
 
-    ``ranges`` are the paths again, each with the range that was asked for.
+    ``ranges`` are the paths again, each with the range that was asked for; ``queries`` and ``logins`` came with them.
     """
 
     daemon_threads = True
@@ -51,10 +55,18 @@ class Site(ThreadingHTTPServer):
         super().__init__(("127.0.0.1", 0), partial(Handler, directory=str(folder)))
         self.requests: list[str] = []
         self.ranges: list[tuple[str, str | None]] = []
+        self.queries: list[str] = []
+        self.logins: list[str | None] = []
         self.clients: set[Any] = set()
         self.answers: dict[str, Answer] = {}
         self.closing = threading.Event()
         self.url = f"http://127.0.0.1:{self.server_port}"
+
+    def speak_tls(self, certificate: Path, key: Path) -> None:
+        """From now on, with this certificate."""
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        context.load_cert_chain(certificate, key)
+        self.socket = context.wrap_socket(self.socket, server_side=True)
 
 
 @contextmanager
