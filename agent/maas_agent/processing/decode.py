@@ -36,6 +36,8 @@ _SEND = (
     "send an array, an Open Inference Protocol request, or a picture or a recording as base64 under "
     f"one of {', '.join(CARRIERS)}"
 )
+_SAID: dict[str | None, Form] = {"image/*": "image", "audio/*": "audio"}
+"""Types of files whose kind their own bytes tell."""
 _LONGEST_SHOWN = 40
 _LONGEST_WHOLE, _LONGEST_NUMBER = 20, 400
 """Characters of a number: what is longer has more than 64 bits; what is longer still is none."""
@@ -79,11 +81,17 @@ def _of_form(data: bytes, form: Form, spec: Decode) -> Decoded:
         case "raw":
             return _raw(data, spec)
         case "json":
-            return _json(without_mark(data), spec)
-        case "audio":
-            return Decoded(samples=audio.sample_of(data, spec)[np.newaxis], batched=False)
-        case "image":
-            return _files([File(data, "image/*")], spec, batched=False)
+            return _json(without_mark(data).rstrip(b"\0"), spec)  # C programs send the end of their strings too
+        case "audio" | "image":
+            return _files([_as_text(data) or File(data, f"{form}/*")], spec, batched=False)
+
+
+def _as_text(data: bytes) -> File | None:
+    """The file that is said to be here, if it came as base64 or as a data URL: such as a small camera sends it."""
+    if kind_of(data) is not None or not data[:8].isascii():
+        return None
+    text = data.decode("ascii", "replace").rstrip("\0").strip()
+    return file_in(text) if is_embedded(text) else None
 
 
 def as_samples(values: NDArray[np.generic], spec: Decode) -> Decoded:
@@ -275,8 +283,8 @@ def _files(files: list[File], spec: Decode, *, batched: bool) -> Decoded:
 
 
 def _form_of_file(file: File) -> Form:
-    if file.content_type == "image/*":
-        return "image"
+    if file.content_type in _SAID:
+        return _SAID[file.content_type]
     if file.content_type:
         form = form_of_type(file.content_type)
         if form in ("image", "audio"):

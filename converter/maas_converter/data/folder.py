@@ -22,7 +22,7 @@ from maas_converter.data.text_table import read_rows
 
 LIST = "labels.csv"
 
-_PICTURES = (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp", ".tif", ".tiff")
+_PICTURES = (".png", ".jpg", ".jpeg", ".jfif", ".bmp", ".gif", ".webp", ".tif", ".tiff")
 
 _IMAGE: Literal["image"] = "image"
 FORMS: dict[str, Literal["image", "audio"]] = {**dict.fromkeys(_PICTURES, _IMAGE), ".wav": "audio"}

@@ -104,6 +104,23 @@ def test_every_alphabet_and_every_form_of_a_data_url(text: str) -> None:
     assert shows_it(decode(json.dumps({"image": text}).encode(), RGB))
 
 
+@pytest.mark.parametrize("how", [{"configured": "image"}, {"content_type": "image/png"}])
+@pytest.mark.parametrize("text", [TEXT, URL + "\n", TEXT + "\0"])
+def test_a_picture_that_is_said_to_be_one_may_come_as_text(how: dict[str, Any], text: str) -> None:
+    """As a small camera sends it."""
+    assert shows_it(decode(text.encode(), RGB, **how))
+    with pytest.raises(DecodeError) as refused:
+        decode(b"no picture at all", RGB, **how)
+    assert refused.value.code == codes.BAD_IMAGE
+
+
+def test_json_may_end_as_strings_of_c_do() -> None:
+    assert shows_it(decode(json.dumps({"image": TEXT}).encode() + b"\0", RGB))
+    one = Decode((1,), "float32")
+    assert decode(b"[21.5]\0\0", one, "application/json").samples.tolist() == [[21.5]]
+    assert decode(b"21.5\0", one, configured="json").samples.tolist() == [[21.5]]
+
+
 def test_a_recording_in_json() -> None:
     text = base64.b64encode(wave(HUNDRED)).decode()
     for document in ({"audio": text}, f"data:audio/wav;base64,{text}", {"data": f"data:audio/x-wav;base64,{text}"}):

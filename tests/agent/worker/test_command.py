@@ -46,6 +46,7 @@ def read_in(chunks: list[bytes], bound: int = 10) -> list[bytes | str]:
         (b"one\ntwo", [b"one", b"two"]),
         (b"one\n\n  \n\r\ntwo\n", [b"one", b"two"]),
         (b"one\r\ntwo\n", [b"one\r", b"two"]),
+        (b"\xef\xbb\xbf\r\none\n", [b"one"]),
         (b"0123456789\n", [b"0123456789"]),
         (b"0123456789a\nb\n", ["error", b"b"]),
         (b"x" * 1000 + b"\nb\n", ["error", b"b"]),

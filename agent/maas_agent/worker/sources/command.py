@@ -26,6 +26,8 @@ from maas_agent.worker.sources.condition import Condition
 from maas_agent.worker.sources.interface import Reading
 
 _READ_BYTES = 1 << 16
+_MARK = b"\xef\xbb\xbf"
+"""Of UTF-8, which some programs print first."""
 _HEALTHY_S = 10.0
 """A program that ran for so long is well, and starts again with the shortest delay."""
 _TERMINATE_S = 2.0
@@ -243,4 +245,4 @@ class LineSplitter:
             return None
         if len(line) > self._max:
             return Reading(b"", error=f"a line of the source has more than {self._max} bytes")
-        return Reading(line, "application/json") if line.strip() else None
+        return Reading(line, "application/json") if line.removeprefix(_MARK).strip() else None
