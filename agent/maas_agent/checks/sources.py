@@ -73,4 +73,8 @@ def _as_user(user: pwd.struct_passwd, look: Callable[[], Obstacle | None]) -> Ob
     with os.fdopen(reader, "rb") as said:
         found = said.read()
     os.waitpid(child, 0)
-    return msgspec.json.decode(found, type=Obstacle | None) if found else None
+    if not found:
+        return Obstacle(
+            f"it cannot be looked at as {user.pw_name} from here", f"sudo -u {user.pw_name} maas-agent check"
+        )
+    return msgspec.json.decode(found, type=Obstacle | None)

@@ -73,20 +73,27 @@ class Worker:
             while self._obey():  # nothing else to wait for: one system call less for each request
                 pass
             return
-        while True:
-            self._watch_source()
-            self._tell_condition()
-            for key, _ in self._selector.select(self._source.wake_in() if self._source else None):
-                if key.fileobj is not self._channel:
-                    readings = self._source.read() if self._source else []
-                    # At once: the next program may get the number of the descriptor that was just closed.
-                    self._watch_source()
-                    self._take(readings)
-                elif not self._obey():
-                    self._close_source()
-                    return
-            if self._source:
-                self._source.tick()
+        try:
+            while self._turn():
+                pass
+        finally:
+            self._close_source()  # also where the hub went in the middle of an answer
+
+    def _turn(self) -> bool:
+        """Wait for the hub, the source or a time, and do what there is; ``False`` at the end."""
+        self._watch_source()
+        self._tell_condition()
+        for key, _ in self._selector.select(self._source.wake_in() if self._source else None):
+            if key.fileobj is not self._channel:
+                readings = self._source.read() if self._source else []
+                # At once: the next program may get the number of the descriptor that was just closed.
+                self._watch_source()
+                self._take(readings)
+            elif not self._obey():
+                return False
+        if self._source:
+            self._source.tick()
+        return True
 
     def _obey(self) -> bool:
         messages = self._channel.receive()
@@ -168,6 +175,7 @@ class Worker:
             self._source = self._new_source()  # it was drained, and comes back
         if self._source is not None:
             self._source.start()
+            self._told = None  # from now on the hub wants to know
 
     def _close_source(self) -> list[Reading]:
         if not self._source:

@@ -2,6 +2,7 @@
 
 import json
 import os
+import signal
 import socket
 import subprocess
 import sys
@@ -35,6 +36,7 @@ from maas_agent.trials.terms import Limits
 from tests.agent.staging import stage
 from tests.bundles import make_bundle, samples
 from tests.runtimes import RUNTIME
+from tests.system.device import alive
 
 SAMPLE = samples(1)[0].tobytes()
 
@@ -297,3 +299,36 @@ def test_a_worker_tells_how_its_source_is_whenever_that_changes(hub: Hub, tmp_pa
     hub.learn("running")
     assert hub.hear().code is None
     assert [condition.state for condition in hub.conditions] == ["failed", "running"]  # each once, not once an attempt
+
+
+def test_the_program_ends_when_the_hub_goes_in_the_middle_of_an_answer(hub: Hub) -> None:
+    """A program that does not notice would go on, with the device, and nobody would know of it."""
+    script = (
+        "while True:\n    try: os.write(1, LINE.encode() + b'\\n')\n    except OSError: pass\n    time.sleep(0.001)\n"
+    )
+    hub.start(source=command(script))
+    hub.hear()
+    hub.say(Serve())
+    hub.hear()
+    (child,) = map(int, Path(f"/proc/{hub.process.pid}/task/{hub.process.pid}/children").read_text().split())
+    os.kill(hub.process.pid, signal.SIGSTOP)  # so that it does not hear of the end before it says something
+    hub._socket.close()
+    os.kill(hub.process.pid, signal.SIGCONT)
+    assert hub.process.wait(30) == 0
+    assert not alive(child)
+
+
+def test_a_source_that_is_well_from_the_first_moment_says_so_too(hub: Hub) -> None:
+    """The hub knows nothing of a source but what it is told."""
+    hub.start(source=command("print(LINE, flush=True); time.sleep(600)"))
+    hub.hear()
+    hub.say(Ping(1))
+    assert hub.hear() == Pong(1) and hub.conditions == []  # it is not open yet
+    hub.say(Serve())
+    hub.learn("running")
+    hub.say(Drain())
+    while hub.hear() != Drained():
+        pass
+    hub.conditions.clear()
+    hub.say(Serve())
+    hub.learn("running")
