@@ -15,6 +15,7 @@ from maas_converter.bring import Brought
 from maas_converter.console import Progress
 from maas_converter.data.dataset import Dataset, samples_of
 from maas_converter.edges import Values, values_of
+from maas_converter.evidence.meant import names_anomalies
 from maas_converter.evidence.scoring import Truth, truth_of
 from maas_converter.evidence.task import Task, task_of, why_none
 from maas_converter.job import Job
@@ -162,7 +163,7 @@ def _evidence(
     With it what is known of each output: names that come from the data are labels where the task is to tell classes.
     """
     known = tuple(
-        Known(output.tensor, head, labels, given.activation)
+        Known(output.tensor, head, _names(given, labels, head, prod(output.tensor.shape)), given.activation)
         for output, head, labels in zip(draft.outputs, heads, given.labels_of(draft), strict=True)
     )
     spec, dataset = draft.inputs[0], given.evaluation or given.calibration
@@ -174,6 +175,12 @@ def _evidence(
         why = "give --evaluation DATA with classes or targets 'y'"
         return _checked(_named_by(given, known, None)), Evidence(chosen[:_EVIDENCE], dataset.path.name, None, why)
     return _judged(given, draft, known, dataset, chosen)
+
+
+def _names(given: Given, labels: tuple[str, ...], head: Head, size: int) -> tuple[str, ...]:
+    """Labels of an output. Names of normal samples and others in the data are none of a score that no sigmoid makes."""
+    only_a_score = not given.labels_asked and head.kind != "sigmoid" and given.activation == "auto"
+    return () if only_a_score and names_anomalies(labels) and size == 1 else labels
 
 
 def _judged(

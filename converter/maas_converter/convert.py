@@ -1,6 +1,7 @@
 """A trained model to a bundle: import, quantize, prove on real data, pack."""
 
 import tempfile
+from math import prod
 from pathlib import Path
 
 import msgspec
@@ -90,15 +91,18 @@ def convert(order: Order, progress: Progress) -> Conversion:
 
 
 def _informed(job: Job, brought: tuple[Brought, ...]) -> Job:
-    """``job`` with the labels that the only model has itself, where nobody gave others."""
-    found = [
-        (tensor.name, labels)
-        for tensor in contents_of(brought[0].imported.tflite).outputs
-        if (labels := brought[0].imported.metadata.labels.get(tensor.index)) is not None
-    ]
-    if not found or job.given.labels_asked or not job.given.plan.single:
+    """``job`` with the labels that the only model has itself, where nobody gave others, and what ``y`` means for it."""
+    outputs = contents_of(brought[-1].imported.tflite).outputs
+    if not job.given.plan.single:
         return job
-    return msgspec.structs.replace(job, given=named_by_model(job.given, job.order, found[0][1]))
+    own = brought[0].imported.metadata.labels
+    found = next((own[tensor.index] for tensor in outputs if tensor.index in own), ())
+    given = job.given
+    if found and not given.labels_asked:
+        given = named_by_model(given, job.order, found)
+    if len(outputs) == 1:
+        given = given.meant_for(prod(outputs[0].shape))
+    return msgspec.structs.replace(job, given=given)
 
 
 def _bounded(job: Job, brought: tuple[Brought, ...], baseline: Baseline, proof: Proof) -> bound.Loss | None:

@@ -14,7 +14,8 @@ from maas_converter.blobs import unpack
 from maas_converter.console import Progress
 from maas_converter.data.dataset import Dataset, samples_of
 from maas_converter.data.formats import load
-from maas_converter.evidence.scoring import Score, score_of, truth_of
+from maas_converter.evidence.meant import meant
+from maas_converter.evidence.scoring import Score, doubts_of, score_of, truth_of
 from maas_converter.evidence.task import Task, check_asked, task_of, why_none
 from maas_converter.postprocess import threshold_of
 
@@ -34,6 +35,8 @@ class Evaluation(msgspec.Struct, frozen=True):
     """Samples for which the bundle left the output out (its stage was skipped); they are not in the score."""
     time: measure.Timing
     host: str
+    notes: tuple[str, ...] = ()
+    """How the data were understood, and what speaks against it."""
 
 
 def evaluate_bundle(
@@ -48,7 +51,7 @@ def evaluate_bundle(
     with tempfile.TemporaryDirectory(prefix="maas-evaluate-") as folder, open_bundle(path) as bundle:
         manifest = bundle.manifest
         chosen = _output(manifest, output)
-        dataset = load(data_path, chosen.labels)
+        dataset = meant(load(data_path, chosen.labels), prod(chosen.tensor.shape), task)
         judged_as = _task(manifest, chosen, dataset, task)
         spec = manifest.inputs[0]
         samples = samples_of(dataset, spec.decode)
@@ -71,6 +74,7 @@ def evaluate_bundle(
             unanswered=len(samples) - score.samples,
             time=measure.times_of([graph], samples)[0],
             host=measure.this_host(),
+            notes=(*dataset.notes, *truth.notes, *doubts_of(truth, values, score)),
         )
 
 

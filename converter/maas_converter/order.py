@@ -12,6 +12,7 @@ from maas_converter import samples
 from maas_converter.data.dataset import Dataset
 from maas_converter.data.formats import load
 from maas_converter.data.labels import read_labels
+from maas_converter.evidence.meant import meant
 from maas_converter.evidence.task import Task, check_asked
 from maas_converter.extras import require
 from maas_converter.importers.table import importer_for
@@ -76,6 +77,14 @@ class Given(msgspec.Struct, frozen=True):
             return tuple(self.labels if fits or not any(fit) else () for fits in fit)
         single = self.labels if len(self.plan.outputs) == 1 else ()
         return tuple(read_labels(plan.labels) if plan.labels else single for plan in self.plan.outputs)
+
+    def meant_for(self, size: int) -> "Given":
+        """What was given, with class numbers where ``y`` writes them otherwise, for an output of ``size`` values."""
+        evaluation, calibration = (
+            meant(dataset, size, self.task) if dataset is not None else None
+            for dataset in (self.evaluation, self.calibration)
+        )
+        return msgspec.structs.replace(self, evaluation=evaluation, calibration=calibration)
 
     @property
     def datasets(self) -> list[Dataset]:

@@ -14,6 +14,7 @@ from maas_converter.evidence.classification import ClassificationComparison, Cla
 from maas_converter.evidence.gather import Pair, Side, judged_of
 from maas_converter.evidence.record import Judged
 from maas_converter.evidence.regression import RegressionScore
+from maas_converter.evidence.scoring import doubts_of, score_of
 from maas_converter.job import Job
 
 
@@ -90,6 +91,9 @@ def notes_of(proof: Proof, baseline: Baseline) -> tuple[str, ...]:
     notes = [f"golden samples and decisions rest on {len(evidence.samples)} samples: {evidence.origin}"]
     if evidence.truth is None:
         notes.append(f"quality was not measured: {evidence.not_judged}")
+    else:
+        values = next(iter(proof.reference.answers.values()))
+        notes += [*evidence.truth.notes, *doubts_of(evidence.truth, values, score_of(evidence.truth, values))]
     notes += [*baseline.notes, *_outside(proof)]
     for output, (_, why) in zip(proof.bundle.manifest.outputs, baseline.told, strict=True):
         notes.append(f"output {output.tensor.name!r}: {why}")

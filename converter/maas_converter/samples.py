@@ -87,7 +87,9 @@ def chosen_input(tensor: Tensor, processing: Processing | None, data: list[Datas
         steps, note = pixels.steps_for(ready, tensor, decode, data)
     spec = Input(tensor=tensor, decode=decode, preprocess=steps)
     check_input(spec)
-    return Chosen(spec, (note,) if note else ())
+    whole = f"input {tensor.name!r} has no batch of 1: a sample is all of it, {list(tensor.shape)}"
+    notes = (whole,) if asked.decode is None and tensor.shape == decode.shape else ()
+    return Chosen(spec, (*notes, note) if note else notes)
 
 
 def _decode_of(tensor: Tensor, processing: Processing, data: list[Dataset], ready: Ready) -> Decode:

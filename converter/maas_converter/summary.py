@@ -105,6 +105,8 @@ def show_evaluation(evaluation: Evaluation) -> None:
         say(
             f"{evaluation.unanswered} samples were not answered: the stage that makes {evaluation.output!r} was skipped"
         )
+    for note in evaluation.notes:
+        say(f"note: {note}")
     say(f"latency p50 {evaluation.time.p50_ms:.3f} ms, p99 {evaluation.time.p99_ms:.3f} ms, on {evaluation.host}")
 
 

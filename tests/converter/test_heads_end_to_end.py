@@ -157,3 +157,32 @@ def plain_litert(model, photo):
     interpreter.set_tensor(interpreter.get_input_details()[0]["index"], picture)
     interpreter.invoke()
     return interpreter.get_tensor(interpreter.get_output_details()[0]["index"])[0]
+
+
+def test_one_hot_classes_of_the_data_are_judged_as_classes(converted):
+    done = converted(chain("LOG_SOFTMAX"), ("a", "b", "c", "d"), y=np.eye(4)[[0, 1, 3]])
+    # Of four equal values the first wins: the second sample is taken for "a".
+    assert done.metrics.accuracy["data"].bundle == pytest.approx(2 / 3)
+    assert any("one-hot" in note for note in done.notes)
+
+
+def test_normal_and_other_samples_are_an_anomaly_score_of_a_model_that_repeats_its_input(converted):
+    done = converted(chain("NEG"), y=[1, 0, 0], classes=("anomaly", "normal"))
+    assert list(done.metrics.anomaly) == ["data"]
+    assert any("'anomaly' is what is to be found" in note for note in done.notes)
+
+
+def test_a_score_without_a_sigmoid_is_no_classifier_of_normal_samples(converted):
+    done = converted(one_value("NEG"), y=[0, 1, 1], classes=("anomaly", "normal"))
+    # -2, 4 and 0 of one anomaly and two normal samples: as a score it is the lowest.
+    assert done.metrics.anomaly["data"].bundle_auc == 0.0
+
+
+def test_an_input_without_a_batch_is_a_whole_sample(converted, tmp_path):
+    shape = (4, 4, 3)
+    graph = Body((Op("LOGISTIC", ("x",), ("y",)),), ("x",), ("y",), shapes={"x": shape, "y": shape})
+    done = converted(tflite(graph))
+    assert any("has no batch of 1: a sample is all of it, [4, 4, 3]" in note for note in done.notes)
+    sample = np.linspace(-2, 2, 48, dtype=np.float32).reshape(shape)
+    document, _ = published(tmp_path / "model.maas", tmp_path, sample.tobytes())
+    assert np.asarray(document["result"]["values"]) == pytest.approx(logistic(sample), abs=1e-6)

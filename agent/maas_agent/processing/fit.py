@@ -23,7 +23,9 @@ def fitted(x: Array, spec: Decode, name: str) -> Array:
     if found != wanted and (flat or _squeezed(found) == _squeezed(wanted)):
         x = x.reshape(len(x), *wanted)
     if x.shape[1:] != wanted:
-        raise DataError(f"{name}: a sample has the shape {list(found)}, the model takes {list(wanted)}")
+        raise DataError(
+            f"{name}: a sample has the shape {list(found)}, the model takes {list(wanted)}{_hint(found, wanted)}"
+        )
     samples = np.empty((len(x), *wanted), spec.dtype)
     for at in range(0, len(x), MAX_BATCH):
         try:
@@ -34,6 +36,12 @@ def fitted(x: Array, spec: Decode, name: str) -> Array:
                 f"{name}: 'x' is {x.dtype}, samples are {spec.dtype}: {error}, first in sample {row}"
             ) from None
     return samples
+
+
+def _hint(found: tuple[int, ...], wanted: tuple[int, ...]) -> str:
+    if len(found) == len(wanted) == 3 and (found[1], found[2], found[0]) == wanted:
+        return ": channels come first in it; store x.transpose(0, 2, 3, 1)"
+    return ""
 
 
 def _first_bad(samples: Array, spec: Decode) -> int:

@@ -36,10 +36,17 @@ def numbered(path: Path, names: Sequence[str], labels: tuple[str, ...]) -> tuple
     """
     found = sorted(set(names))
     order = labels or tuple(found)
+    spelled = counterparts(found, order)
+    names = [spelled.get(name, name) for name in names]
+    found = sorted(set(names))
     lines = Counter(order)
     unknown = [name for name in found if name not in lines]
     if unknown:
-        raise DataError(f"{path} has classes that are no labels: {', '.join(unknown[:8])}; labels are {some(order)}")
+        left = [label for label in order if label not in found]
+        raise DataError(
+            f"{path} has classes that are no labels: {some(unknown)}; labels are {some(order)}"
+            + (f", of which the data lack {some(left)}" if left else "")
+        )
     twice = [name for name in found if lines[name] > 1]
     if twice:
         raise DataError(f"{path}: the class {twice[0]!r} has two lines in the labels: write class numbers, column 'y'")
@@ -50,6 +57,53 @@ def numbered(path: Path, names: Sequence[str], labels: tuple[str, ...]) -> tuple
         )
     number = {name: position for position, name in enumerate(order)}
     return np.array([number[name] for name in names], np.int64), order
+
+
+def renumbered(
+    path: Path, y: NDArray[np.generic], classes: tuple[str, ...], labels: tuple[str, ...]
+) -> tuple[NDArray[np.generic], tuple[str, ...], tuple[str, ...]]:
+    """Class numbers ``y`` (N,) of a file that names its ``classes``, by the ``labels``; the names by number, and notes.
+
+    If all its classes are labels, a number is that of its name's line. If none is, or those that are have their
+    numbers, numbers stay, and that is said. Raises `DataError` where only some are, at other numbers.
+    """
+    if not labels or not classes or classes == labels or y.reshape(-1).size != len(y):
+        return y, classes, ()
+    spelled = counterparts(classes, labels)
+    lines = Counter(labels)
+    if all(lines[spelled.get(name, name)] == 1 for name in classes):
+        places = np.array([labels.index(spelled.get(name, name)) for name in classes], np.int64)
+        if np.array_equal(places, np.arange(len(classes))):
+            return y, labels, ()
+        flat = y.reshape(-1)
+        if flat.min() < 0 or flat.max() >= len(classes) or not np.array_equal(flat, flat.astype(np.int64)):
+            return y, labels, ()
+        note = f"{path.name} has its classes in another order than the labels: they are numbered by name"
+        return places[flat.astype(np.int64)], labels, (note,)
+    missing = [name for name in classes if spelled.get(name, name) not in lines]
+    alone = [label for label in labels if label not in {spelled.get(name, name) for name in classes}]
+    moved = [
+        name
+        for number, name in enumerate(classes)
+        if spelled.get(name, name) in lines and labels.index(spelled.get(name, name)) != number
+    ]
+    told = f"classes without a label: {some(missing)}; labels without a class: {some(alone) or 'none'}"
+    if moved:
+        raise DataError(f"{path}: {told}; {some(moved)} have other numbers than their labels: use the same names")
+    return y, classes, (f"{path.name} calls classes otherwise than the labels, its numbers are taken: {told}",)
+
+
+def counterparts(names: Sequence[str], labels: Sequence[str]) -> dict[str, str]:
+    """By name that is no label: the one label that differs from it in case, spaces, ``_`` and ``-`` only."""
+    plain = Counter(_plain(label) for label in labels)
+    by_plain = {_plain(label): label for label in labels}
+    strange = set(names) - set(labels)
+    other = Counter(_plain(name) for name in set(names))
+    return {name: by_plain[_plain(name)] for name in strange if plain[_plain(name)] == 1 and other[_plain(name)] == 1}
+
+
+def _plain(name: str) -> str:
+    return "".join(letter for letter in name.casefold() if letter not in " _-\t")
 
 
 def _has_two_orders(names: list[str]) -> bool:

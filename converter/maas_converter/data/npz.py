@@ -5,17 +5,23 @@ from pathlib import Path
 
 from maas_agent.processing.npz import read_arrays
 from maas_converter.data.dataset import Dataset, Stored
+from maas_converter.data.labels import renumbered
 from maas_converter.data.text_table import content_of
 
 
 def read_npz(path: Path, labels: tuple[str, ...]) -> Dataset:
-    """Read a file of plain arrays; its class numbers need no ``labels``. Raises `NoInputError` or `DataError`."""
+    """Read a file of plain arrays; where it names its classes, ``labels`` number them. Raises as `numbered` does."""
     content = content_of(path)
     arrays = read_arrays(content, str(path))
+    y, classes = arrays.y, arrays.classes
+    notes: tuple[str, ...] = ()
+    if y is not None:
+        y, classes, notes = renumbered(path, y, classes, labels)
     return Dataset(
         path=path,
         sha256=hashlib.sha256(content).hexdigest(),
         source=Stored(arrays.x),
-        y=arrays.y,
-        classes=arrays.classes,
+        y=y,
+        classes=classes,
+        notes=notes,
     )

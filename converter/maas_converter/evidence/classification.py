@@ -4,6 +4,7 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
+from maas_converter.data.labels import some
 from maas_converter.evidence.figure import Figure
 from maas_converter.statistics import (
     SIGNIFICANT,
@@ -17,6 +18,9 @@ from maas_converter.statistics import (
 
 LARGEST_MATRIX = 100
 """Classes up to which the whole confusion matrix is part of the evidence."""
+
+_RENUMBERED = 0.4
+"""Share of samples that another numbering of the classes has to set right before it is told."""
 
 _TOPS = (3, 5)
 _PAIRS = 30
@@ -99,6 +103,25 @@ def score(values: NDArray[np.float32], y: NDArray[np.int64], labels: tuple[str, 
         confusion=tuple(map(tuple, confusion.tolist())) if len(labels) <= LARGEST_MATRIX else (),
         confused=_confused(confusion, labels),
     )
+
+
+def doubts(values: NDArray[np.float32], y: NDArray[np.int64], score: ClassificationScore) -> tuple[str, ...]:
+    """Whether the classes are numbered otherwise than the model's, and which have no sample, as sentences."""
+    labels = tuple(figures.label for figures in score.classes)
+    absent = [figures.label for figures in score.classes if not figures.samples]
+    told = (f"no sample is of {some(absent)}",) if absent and len(labels) <= LARGEST_MATRIX else ()
+    confusion = _confusion(_ranked(values)[:, 0], y, len(labels))
+    present = np.flatnonzero(confusion.sum(axis=1))
+    best = confusion.argmax(axis=1)[present]
+    agreed = int(confusion[present, best].sum())
+    if len(set(best)) < len(best) or len(present) < 2 or agreed - score.correct < _RENUMBERED * len(y):
+        return told
+    moved = [f"{labels[a]!r} is answered {labels[b]!r}" for a, b in zip(present, best, strict=True) if a != b]
+    renumbered = (
+        f"the classes look numbered otherwise than the model's: {agreed / len(y):.0%} would be right if "
+        f"{some(moved)}; see the order of the labels and of 'y', which begins at 0"
+    )
+    return (*told, renumbered)
 
 
 def compare(

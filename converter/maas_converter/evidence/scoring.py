@@ -9,6 +9,8 @@ from numpy.typing import NDArray
 from maas_agent.bundle.manifest import Input, Tensor
 from maas_converter.data.dataset import Dataset, classes_of, targets_of
 from maas_converter.evidence import anomaly, classification, regression
+from maas_converter.evidence.figure import Figure
+from maas_converter.evidence.meant import found_second
 from maas_converter.evidence.task import Task
 from maas_converter.measure import answered
 from maas_converter.postprocess import scores_of
@@ -31,6 +33,8 @@ class Truth(msgspec.Struct, frozen=True):
     """Real inputs (N, …), of an anomaly score only, see `maas_converter.evidence.anomaly.real_inputs`."""
     threshold: float | None = None
     """Of a classifier that answers one value: above which it means the second class."""
+    notes: tuple[str, ...] = ()
+    """How the data were understood."""
 
 
 def truth_of(
@@ -47,14 +51,16 @@ def truth_of(
 
     ``binary``: the output's one value tells two classes apart.
     """
-    none = np.zeros((len(samples), 0), np.float32)
+    none, known = np.zeros((len(samples), 0), np.float32), len(dataset.notes)
     if task == "regression":
         return Truth(task, targets_of(dataset), (), none)
+    if task == "anomaly":
+        dataset = found_second(dataset)
     count = 2 if task == "anomaly" or binary else prod(output.shape)
     numbers = classes_of(dataset, count)
     y = numbers if numbers is not None else np.zeros(0, np.int64)
     if task == "anomaly":
-        return Truth(task, y, dataset.classes, anomaly.real_inputs(spec, samples))
+        return Truth(task, y, dataset.classes, anomaly.real_inputs(spec, samples), notes=dataset.notes[known:])
     return Truth(task, y, _labels(labels, dataset, count), none)
 
 
@@ -83,6 +89,24 @@ def compare(truth: Truth, float32: Values, bundle: Values) -> Comparison | None:
     if truth.task == "regression":
         return regression.compare(before, after, y)
     return anomaly.compare(before, after, truth.inputs[kept], y.astype(np.int64))
+
+
+def doubts_of(truth: Truth, values: Values, score: Score | None) -> tuple[str, ...]:
+    """What speaks against ``y`` meaning what it was taken for, as sentences; ``values`` (N, …) were judged."""
+    if isinstance(score, anomaly.AnomalyScore) and score.auc.value < 0.5 and _is_sure(score.auc):
+        return (
+            f"the score points the wrong way (ROC AUC {score.auc.value:.4f}): it is higher for normal samples, which "
+            "are class 0, than for those to be found, class 1; if 'y' has them the other way round, turn it round",
+        )
+    if isinstance(score, classification.ClassificationScore):
+        kept = answered(values)
+        rows = scores_of(values[kept], truth.threshold)
+        return classification.doubts(rows, truth.y[kept].astype(np.int64), score)
+    return ()
+
+
+def _is_sure(auc: Figure) -> bool:
+    return auc.interval is not None and auc.interval[1] < 0.5
 
 
 def _scorable(truth: Truth, kept: NDArray[np.bool_]) -> bool:

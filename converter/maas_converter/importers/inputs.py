@@ -6,6 +6,8 @@ from maas_agent.errors import DataError
 
 Shape = Sequence[int | None]
 
+_CHANNELS = (1, 3, 4)
+
 
 def only_input(names: Sequence[str]) -> None:
     """Raise `DataError` unless there is exactly one input."""
@@ -38,6 +40,8 @@ def fixed_shape(shape: Shape | None, wanted: tuple[int, ...] | None) -> tuple[in
         return (1, *wanted)
     if not shape:
         raise DataError("its input is a single number without a batch: save it with an input of shape (batch, …)")
+    if wanted is None:
+        _check_batch(shape)
     sizes = [None if size in (None, -1) else size for size in shape[1:]]
     if wanted is not None:
         _check_agreement(sizes, wanted)
@@ -49,6 +53,17 @@ def fixed_shape(shape: Shape | None, wanted: tuple[int, ...] | None) -> tuple[in
             f"such as --input-shape {example}"
         )
     return (1, *(size for size in sizes if size is not None))
+
+
+def _check_batch(shape: Shape) -> None:
+    """Refuse what may be a picture without a batch, as (16, 16, 3): its height would be taken for one."""
+    first, rest = shape[0], shape[1:]
+    if len(shape) == 3 and shape[2] in _CHANNELS and first is not None and first > 1 and None not in rest:
+        whole = ", ".join(map(str, shape))
+        raise DataError(
+            f"its input ({whole}) has no open batch. If a sample is all of it, save the model with an input of "
+            f"(batch, {whole}); if {first} is a batch, give --input-shape {_joined(rest)}"
+        )
 
 
 def _check_agreement(sizes: Shape, wanted: tuple[int, ...]) -> None:

@@ -22,3 +22,8 @@ def test_a_value_that_would_change_is_refused_with_its_sample(monkeypatch: pytes
     x[3, 1] = 0.5
     with pytest.raises(DataError, match=r"a\.csv: .* does not fit uint8, first in sample 3"):
         fit.fitted(x, GRAY, "a.csv")
+
+
+def test_channels_that_come_first_are_told() -> None:
+    with pytest.raises(DataError, match=r"channels come first in it; store x.transpose\(0, 2, 3, 1\)"):
+        fit.fitted(np.zeros((2, 3, 4, 5), np.uint8), Decode((4, 5, 3), "uint8"), "d.npz")
