@@ -64,6 +64,11 @@ _BEGINNINGS: tuple[tuple[bytes, Kind], ...] = (
     (b"\x89HDF\r\n\x1a\n", Kind("HDF5")),
     (b"\x1aE\xdf\xa3", Kind("Matroska or WebM")),
 )
+_BY_FIRST_BYTE = {
+    first: tuple((beginning, kind) for beginning, kind in _BEGINNINGS if beginning[0] == first)
+    for first in {beginning[0] for beginning, _ in _BEGINNINGS}
+}
+"""So that what is no file, as most inputs are, is known at once."""
 _WAVE_FAMILY = (b"RIFF", b"RIFX", b"RF64", b"BW64")
 _BRANDS = {
     b"avif": Kind("AVIF", "image"),
@@ -86,7 +91,8 @@ def kind_of(data: bytes) -> Kind | None:
         return _BMP
     if data[:4] == b"FORM" and data[8:12] in (b"AIFF", b"AIFC"):
         return Kind("AIFF", "audio")
-    return next((kind for beginning, kind in _BEGINNINGS if data.startswith(beginning)), None)
+    likely = _BY_FIRST_BYTE.get(data[0], ()) if data else ()
+    return next((kind for beginning, kind in likely if data.startswith(beginning)), None)
 
 
 def _in_riff(data: bytes) -> Kind | None:
