@@ -32,9 +32,11 @@ def marked(mark: str) -> set[int]:
     """The processes whose mark begins so; without this one, zombies, and what belongs to other users."""
     wanted = f"\0{MARK}={mark}".encode()
     found = set[int]()
-    if not _PROC.is_dir():
-        return found  # it is not mounted: process groups have to do
-    for name in os.listdir(_PROC):  # noqa: PTH208 - hundreds of entries, every few milliseconds
+    try:
+        names = os.listdir(_PROC)  # noqa: PTH208 - hundreds of entries, every few milliseconds
+    except OSError:
+        return found  # not mounted, or no descriptor is left: process groups have to do
+    for name in names:
         if name.isdecimal() and int(name) != os.getpid():
             with suppress(OSError):
                 if wanted in b"\0" + (_PROC / name / "environ").read_bytes():

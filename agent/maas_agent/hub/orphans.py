@@ -23,7 +23,11 @@ def reap_orphans(loop: Loop) -> None:
 
 def reap() -> None:
     """Wait for all children that have ended and that nobody here has started."""
-    for name in os.listdir(_PROC):  # noqa: PTH208 - its entries are numbers
+    try:
+        names = os.listdir(_PROC)  # noqa: PTH208 - its entries are numbers
+    except OSError:
+        return  # no descriptor is left: the next one that ends brings them all
+    for name in names:
         if name.isdecimal() and not is_ours(int(name)) and _is_ended_child(name):
             with suppress(ChildProcessError):
                 os.waitpid(int(name), os.WNOHANG)
