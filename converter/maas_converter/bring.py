@@ -29,7 +29,11 @@ def _brought(job: Job, stage: StagePlan) -> Brought:
     order = job.order
     job.progress.step(f"importing {stage.source.name}")
     options = Importing(
-        trust=order.trust, input_shape=order.input_shape, signature=order.signature, several_inputs=bool(stage.inputs)
+        trust=order.trust,
+        custom=_custom(order),
+        input_shape=order.input_shape,
+        signature=order.signature,
+        several_inputs=bool(stage.inputs),
     )
     imported = import_model(stage.source, job.folder, options)
     chosen = _recipe(order, stage, imported)
@@ -56,3 +60,7 @@ def _recipe(order: Order, stage: StagePlan, imported: Imported) -> Recipe:
             "or start from the float model"
         )
     return AS_IS
+
+
+def _custom(order: Order) -> str | None:
+    return str(order.custom.resolve()) if order.custom is not None else None

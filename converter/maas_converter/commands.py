@@ -93,6 +93,9 @@ def convert(
     ] = None,
     signature: Annotated[str | None, typer.Option(metavar="KEY", help="Which signature of a SavedModel.")] = None,
     trust: Annotated[bool, typer.Option("--trust", help="Run Python code in the model file (Lambda layers).")] = False,
+    custom: Annotated[
+        Path | None, typer.Option(metavar="FILE.py", help="Python file with the model's own classes; needs --trust.")
+    ] = None,
     force: Annotated[bool, typer.Option("--force", help="Convert although the calibration data look wrong.")] = False,
     allow_float: Annotated[
         bool, typer.Option("--allow-float", help="Accept that ops the recipe cannot quantize stay float.")
@@ -125,6 +128,7 @@ def convert(
         input_shape=shape_of(input_shape),
         signature=signature,
         trust=trust,
+        custom=custom,
         force=force,
         allow_float=allow_float,
         report=report,

@@ -46,6 +46,7 @@ class Order(msgspec.Struct, frozen=True):
     input_shape: tuple[int, ...] | None = None
     signature: str | None = None
     trust: bool = False
+    custom: Path | None = None
     force: bool = False
     allow_float: bool = False
     report: Path | None = None
@@ -95,6 +96,7 @@ class Given(msgspec.Struct, frozen=True):
 def read(order: Order) -> Given:
     """Read what ``order`` names; raises `UsageError`, `NoInputError`, `DataError` or `UnavailableError`."""
     _check_words(order)
+    _check_custom(order)
     _check_out(order.out)
     if order.report is not None:
         check_folder(order.report)
@@ -171,6 +173,17 @@ def _check_words(order: Order) -> None:
         from maas_converter.keys import load_signer
 
         load_signer(order.keys, "targets")
+
+
+def _check_custom(order: Order) -> None:
+    if order.custom is None:
+        return
+    if not order.trust:
+        raise UsageError(
+            f"--custom {order.custom} is run, with all that you may do: add --trust if you know who wrote it"
+        )
+    if not order.custom.is_file():
+        raise NoInputError(f"--custom {order.custom}: there is no such file")
 
 
 def _check_out(out: Path) -> None:

@@ -7,6 +7,7 @@ from typing import Any
 
 from maas_agent.errors import UnavailableError
 from maas_converter.importers.configuration import refuse_code
+from maas_converter.importers.custom import custom_objects
 from maas_converter.importers.keras_model import cannot_load, named, prepared, traced_to_tflite
 from maas_converter.importers.task import Task, run
 
@@ -32,11 +33,12 @@ def _libraries() -> tuple[Any, Any]:
 
 
 def _load(keras: Any, task: Task) -> Any:
+    known = custom_objects(task.options)
     with named(task.source) as path:
         try:
             if task.options.trust:
                 keras.config.enable_unsafe_deserialization()  # safe_mode does not reach layers inside others
-            return keras.saving.load_model(path, compile=False, safe_mode=not task.options.trust)
+            return keras.saving.load_model(path, known, compile=False, safe_mode=not task.options.trust)
         except Exception as error:  # Keras raises whatever a damaged or foreign file makes it raise
             cannot_load("Keras 3", error, trust=task.options.trust)
 

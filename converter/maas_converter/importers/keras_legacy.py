@@ -1,9 +1,11 @@
 """Files of Keras 1 and 2 to float32 TFLite with tf-keras. A program, see `maas_converter.importers.task`."""
 
+import os
 from typing import Any
 
 from maas_agent.errors import UnavailableError
 from maas_converter.importers.configuration import refuse_code
+from maas_converter.importers.custom import custom_objects
 from maas_converter.importers.keras_model import cannot_load, named, prepared, traced_to_tflite
 from maas_converter.importers.task import Task, run
 
@@ -19,6 +21,7 @@ def convert(task: Task) -> bytes:
 
 
 def _libraries() -> tuple[Any, Any]:
+    os.environ["TF_USE_LEGACY_KERAS"] = "1"  # what the user's own classes mean by tensorflow.keras
     try:
         import tensorflow
         import tf_keras
@@ -28,9 +31,10 @@ def _libraries() -> tuple[Any, Any]:
 
 
 def _load(tf_keras: Any, task: Task) -> Any:
+    known = custom_objects(task.options)
     with named(task.source) as path:
         try:
-            return tf_keras.models.load_model(path, compile=False, safe_mode=not task.options.trust)
+            return tf_keras.models.load_model(path, known, compile=False, safe_mode=not task.options.trust)
         except Exception as error:  # Keras raises whatever a damaged or foreign file makes it raise
             cannot_load("tf-keras", error, trust=task.options.trust)
 

@@ -10,6 +10,7 @@ from typing import Any, NoReturn
 import msgspec
 
 from maas_agent.errors import DataError
+from maas_converter.importers.allowed import YOUR_OWN
 from maas_converter.importers.answering import answering_only
 from maas_converter.importers.configuration import is_hdf5
 from maas_converter.importers.conversion import save, to_tflite
@@ -22,6 +23,9 @@ from maas_converter.importers.task import Importing
 from maas_converter.tflite.signature import with_outputs
 
 _CODE = re.compile(r"\bLambda\b|\blambdas?\b|\bunsafe\b")  # not TFOpLambda, which computes
+
+
+_UNKNOWN = re.compile(r"(?:Could not locate (?:class|function)|Unknown \w+(?: \w+)?:) '?(?P<name>[^'\s]*\w)")
 
 
 class FixedInput(msgspec.Struct, frozen=True):
@@ -47,14 +51,14 @@ def cannot_load(library: str, error: Exception, *, trust: bool) -> NoReturn:
     """Raise `Passed` or `DataError` for whatever Keras raised on a damaged or foreign file."""
     text = str(error)
     # What `refuse_code` did not see, Keras 3 may.
+    if _UNKNOWN.search(text):
+        raise Passed(f"it needs {_unknown(text)}, which is not in the file: {YOUR_OWN}") from None
     if trust:
         raise Passed(f"{library} cannot load it: {first_sentence(text)}") from None
     if _CODE.search(text):
         raise DataError(
             f"it holds Python code, which is not run without --trust (Lambda): {first_sentence(text)}"
         ) from None
-    if "Could not locate" in text or "Unknown layer" in text:
-        raise Passed(f"it needs a class of your own, which is not in the file: {first_sentence(text)}") from None
     raise Passed(f"{library} cannot load it, it is damaged or of another version: {first_sentence(text)}") from None
 
 
@@ -99,3 +103,8 @@ def traced_to_tflite(tensorflow: Any, model: Any, variables: list[Any], taken: F
             tensorflow, lambda: tensorflow.lite.TFLiteConverter.from_saved_model(folder, signature_keys=["serve"])
         )
     return with_outputs(made, names, list(keyed(names)))
+
+
+def _unknown(text: str) -> str:
+    found = _UNKNOWN.search(text)
+    return f"the class {found['name']!r}" if found else "a class"

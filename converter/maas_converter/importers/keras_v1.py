@@ -11,6 +11,7 @@ import msgspec
 from maas_agent.errors import UnavailableError
 from maas_converter.importers.configuration import refuse_code
 from maas_converter.importers.conversion import to_tflite
+from maas_converter.importers.custom import custom_objects
 from maas_converter.importers.keras_model import cannot_load, named, prepared
 from maas_converter.importers.outputs import named_outputs
 from maas_converter.importers.refusal import Passed, first_sentence
@@ -51,9 +52,10 @@ def _library() -> Any:
 
 
 def _load(tensorflow: Any, task: Task) -> Any:
+    known = custom_objects(task.options)
     with named(task.source) as path:
         try:
-            return tensorflow.compat.v1.keras.models.load_model(str(path), compile=False)
+            return tensorflow.compat.v1.keras.models.load_model(str(path), known, compile=False)
         except Exception as error:  # Keras raises whatever a damaged or foreign file makes it raise
             cannot_load("tf.compat.v1.keras", error, trust=task.options.trust)
 

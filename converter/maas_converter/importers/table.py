@@ -15,7 +15,7 @@ import msgspec
 
 from maas_agent.errors import DataError, NoInputError
 from maas_converter.importers.configuration import is_hdf5
-from maas_converter.importers.foreign import foreign
+from maas_converter.importers.foreign import foreign, foreign_folder
 
 _HEAD_BYTES = 64
 _GRAPH = "saved_model.pb"
@@ -99,6 +99,9 @@ def _what_folder(source: Path) -> str:
         return f"is a folder without {_GRAPH}, but {inner[0]} has one: name that"
     if inner:
         return f"is a folder of several models: name one of {', '.join(str(path) for path in inner[:5])}"
+    known = foreign_folder(source)
+    if known is not None:
+        return f"is {known}"
     if (source / "config.json").is_file():
         return "is a folder, an unpacked .keras file: name the file that model.save() made"
     return f"is a folder without {_GRAPH}: a SavedModel is the folder that holds that file"

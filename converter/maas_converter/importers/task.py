@@ -20,6 +20,8 @@ class Importing(msgspec.Struct, frozen=True):
 
     trust: bool = False
     """Whether Python code in the model (Lambda layers) may run: it can do whatever the user can."""
+    custom: str | None = None
+    """A Python file that defines classes of the model; only with ``trust``."""
     input_shape: tuple[int, ...] | None = None
     """One sample's shape, without the batch: for models that leave sizes open."""
     signature: str | None = None

@@ -67,6 +67,30 @@ BYTES = {
     "protocol0.keras": (pickle.dumps({"a": 1}, protocol=0), "a Python pickle"),
     "net.pt": (PICKLE, r"a PyTorch file.*litert-torch"),
     "net.onnx": (b"\x08\x07\x12\x07pytorch", "an ONNX model: .*SavedModel"),
+    "renamed.bin": (b"\x08\x08\x12\x07pytorch\x1a\x051.8.1", "an ONNX model: .*SavedModel"),
+    "engine.plan": (
+        b"ptrt" + bytes(60),
+        "a TensorRT engine, made for one kind of GPU: convert the model it",
+    ),
+    "unknown.engine": (b"\xa1\xb2\xc3\xd4", "a TensorRT engine"),
+    "weights.bin": (
+        (40).to_bytes(8, "little") + b'{"w":{"dtype":"F32","shape":[1],"data_of',
+        r"weights without a model: load them into the model they belong to",
+    ),
+    "frozen.pb": (b"\x0a\x1c\x0a\x05input\x12\x0bPlaceholder", "a graph of TensorFlow 1"),
+    "openvino.xml": (b'<?xml version="1.0"?>\n<net name="x" version="11">', "a model of OpenVINO"),
+    "trees.json": (b'{"learner":{"attributes":{},"gradient_booster":{}}}', "a model of decision trees .XGBoost."),
+    "trees.ubj": (b"{L\0\0\0\0\0\0\0\x07learnerS", "a model of decision trees .XGBoost."),
+    "trees.txt": (b"tree\nversion=v4\nnum_class=1\n", "a model of decision trees .LightGBM."),
+    "model.json": (
+        b'{"class_name": "Sequential", "config": {"layers": []}}',
+        "the configuration of a Keras model",
+    ),
+    "tfjs.json": (b'{"format":"layers-model","modelTopology":{}}', r"a model of TensorFlow\.js"),
+    "net.mlmodel": (b"\x08\x04\x12\x0a\x0a\x01", "a Core ML model"),
+    "net.pdmodel": (b"\x0a\x04", "a model of PaddlePaddle: .*paddle2onnx"),
+    "net.pte": (b"\0\0\0\0ET12", "an ExecuTorch program"),
+    "model.ckpt.index": (b"\0\0\1", "a checkpoint, weights without a model"),
     "saved_model.pb": (b"\x08\x01", "name the folder that holds saved_model.pb"),
     "language.bin": (b"GGUF\x03\0\0\0", "a GGUF language model"),
     "model.keras.gz": (b"\x1f\x8b\x08\0", "unpack it first"),
@@ -93,6 +117,34 @@ def test_a_zip_of_pytorch_is_named(path):
     with zipfile.ZipFile(path, "w") as archive:
         archive.writestr("net/data.pkl", b"")
     with pytest.raises(DataError, match="a PyTorch file"):
+        importer_for(path)
+
+
+ARCHIVES = {
+    "a TorchScript model: .*litert-torch": ["net/data.pkl", "net/constants.pkl", "net/code/__torch__.py"],
+    r"a program of torch\.export": ["net/archive_format", "net/models/model.json", "net/data/weights/w.pt"],
+    "a SavedModel in a ZIP archive: unpack it": ["model/saved_model.pb"],
+    "a Core ML model": ["net.mlpackage/Manifest.json", "net.mlpackage/Data/com.apple.CoreML/model.mlmodel"],
+}
+
+
+@pytest.mark.parametrize("words", ARCHIVES)
+def test_an_archive_is_told_by_what_is_in_it(words, path):
+    with zipfile.ZipFile(path, "w") as archive:
+        for name in ARCHIVES[words]:
+            archive.writestr(name, b"")
+    with pytest.raises(DataError, match=words):
+        importer_for(path)
+
+
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [("Manifest.json", "a Core ML model"), ("checkpoint", "a checkpoint"), ("inference.pdmodel", "PaddlePaddle")],
+)
+def test_a_folder_of_another_format_is_named(name, words, path):
+    path.mkdir()
+    (path / name).write_bytes(b"x")
+    with pytest.raises(DataError, match=words):
         importer_for(path)
 
 
