@@ -6,6 +6,7 @@ from pathlib import Path
 
 import msgspec
 
+from maas_agent.bundle.golden import encode_golden
 from maas_agent.bundle.manifest import Golden, Lineage, Manifest, Metrics, decode_manifest
 from maas_converter import bound, measure, pack
 from maas_converter.baseline import Baseline, baseline_of
@@ -13,6 +14,7 @@ from maas_converter.blobs import Blobs
 from maas_converter.bring import Brought, bring
 from maas_converter.console import Progress
 from maas_converter.evidence.record import Candidate, Judged
+from maas_converter.importers.agreement import Agreement
 from maas_converter.job import Job
 from maas_converter.lineage import lineage_of
 from maas_converter.order import Order, named_by_model, read
@@ -56,6 +58,8 @@ class Conversion(msgspec.Struct, frozen=True):
     notes: tuple[str, ...]
     warning: str = ""
     """What comes before everything else: more is lost than the bound, or nothing shows how much."""
+    agreements: dict[str, Agreement] = {}
+    """By stage, how far its import was from the source's own framework."""
     lost_points: float | None = None
     """See `maas_converter.bound`."""
 
@@ -86,7 +90,12 @@ def convert(order: Order, progress: Progress) -> Conversion:
         packed = pack.write(order.out, manifest_bytes, job.blobs, _signature(order.keys, manifest_bytes))
         conversion = _conversion(order, manifest, packed, baseline, shipped, proof, notes)
         points = loss.points if loss is not None else None
-        return msgspec.structs.replace(conversion, warning=_warning(job, brought, loss), lost_points=points)
+        return msgspec.structs.replace(
+            conversion,
+            warning=_warning(job, brought, loss),
+            agreements={one.plan.name: one.imported.agreement for one in brought if one.imported.agreement is not None},
+            lost_points=points,
+        )
 
 
 def _informed(job: Job, brought: tuple[Brought, ...]) -> Job:
@@ -138,8 +147,9 @@ def _finished(
 ) -> tuple[bytes, tuple[str, ...]]:
     """The bytes of the manifest, and ``notes`` with those of the proof."""
     draft = proof.bundle.manifest
-    stored, count, tolerance = golden_of(proof, quantized=any(one.recipe.quantized for one in brought))
-    golden = Golden(job.blobs.add(stored.blob), len(stored.blob), count, tolerance, stored.inflated)
+    samples, tolerance = golden_of(proof, quantized=any(one.recipe.quantized for one in brought))
+    blob = encode_golden(samples)
+    golden = Golden(job.blobs.add(blob), len(blob), len(samples.samples), tolerance)
     outputs = outputs_of(proof, baseline)
     return pack.finish(draft, outputs, golden, metrics_of(proof), lineage), (*notes, *notes_of(proof, baseline))
 

@@ -9,7 +9,6 @@ from maas_agent.bundle.manifest import Accuracy, Anomaly, Latency, Manifest, Met
 from maas_agent.processing.preprocess import outside_of, reach_of
 from maas_converter import golden, measure, postprocess
 from maas_converter.baseline import Baseline, Evidence
-from maas_converter.evidence import several
 from maas_converter.evidence.anomaly import AnomalyScore
 from maas_converter.evidence.classification import ClassificationComparison, ClassificationScore
 from maas_converter.evidence.gather import Pair, Side, judged_of
@@ -94,8 +93,6 @@ def notes_of(proof: Proof, baseline: Baseline) -> tuple[str, ...]:
         notes.append(f"quality was not measured: {evidence.not_judged}")
     else:
         values = next(iter(proof.reference.answers.values()))
-        bundle = next(iter(proof.bundle.answers.values()))
-        notes += several.told_of(bundle, evidence.truth.y, baseline.only_kind)
         notes += [*evidence.truth.notes, *doubts_of(evidence.truth, values, score_of(evidence.truth, values))]
     notes += [*baseline.notes, *_outside(proof)]
     for output, (_, why) in zip(proof.bundle.manifest.outputs, baseline.told, strict=True):
@@ -148,29 +145,16 @@ def agreement_of(proof: Proof, baseline: Baseline) -> float | None:
     return float(np.mean(classes[0] == classes[1]))
 
 
-def golden_of(proof: Proof, *, quantized: bool) -> tuple[golden.Stored, int, float]:
-    """The golden samples with the bundle's own answers, how many they are, and the tolerance for devices."""
-    most = golden.GOLDEN_SAMPLES
-    while True:
-        rows = _golden_rows(proof, most)
-        answers = {name: values[rows] for name, values in proof.bundle.answers.items()}
-        stored = golden.stored(GoldenSamples(samples=proof.evidence.samples[rows], outputs=answers))
-        if stored.fits or len(rows) <= golden.FEWEST:
-            return stored, len(rows), _tolerance(proof, rows, quantized=quantized)
-        most = golden.fewer(len(rows), len(stored.blob))
-
-
-def _golden_rows(proof: Proof, most: int) -> NDArray[np.int64]:
+def golden_of(proof: Proof, *, quantized: bool) -> tuple[GoldenSamples, float]:
+    """The golden samples with the bundle's own answers, and the tolerance for devices."""
     steady, kinds = _steady(proof), _kinds(proof)
-    return steady[golden.chosen_rows(len(steady), kinds[steady] if kinds is not None else None, most)]
-
-
-def _tolerance(proof: Proof, rows: NDArray[np.int64], *, quantized: bool) -> float:
+    rows = steady[golden.chosen_rows(len(steady), kinds[steady] if kinds is not None else None)]
     bundle = {name: values[rows] for name, values in proof.bundle.answers.items()}
     # The two models may call an output differently; they have the same ones in the same order.
     before = proof.float32
     float32 = dict(zip(bundle, (values[rows] for values in before.answers.values()), strict=True)) if before else None
-    return golden.tolerance(proof.bundle.manifest.outputs, bundle, float32, quantized=quantized)
+    allowed = golden.tolerance(proof.bundle.manifest.outputs, bundle, float32, quantized=quantized)
+    return GoldenSamples(samples=proof.evidence.samples[rows], outputs=bundle), allowed
 
 
 def _kinds(proof: Proof) -> NDArray[np.int64] | None:

@@ -49,7 +49,7 @@ def kept(name, model):
     answers.update({f"{name}/{number}/{key}": value for number, (key, value) in enumerate(made.items())})
 
 def imported(name, source, importer):
-    (folder / f"{name}.tflite").write_bytes(importer.convert(Task(source, folder / "out", Importing())))
+    (folder / f"{name}.tflite").write_bytes(importer.convert(Task(source, folder / "out", Importing())).tflite)
 
 for name, library, importer in (("keras", keras, new_importer), ("tf_keras", tf_keras, old_importer)):
     inputs, outputs = heads(library, 12)

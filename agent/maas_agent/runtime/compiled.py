@@ -16,6 +16,17 @@ from maas_agent.runtime.tensors import tensor_of
 _DTYPES = ("float32", "float16", "int32", "int8", "uint8", "bool")
 """What LiteRT's tensor buffers hold."""
 
+_KEEP_STATE = {
+    "LSTM",
+    "RNN",
+    "SVDF",
+    "UNIDIRECTIONAL_SEQUENCE_LSTM",
+    "UNIDIRECTIONAL_SEQUENCE_RNN",
+    "BIDIRECTIONAL_SEQUENCE_LSTM",
+    "BIDIRECTIONAL_SEQUENCE_RNN",
+}
+"""Ops whose variables last from one run to the next; a ``CompiledModel`` has no way to reset them."""
+
 Compile = Callable[[str], Any]
 """Makes a ``CompiledModel`` of a path."""
 
@@ -78,6 +89,9 @@ def compiled_model(path: Path, compile_: Compile) -> tuple[Any, str]:
 def loaded(compiled: Any, path: Path, share: Share) -> CompiledTfliteModel:
     """The compiled model with the tensors of the file at ``path``; raises `RuntimeFailure` if they cannot be passed."""
     interpreter = _interpreter(path)
+    kept = sorted({op["op_name"] for op in interpreter._get_ops_details() if op["op_name"] in _KEEP_STATE})
+    if kept:
+        raise RuntimeFailure(f"{path.name} keeps a state in {', '.join(kept)}, which only the processor resets")
     try:
         with quiet():
             model = CompiledTfliteModel(compiled, interpreter, share)

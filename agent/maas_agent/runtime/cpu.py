@@ -29,6 +29,8 @@ class InterpreterModel:
         try:
             for index, values in zip(self._input_indexes, inputs, strict=True):
                 self._interpreter.set_tensor(index, values)
+            # The state of TFLite's own LSTM, RNN and SVDF ops lasts from run to run; each sample begins anew.
+            self._interpreter.reset_all_variables()
             self._interpreter.invoke()
             return [self._interpreter.get_tensor(index) for index in self._output_indexes]
         except (ValueError, RuntimeError) as error:

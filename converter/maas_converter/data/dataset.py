@@ -81,6 +81,16 @@ class Dataset(msgspec.Struct, frozen=True):
         return "uint8" if self.source.x.dtype == np.uint8 else "float32"
 
 
+def some_of(dataset: Dataset, most: int) -> Dataset:
+    """At most ``most`` samples of a data set, evenly spread over it, without what is true of them."""
+    rows = np.unique(np.linspace(0, dataset.count - 1, min(dataset.count, most)).astype(np.int64))
+    if isinstance(dataset.source, Files):
+        source: Stored | Files = Files(tuple(dataset.source.paths[row] for row in rows), dataset.source.form)
+    else:
+        source = Stored(dataset.source.x[rows])
+    return msgspec.structs.replace(dataset, source=source, y=None)
+
+
 def samples_of(dataset: Dataset, spec: Decode) -> Array:
     """The samples (N, …sample) in the sample's dtype, as a device would decode them; raises `DataError`."""
     size = dataset.count * spec.sample_bytes

@@ -4,13 +4,14 @@ import os
 from typing import Any
 
 from maas_agent.errors import UnavailableError
+from maas_converter.importers.asking import Converted
 from maas_converter.importers.configuration import refuse_code
 from maas_converter.importers.custom import custom_objects
 from maas_converter.importers.keras_model import cannot_load, named, prepared, traced_to_tflite
 from maas_converter.importers.task import Task, run
 
 
-def convert(task: Task) -> bytes:
+def convert(task: Task) -> Converted:
     """Load ``task.source`` and convert it; raises a `MaasError`."""
     # Before tf-keras sees the file: it runs the code of a Lambda layer while loading, whatever its own safe_mode says.
     refuse_code(task.source, trust=task.options.trust)

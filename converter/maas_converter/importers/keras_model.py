@@ -8,14 +8,17 @@ from tempfile import TemporaryDirectory
 from typing import Any, NoReturn
 
 import msgspec
+import numpy as np
 
 from maas_agent.errors import DataError
 from maas_converter.importers.allowed import YOUR_OWN
 from maas_converter.importers.answering import answering_only
+from maas_converter.importers.asking import Array, Converted
 from maas_converter.importers.configuration import is_hdf5
 from maas_converter.importers.conversion import save, to_tflite
 from maas_converter.importers.inputs import fixed_shape, only_input, refuse_text
 from maas_converter.importers.outputs import keyed, named_outputs
+from maas_converter.importers.precision import coarsest_precision
 from maas_converter.importers.recurrent import set_loops
 from maas_converter.importers.refusal import Passed, first_sentence
 from maas_converter.importers.spelling import spell_out
@@ -73,8 +76,8 @@ def prepared(library: Any, model: Any, options: Importing) -> FixedInput:
     return FixedInput(names[0], fixed_shape(tuple(inputs[0].shape), options.input_shape), inputs[0].dtype)
 
 
-def traced_to_tflite(tensorflow: Any, model: Any, variables: list[Any], taken: FixedInput) -> bytes:
-    """Convert ``model``, traced on ``taken``; raises `Passed` or `DataError`.
+def traced_to_tflite(tensorflow: Any, model: Any, variables: list[Any], taken: FixedInput) -> Converted:
+    """Convert ``model``, traced on ``taken``; raises `Passed` or `DataError`. Asked, TensorFlow runs that trace.
 
     Batch size 1 is fixed in the signature: no op is left that computes shapes, which quantizers and NPUs refuse. Only
     this trace is saved: a Keras model saved whole is traced with an open batch as well.
@@ -91,7 +94,9 @@ def traced_to_tflite(tensorflow: Any, model: Any, variables: list[Any], taken: F
     with TemporaryDirectory() as folder:
         try:
             served = tensorflow.function(called, input_signature=[signature])
-            holder.served, holder.kept = answering_only(tensorflow, served.get_concrete_function(), variables)
+            concrete = served.get_concrete_function()
+            precision = coarsest_precision(concrete.graph.as_graph_def())
+            holder.served, holder.kept = answering_only(tensorflow, concrete, variables)
             save(tensorflow, holder, folder)
         except DataError:
             raise
@@ -102,7 +107,13 @@ def traced_to_tflite(tensorflow: Any, model: Any, variables: list[Any], taken: F
         made = to_tflite(
             tensorflow, lambda: tensorflow.lite.TFLiteConverter.from_saved_model(folder, signature_keys=["serve"])
         )
-    return with_outputs(made, names, list(keyed(names)))
+
+    def answer(inputs: list[Array]) -> list[Array]:
+        # A trace runs many times as fast as the layers of a recurrent model do one by one.
+        returned = served(tensorflow.cast(inputs[0], taken.dtype))
+        return [np.asarray(returned[key]) for key in keyed(names)]
+
+    return Converted(with_outputs(made, names, list(keyed(names))), answer, precision)
 
 
 def _unknown(text: str) -> str:

@@ -9,22 +9,25 @@ from typing import Any
 import msgspec
 
 from maas_agent.errors import UnavailableError
+from maas_converter.importers.asking import Converted
 from maas_converter.importers.configuration import refuse_code
 from maas_converter.importers.conversion import to_tflite
 from maas_converter.importers.custom import custom_objects
 from maas_converter.importers.keras_model import cannot_load, named, prepared
 from maas_converter.importers.outputs import named_outputs
+from maas_converter.importers.precision import coarsest_precision
 from maas_converter.importers.refusal import Passed, first_sentence
 from maas_converter.importers.task import Task, run
 from maas_converter.tflite.signature import with_outputs, with_signature
 
 
-def convert(task: Task) -> bytes:
+def convert(task: Task) -> Converted:
     """Load ``task.source`` and convert it; raises a `MaasError`."""
     refuse_code(task.source, trust=task.options.trust)
     tensorflow = _library()
     v1 = tensorflow.compat.v1
-    with v1.Session(graph=tensorflow.Graph()) as session:
+    session = v1.Session(graph=tensorflow.Graph())
+    with session.graph.as_default(), session.as_default():
         v1.keras.backend.set_session(session)
         v1.keras.backend.set_learning_phase(0)  # traced once, as it is used
         with v1.name_scope("as_saved"):  # leaves the input's name for the one below
@@ -37,7 +40,12 @@ def convert(task: Task) -> bytes:
             tensorflow, lambda: v1.lite.TFLiteConverter.from_session(session, [batch], list(outputs.values()))
         )
     # This converter writes no signature; it keeps the order.
-    return with_outputs(with_signature(made), list(outputs))
+    named_so = with_outputs(with_signature(made), list(outputs))
+    return Converted(
+        named_so,
+        lambda inputs: session.run(list(outputs.values()), {batch: inputs[0]}),
+        coarsest_precision(session.graph.as_graph_def()),
+    )
 
 
 def _library() -> Any:

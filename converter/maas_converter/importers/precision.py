@@ -16,6 +16,12 @@ def other_precisions(graph: Any) -> list[str]:
     return sorted({_OTHERS[kind] for attribute in _attributes(graph) for kind in _types(attribute) if kind in _OTHERS})
 
 
+def coarsest_precision(graph: Any) -> str:
+    """The floating type with the fewest digits that ``graph`` computes in."""
+    found = other_precisions(graph)
+    return next((name for name in ("bfloat16", "float16") if name in found), "float32")
+
+
 def in_float32(tensorflow: Any, graph: Any) -> None:
     """Let every op and constant of ``graph`` that is of another floating type be float32."""
     for attribute in _attributes(graph):

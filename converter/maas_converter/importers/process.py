@@ -6,20 +6,25 @@ import signal
 import subprocess
 import sys
 import tempfile
+from contextlib import ExitStack
 from importlib.util import find_spec
 from pathlib import Path
 
 import msgspec
 
 from maas_agent.errors import DataError, MaasError, NoInputError, RuntimeFailure, UnavailableError
+from maas_agent.runtime.selection import accelerator
 from maas_converter.extras import require
+from maas_converter.importers.agreement import Agreement, Draw, agreement, answers, seeded
+from maas_converter.importers.asking import Waiting, is_ready
 from maas_converter.importers.digest import digest_of
 from maas_converter.importers.refusal import MARK, NOTE, QUIET, Passed
 from maas_converter.importers.table import FINISH, Importer, Rung, importer_for
 from maas_converter.importers.task import Importing as Importing
 from maas_converter.importers.task import Task
-from maas_converter.tflite.contents import contents_of
+from maas_converter.tflite.contents import Contents, contents_of
 from maas_converter.tflite.metadata import METADATA, Metadata
+from maas_converter.tflite.names import names_of
 
 _ERRORS: dict[int, type[MaasError]] = {
     kind.exit_code: kind for kind in (DataError, NoInputError, UnavailableError, Passed)
@@ -39,6 +44,8 @@ class Imported(msgspec.Struct, frozen=True):
     """What was decided without being asked, such as which framework read it."""
     metadata: Metadata = Metadata()
     """Of a ``.tflite`` file."""
+    agreement: Agreement | None = None
+    """With the source's own framework; ``None`` of a ``.tflite``, which LiteRT itself is the framework of."""
 
 
 class Made(msgspec.Struct, frozen=True):
@@ -46,39 +53,71 @@ class Made(msgspec.Struct, frozen=True):
 
     tflite: Path
     notes: tuple[str, ...]
+    title: str = ""
+    """The framework's, as people call it."""
+    waiting: Waiting | None = None
+    """The process, if it can be asked what the source model answers."""
 
 
-def import_model(source: Path, folder: Path, options: Importing | None = None) -> Imported:
-    """Convert ``source``, using ``folder`` for scratch.
+def import_model(source: Path, folder: Path, options: Importing | None = None, draw: Draw | None = None) -> Imported:
+    """Convert ``source``, using ``folder`` for scratch, and compare the answers with those of its own framework.
 
-    Raises `NoInputError`, `DataError` (no model, damaged, or one that must not or cannot be converted),
+    They are compared on what ``draw`` draws, else on random samples. Raises `NoInputError`, `DataError` (no model,
+    damaged, one that must not or cannot be converted, or one that answers otherwise than its framework),
     `UnavailableError` (its framework is not installed) or `RuntimeFailure` (the framework crashed).
     """
     options = options or Importing()
     importer = importer_for(source)
     require("convert", *importer.needs)
     digest = digest_of(source)
-    with tempfile.TemporaryDirectory(prefix="import-", dir=folder) as scratch:
-        made = _climb(importer, source, Path(scratch), options) if importer.rungs else Made(source, ())
-        done = _run(FINISH, source, Task(made.tflite.resolve(), Path(scratch) / "float32.tflite", options))
+    with tempfile.TemporaryDirectory(prefix="import-", dir=folder) as scratch, ExitStack() as stack:
+        made = _climb(importer, source, Path(scratch), options, stack) if importer.rungs else Made(source, ())
+        done = _run(FINISH, source, Task(made.tflite.resolve(), Path(scratch) / "float32.tflite", options), stack)
         tflite = done.tflite.read_bytes()
         metadata = msgspec.json.decode(done.tflite.with_name(METADATA).read_bytes(), type=Metadata)
-    contents = contents_of(tflite)
+        contents = contents_of(tflite)
+        agreed, told = (None, ()) if made.waiting is None else _compared(source, made, done.tflite, contents, draw)
     if options.unroll and contents.has_control_flow:
         raise DataError(
             f"{source}: a loop is left, because only recurrent layers of Keras models can be unrolled: "
             "save it as .keras"
         )
-    return Imported(tflite, digest, contents.quantized, (*made.notes, *done.notes, *metadata.notes), metadata)
+    notes = (*made.notes, *done.notes, *told, *metadata.notes)
+    return Imported(tflite, digest, contents.quantized, notes, metadata, agreed)
 
 
-def _climb(importer: Importer, source: Path, scratch: Path, options: Importing) -> Made:
+def _compared(
+    source: Path, made: Made, tflite: Path, contents: Contents, draw: Draw | None
+) -> tuple[Agreement | None, tuple[str, ...]]:
+    """The import beside its own framework, and a note where that could not be; raises `DataError` if they differ."""
+    model = accelerator("cpu").load(tflite, 1)
+    drawn = (draw(model.inputs) if draw is not None else None) or seeded(model.inputs, contents)
+    asked = made.waiting.ask(drawn.inputs, tflite.parent) if made.waiting is not None else None
+    try:
+        if asked is None:
+            raise DataError(
+                f"{source}: {made.title} itself cannot answer samples, so nothing shows that it was imported right"
+            )
+        found = answers(model, drawn, len(asked.outputs[0]))
+    except (DataError, RuntimeFailure) as error:
+        if drawn.given:
+            raise
+        return None, (f"{_without(source, error)} ({drawn.origin}): give --evaluation DATA",)
+    named = dict(zip(names_of(tflite.read_bytes()).outputs, asked.outputs, strict=True))
+    try:
+        agreed = agreement(made.title, drawn, named, found, asked.precision, contents.quantized)
+    except DataError as error:
+        raise DataError(f"{source}: {error}") from None
+    return agreed, (agreed.sentence,)
+
+
+def _climb(importer: Importer, source: Path, scratch: Path, options: Importing, stack: ExitStack) -> Made:
     """Try the rungs in turn; one that refuses ends it, one that cannot or crashes leaves the next."""
     task = Task(source.resolve(), scratch / "made.tflite", options)
     fell: list[tuple[Rung, MaasError]] = []
     for rung in importer.rungs:
         try:
-            made = _run(rung, source, task)
+            made = _run(rung, source, task, stack)
         except (Passed, UnavailableError, RuntimeFailure) as error:
             fell.append((rung, error))
             continue
@@ -86,19 +125,33 @@ def _climb(importer: Importer, source: Path, scratch: Path, options: Importing) 
     raise _all_fell(fell, source)
 
 
-def _run(rung: Rung, source: Path, task: Task) -> Made:
+def _run(rung: Rung, source: Path, task: Task, stack: ExitStack) -> Made:
+    """Run an importer until it has converted; it waits to be asked until ``stack`` is left, if it can be."""
     missing = [module for module in rung.needs if find_spec(module) is None]
     if missing:
         raise UnavailableError(f"{source}: {', '.join(missing)} is not installed")
     # -P: the current folder is the user's, and a keras.py in it must not become ours.
     command = [sys.executable, "-P", "-m", rung.module, *task.arguments()]
-    done = subprocess.run(
-        command, env=os.environ | QUIET, stdin=subprocess.DEVNULL, capture_output=True, text=True, errors="replace"
-    )
-    if done.returncode != 0 or not task.out.exists():
-        raise _failure(source, done.returncode, done.stderr)
-    said = (line for line in done.stderr.splitlines() if line.startswith(NOTE))
-    return Made(task.out, tuple(line.removeprefix(NOTE) for line in said))
+    words = task.out.with_suffix(".words")
+    with words.open("wb") as file:
+        process = subprocess.Popen(
+            command,
+            env=os.environ | QUIET,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=file,
+            text=True,
+            errors="replace",
+        )
+    waiting = Waiting(process)
+    stack.callback(waiting.end)
+    ready = is_ready(process)
+    status = 0 if ready else waiting.status()
+    said = words.read_text(encoding="utf-8", errors="replace")
+    if status != 0 or not task.out.exists():
+        raise _failure(source, status, said)
+    notes = (line.removeprefix(NOTE) for line in said.splitlines() if line.startswith(NOTE))
+    return Made(task.out, tuple(notes), rung.title, waiting if ready else None)
 
 
 def _told(importer: Importer, rung: Rung, fell: list[tuple[Rung, MaasError]], source: Path) -> list[str]:

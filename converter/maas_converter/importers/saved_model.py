@@ -7,13 +7,16 @@ initializers while loading. Such ops are looked for first.
 import re
 import tempfile
 from collections.abc import Mapping
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 from maas_agent.errors import DataError, UnavailableError
 from maas_converter.importers.answering import Answering
+from maas_converter.importers.asking import Array, Converted
 from maas_converter.importers.graphs import convert_graph, freeze
 from maas_converter.importers.inputs import fixed_shape, only_input, refuse_text
+from maas_converter.importers.precision import coarsest_precision
 from maas_converter.importers.refusal import first_sentence, note
 from maas_converter.importers.task import Task, run
 
@@ -25,7 +28,7 @@ _REACHING_OUT = {"ReadFile", "WriteFile", "PrintV2", "PyFunc", "PyFuncStateless"
 _VARIABLES = {"VarHandleOp", "VariableV2", "Variable"}
 
 
-def convert(task: Task) -> bytes:
+def convert(task: Task) -> Converted:
     """Load the folder ``task.source`` and convert one signature; raises a `MaasError`."""
     tensorflow = _library()
     meta = _meta_graph(task.source)
@@ -40,8 +43,30 @@ def convert(task: Task) -> bytes:
     outputs = {key: signature.outputs[key].name for key in sorted(signature.outputs, key=_with_numbers)}
     # (3) Constants for variables, a batch of 1, TFLite.
     frozen = _frozen(tensorflow, task.source, list(meta.meta_info_def.tags), outputs)
+    precision = coarsest_precision(frozen.graph)
     with tempfile.TemporaryDirectory() as folder:
-        return convert_graph(tensorflow, frozen, spec, info.name, outputs, folder)
+        made = convert_graph(tensorflow, frozen, spec, info.name, outputs, folder)
+    tags = list(meta.meta_info_def.tags)
+    return Converted(made, _Served(tensorflow, task.source, tags, info.name, list(outputs.values())), precision)
+
+
+class _Served:
+    """The SavedModel as it is, run by TensorFlow; loaded when it is asked for the first time."""
+
+    def __init__(self, tensorflow: Any, source: Path, tags: list[str], taken: str, made: list[str]) -> None:
+        self._v1, self._source, self._tags = tensorflow.compat.v1, source, tags
+        self._graph, self._taken, self._made = tensorflow.Graph(), taken, made
+
+    @cached_property
+    def _session(self) -> Any:
+        session = self._v1.Session(graph=self._graph)
+        with self._graph.as_default():
+            self._v1.saved_model.load(session, self._tags, str(self._source))
+        return session
+
+    def __call__(self, inputs: list[Array]) -> list[Array]:
+        taken = self._session.graph.get_tensor_by_name(self._taken)
+        return list(self._session.run(self._made, {taken: inputs[0].astype(taken.dtype.as_numpy_dtype)}))
 
 
 def chosen_signature(signatures: Mapping[str, Any], wanted: str | None) -> Any:

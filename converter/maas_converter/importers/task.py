@@ -1,6 +1,7 @@
 """What an importer is asked to do, and the frame of every importer's program.
 
-An importer runs as ``python -m MODULE SOURCE OUT.tflite OPTIONS``; options are one JSON object, see `Importing`.
+An importer runs as ``python -m MODULE SOURCE OUT.tflite OPTIONS``; options are one JSON object, see `Importing`. Once
+it has written the file it waits to be asked what the source model answers, see `maas_converter.importers.asking`.
 """
 
 import os
@@ -12,6 +13,7 @@ import msgspec
 
 from maas_agent.children import die_with_parent
 from maas_agent.errors import MaasError
+from maas_converter.importers.asking import Converted, wait_to_be_asked
 from maas_converter.importers.refusal import first_sentence, refuse
 
 
@@ -50,12 +52,18 @@ def task_of(arguments: list[str]) -> Task:
     return Task(Path(source), Path(out), msgspec.json.decode(options, type=Importing))
 
 
-def run(work: Callable[[Task], bytes]) -> None:
-    """Body of an importer's program: ``work`` returns the ``.tflite``, or raises a `MaasError` for the user."""
+def run(work: Callable[[Task], bytes | Converted]) -> None:
+    """Body of an importer's program: ``work`` returns the ``.tflite``, or raises a `MaasError` for the user.
+
+    One that runs the source's own framework returns `Converted`, and is asked.
+    """
     die_with_parent()
     task = task_of(sys.argv[1:])
     try:
-        task.out.write_bytes(work(task))
+        made = work(task)
+        task.out.write_bytes(made.tflite if isinstance(made, Converted) else made)
+        if isinstance(made, Converted):
+            wait_to_be_asked(made)
     except MaasError as error:
         refuse(error.exit_code, str(error))
     except MemoryError:

@@ -4,7 +4,9 @@ Whatever the source was, what is handed on has a batch of 1, fixed shapes, a Sig
 outputs are, no op that LiteRT lacks, and gives the same answer to the same sample. TensorFlow is not needed.
 """
 
+import re
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 
 import msgspec
@@ -18,6 +20,8 @@ from maas_converter.tflite.contents import Contents, TensorFacts, contents_of
 from maas_converter.tflite.metadata import METADATA, metadata_of
 from maas_converter.tflite.signature import fixed_batch, in_signature_order, with_signature
 
+_SELECT = "Flex"
+"""What names of Select TF ops begin with."""
 _STATE = {"VAR_HANDLE", "READ_VARIABLE", "ASSIGN_VARIABLE"}
 
 
@@ -41,11 +45,7 @@ def _hand_on(task: Task) -> None:
 
 def check(contents: Contents, options: Importing) -> None:
     """Raise `DataError` unless a bundle can hold a model with these contents."""
-    if contents.custom_ops:
-        raise DataError(
-            f"it has ops that LiteRT has not: {', '.join(contents.custom_ops)} ('Flex' ops are TensorFlow's own); "
-            "replace the layers that use them and convert it again"
-        )
+    _refuse([op for op in contents.custom_ops if op.startswith(_SELECT)])
     if len(contents.signatures) != 1:
         raise DataError(
             f"it has {len(contents.signatures)} signatures ({', '.join(contents.signatures)}), a bundle has one"
@@ -67,6 +67,14 @@ def check(contents: Contents, options: Importing) -> None:
         )
 
 
+def _refuse(lacking: Sequence[str]) -> None:
+    if lacking:
+        raise DataError(
+            f"it has ops that LiteRT has not: {', '.join(lacking)} ('Flex' ops are TensorFlow's own); "
+            "replace the layers that use them and convert it again"
+        )
+
+
 def _check_shape(tensor: TensorFacts, wanted: tuple[int, ...] | None) -> None:
     if -1 in tensor.shape:
         raise DataError(
@@ -80,7 +88,8 @@ def _check_shape(tensor: TensorFacts, wanted: tuple[int, ...] | None) -> None:
 def _try(data: bytes) -> None:
     """Run it on ones, zeros and ones: what LiteRT cannot load or run ends here, and a crash of it in this process.
 
-    A model whose second answer to the ones is another remembers something (TFLite's own LSTM does, and random numbers).
+    A model whose second answer to the ones is another remembers something, or draws random numbers. The state of
+    TFLite's own LSTM is reset before each run, see `maas_agent.runtime.cpu`.
     """
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "model.tflite"
@@ -92,11 +101,13 @@ def _try(data: bytes) -> None:
                 for value in (1, 0, 1)
             )
         except RuntimeFailure as error:
+            # Some custom ops come with LiteRT (TFLite_Detection_PostProcess does): it says itself which it lacks.
+            _refuse(re.findall(r"unresolved custom op: (\S+?)\.?(?:\s|$)", str(error)))
             raise RuntimeFailure(f"LiteRT cannot run it: {error}") from None
     if not all(np.array_equal(one, other, equal_nan=True) for one, other in zip(first, again, strict=True)):
         raise DataError(
-            "it answers the same sample differently after another one: it keeps a state (TFLite's own LSTM does, or a "
-            "stateful layer) or draws random numbers; convert the model it was made of, without that"
+            "it answers the same sample differently after another one: it keeps a state (a stateful layer) or draws "
+            "random numbers; convert the model it was made of, without that"
         )
 
 

@@ -63,6 +63,7 @@ def ranges_of(float32: bytes, inputs: Iterable[Array | Sequence[Array]]) -> Rang
         for number, given in enumerate(inputs):
             for place, values in zip(places, [given] if isinstance(given, np.ndarray) else given, strict=True):
                 interpreter.set_tensor(place, values)
+            interpreter.reset_all_variables()
             interpreter.invoke()
             for name, index in watched:
                 seen[name] = _widened(seen.get(name), interpreter.get_tensor(index), name, number)
@@ -118,6 +119,7 @@ def values_of(
         for given in inputs:
             for place, values in zip(places, given, strict=True):
                 interpreter.set_tensor(place, values)
+            interpreter.reset_all_variables()
             interpreter.invoke()
             for index, kept in gathered.items():
                 values = interpreter.get_tensor(index)

@@ -74,7 +74,7 @@ class Contents(msgspec.Struct, frozen=True):
 
     @property
     def custom_ops(self) -> tuple[str, ...]:
-        """Names of ops that LiteRT has no kernel for (Select TF ops begin with ``Flex``), each once, sorted."""
+        """Names of ops that are not built in (Select TF ops: ``Flex…``), each once, sorted; LiteRT has some of them."""
         return tuple(sorted({op.name for op in self.ops if op.custom}))
 
     @property

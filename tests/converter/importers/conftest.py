@@ -74,6 +74,7 @@ fused = tf_keras.Sequential([tf_keras.Input((8, 8), batch_size=1), tf_keras.laye
 served = tf.function(fused, input_signature=[tf.TensorSpec((1, 8, 8), tf.float32, name="steps")])
 converter = tf.lite.TFLiteConverter.from_concrete_functions([served.get_concrete_function()], fused)
 (folder / "fused.tflite").write_bytes(converter.convert())
+np.savez(folder / "fused.npz", x=x, y=np.concatenate([fused(sample[None]) for sample in x]))
 
 class Two(tf.Module):
     def __init__(self):
