@@ -6,7 +6,6 @@ from pathlib import Path
 
 import msgspec
 
-from maas_agent.bundle.golden import encode_golden
 from maas_agent.bundle.manifest import Golden, Lineage, Manifest, Metrics, decode_manifest
 from maas_converter import bound, measure, pack
 from maas_converter.baseline import Baseline, baseline_of
@@ -147,9 +146,8 @@ def _finished(
 ) -> tuple[bytes, tuple[str, ...]]:
     """The bytes of the manifest, and ``notes`` with those of the proof."""
     draft = proof.bundle.manifest
-    samples, tolerance = golden_of(proof, quantized=any(one.recipe.quantized for one in brought))
-    blob = encode_golden(samples)
-    golden = Golden(job.blobs.add(blob), len(blob), len(samples.samples), tolerance)
+    stored, count, tolerance = golden_of(proof, quantized=any(one.recipe.quantized for one in brought))
+    golden = Golden(job.blobs.add(stored.blob), len(stored.blob), count, tolerance, stored.inflated)
     outputs = outputs_of(proof, baseline)
     return pack.finish(draft, outputs, golden, metrics_of(proof), lineage), (*notes, *notes_of(proof, baseline))
 

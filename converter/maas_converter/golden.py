@@ -1,16 +1,26 @@
 """Golden samples: which ones go into a bundle, and how far from its answers on them a device may be."""
 
 from collections.abc import Callable
-from typing import TypeVar
+from typing import NamedTuple, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
+from maas_agent.bundle.golden import GoldenSamples, deflate_golden, encode_golden
 from maas_agent.bundle.manifest import Decode, Output
 from maas_agent.errors import RuntimeFailure
 from maas_converter.measure import Answers
 
 GOLDEN_SAMPLES = 16
+FEWEST = 2
+
+PLAIN_BYTES = 1 << 20
+"""Size up to which golden samples are stored as they are, which devices of every version read."""
+
+MOST_BYTES = 4 << 20
+"""What golden samples may take of a bundle: above, there are fewer of them, but at least two."""
+
+_LARGEST = 1 << 28  # what a manifest may state, see `maas_agent.bundle.manifest.Golden`
 
 Drawn = TypeVar("Drawn")
 
@@ -24,16 +34,42 @@ _ROWS = 128
 _BOUNDS = (None, 64, 32, 16, 8, 4, 2)
 
 
-def chosen_rows(count: int, y: NDArray[np.int64] | None) -> list[int]:
-    """Up to 16 of ``count`` samples: each class in turn if the classes ``y`` (N,) are known, else evenly spread."""
+class Stored(NamedTuple):
+    """A blob of golden samples; ``inflated`` as in the manifest."""
+
+    blob: bytes
+    inflated: int
+
+    @property
+    def fits(self) -> bool:
+        """Whether it may take so much of a bundle."""
+        return len(self.blob) <= MOST_BYTES
+
+
+def stored(golden: GoldenSamples) -> Stored:
+    """The samples as they are where they are small, else deflated."""
+    plain = encode_golden(golden)
+    if len(plain) <= PLAIN_BYTES:
+        return Stored(plain, 0)
+    blob, inflated = deflate_golden(golden)
+    return Stored(blob, inflated) if inflated <= _LARGEST else Stored(plain, 0)
+
+
+def fewer(count: int, size: int) -> int:
+    """How many of ``count`` samples to try, where these take ``size`` bytes, more than they may."""
+    return max(FEWEST, min(count - 1, count * MOST_BYTES // size))
+
+
+def chosen_rows(count: int, y: NDArray[np.int64] | None, most: int = GOLDEN_SAMPLES) -> list[int]:
+    """``most`` of ``count`` samples: each class in turn if the classes ``y`` (N,) are known, else evenly spread."""
     if y is None:
-        return sorted({int(row) for row in np.linspace(0, count - 1, min(count, GOLDEN_SAMPLES))})
+        return sorted({int(row) for row in np.linspace(0, count - 1, min(count, most))})
     rank = np.empty(count, dtype=np.int64)
     for number in np.unique(y):
         members = np.flatnonzero(y == number)
         rank[members] = np.arange(len(members))
     in_turn = np.lexsort((y, rank))
-    return sorted(int(row) for row in in_turn[:GOLDEN_SAMPLES])
+    return sorted(int(row) for row in in_turn[:most])
 
 
 def random_samples(decode: Decode, below: int | None = None) -> NDArray[np.generic]:

@@ -145,16 +145,29 @@ def agreement_of(proof: Proof, baseline: Baseline) -> float | None:
     return float(np.mean(classes[0] == classes[1]))
 
 
-def golden_of(proof: Proof, *, quantized: bool) -> tuple[GoldenSamples, float]:
-    """The golden samples with the bundle's own answers, and the tolerance for devices."""
+def golden_of(proof: Proof, *, quantized: bool) -> tuple[golden.Stored, int, float]:
+    """The golden samples with the bundle's own answers, how many they are, and the tolerance for devices."""
+    most = golden.GOLDEN_SAMPLES
+    while True:
+        rows = _golden_rows(proof, most)
+        answers = {name: values[rows] for name, values in proof.bundle.answers.items()}
+        stored = golden.stored(GoldenSamples(samples=proof.evidence.samples[rows], outputs=answers))
+        if stored.fits or len(rows) <= golden.FEWEST:
+            return stored, len(rows), _tolerance(proof, rows, quantized=quantized)
+        most = golden.fewer(len(rows), len(stored.blob))
+
+
+def _golden_rows(proof: Proof, most: int) -> NDArray[np.int64]:
     steady, kinds = _steady(proof), _kinds(proof)
-    rows = steady[golden.chosen_rows(len(steady), kinds[steady] if kinds is not None else None)]
+    return steady[golden.chosen_rows(len(steady), kinds[steady] if kinds is not None else None, most)]
+
+
+def _tolerance(proof: Proof, rows: NDArray[np.int64], *, quantized: bool) -> float:
     bundle = {name: values[rows] for name, values in proof.bundle.answers.items()}
     # The two models may call an output differently; they have the same ones in the same order.
     before = proof.float32
     float32 = dict(zip(bundle, (values[rows] for values in before.answers.values()), strict=True)) if before else None
-    allowed = golden.tolerance(proof.bundle.manifest.outputs, bundle, float32, quantized=quantized)
-    return GoldenSamples(samples=proof.evidence.samples[rows], outputs=bundle), allowed
+    return golden.tolerance(proof.bundle.manifest.outputs, bundle, float32, quantized=quantized)
 
 
 def _kinds(proof: Proof) -> NDArray[np.int64] | None:

@@ -3,9 +3,15 @@
 import numpy as np
 import pytest
 
+from maas_agent.bundle.archive import open_bundle
+from maas_agent.bundle.golden import GoldenSamples, decode_golden, encode_golden
 from maas_agent.bundle.manifest import Decode, Output, Quantization, Tensor
 from maas_agent.errors import RuntimeFailure
-from maas_converter.golden import chosen_rows, fitting, random_samples, tolerance
+from maas_converter.console import Silent
+from maas_converter.convert import convert
+from maas_converter.golden import MOST_BYTES, chosen_rows, fewer, fitting, random_samples, stored, tolerance
+from maas_converter.order import Order
+from tests.converter.tflite.graphs import Body, Op, tflite
 
 STEP = 1 / 256
 
@@ -76,3 +82,46 @@ def test_a_model_that_answers_anything_never_passes():
     float32 = {"out": np.array([[0.0, 1.0]], np.float32)}
     absurd = {"out": float32["out"] + np.float32(50)}
     assert tolerance(_output(True), absurd, float32, quantized=True) == pytest.approx(0.5)
+
+
+def test_small_golden_samples_stay_as_every_device_reads_them():
+    golden = GoldenSamples(np.zeros((16, 32, 32, 3), np.float32), {"y": np.zeros((16, 10), np.float32)})
+    assert stored(golden) == (encode_golden(golden), 0)
+
+
+def test_fewer_samples_where_they_take_too_much_but_always_two():
+    assert fewer(16, 2 * MOST_BYTES) == 8
+    assert fewer(16, MOST_BYTES + 1) == 15
+    assert fewer(3, 100 * MOST_BYTES) == 2
+
+
+def _pictures(folder, whole):
+    """Pictures as floats, and a model that answers each channel's mean."""
+    side = 400 if whole else 250
+    body = Body(
+        (Op("MEAN", ("x", "axes"), ("y",)),), ("x",), ("y",), {"axes": np.array([1, 2], np.int32)},
+        {"x": (1, side, side, 3), "y": (1, 3)},
+    )  # fmt: skip
+    (folder / "m.tflite").write_bytes(tflite(body))
+    x = np.random.default_rng(1).integers(0, 256, (16, side, side, 3)).astype(np.float32)
+    np.savez(folder / "c.npz", x=x if whole else x / 3)
+    out = folder / "m.maas"
+    return Order(folder / "m.tflite", "m", "1.0.0", out, quantize="float32", calibration=folder / "c.npz"), x
+
+
+@pytest.mark.parametrize("whole", [True, False])
+def test_large_pictures_do_not_make_a_large_bundle(whole, tmp_path):
+    """16 of them are 31 or 12 MB of floats; what is left of them is what was given, and what the model answers."""
+    order, x = _pictures(tmp_path, whole)
+    made = convert(order, Silent())
+    assert made.bytes < MOST_BYTES * (1.2 if whole else 1.1)
+    with open_bundle(order.out) as bundle:
+        manifest = bundle.manifest
+        golden = decode_golden(bundle.blob(manifest.golden.blob), manifest.golden.inflated)
+    assert manifest.schema == 2 and manifest.golden.size <= MOST_BYTES
+    assert len(golden.samples) == manifest.golden.samples >= 2
+    assert golden.samples.dtype == np.float32
+    given = x if whole else x / 3
+    assert all(any(np.array_equal(sample, one) for one in given) for sample in golden.samples)
+    means = golden.samples.mean(axis=(1, 2), dtype=np.float64)
+    np.testing.assert_allclose(golden.outputs["y"].reshape(-1, 3), means, rtol=1e-4)

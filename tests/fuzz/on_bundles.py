@@ -235,6 +235,8 @@ def golden(data: bytes) -> None:
         found = decode_golden(data)
     assert found.samples.nbytes <= len(data)
     assert all(len(values) == len(found.samples) for values in found.outputs.values())
+    deflated = decode_golden(zlib.compress(data, 1), len(data))
+    assert deflated.samples.nbytes <= 4 * len(data)
 
 
 @target(

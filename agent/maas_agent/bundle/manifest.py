@@ -23,6 +23,7 @@ SINCE: dict[str, int] = {
     "Classification.binary": 2,
     "Decode.orientation": 2,
     "Decode.background": 2,
+    "Golden.inflated": 2,
 }
 """The schema that brought a kind (``Kind``) or a field (``Kind.field``), see `maas_agent.bundle.schema`."""
 
@@ -216,6 +217,8 @@ class Golden(_Part, frozen=True):
     size: Size
     samples: Annotated[int, msgspec.Meta(ge=1)]
     tolerance: Annotated[float, msgspec.Meta(ge=0)]
+    inflated: Annotated[int, msgspec.Meta(ge=0, le=1 << 28)] = 0
+    """Bytes that the blob inflates to (zlib); 0 says that it is stored as it is."""
 
 
 class Accuracy(_Part, frozen=True):

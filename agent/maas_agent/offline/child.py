@@ -107,7 +107,7 @@ def _loaded(task: Task, cap: int, tell: Callable[[Message], None]) -> tuple[Engi
 def _strays(graph: Graph, setup: Setup, scratch: Path) -> str | None:
     """Why not to trust this accelerator with this bundle: a device would refuse it, and here a person should know."""
     golden = graph.manifest.golden
-    samples = decode_golden((scratch / golden.blob).read_bytes())
+    samples = decode_golden((scratch / golden.blob).read_bytes(), golden.inflated)
     found = deviation(graph, samples.samples, samples.outputs)
     if found <= golden.tolerance:
         return None

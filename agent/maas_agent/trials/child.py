@@ -89,7 +89,7 @@ def _tried(task: Task, cap: int) -> Verdict:
     bound_memory(setup, cap)
     staged = _undamaged(Path(task.store), task.digest)
     manifest = staged.manifest
-    golden = decode_golden(staged.path(manifest.golden.blob).read_bytes())
+    golden = decode_golden(staged.path(manifest.golden.blob).read_bytes(), manifest.golden.inflated)
     _check_golden(manifest, golden)
     began = time.perf_counter()
     graph = Graph(manifest, staged.path, chosen, setup.threads)

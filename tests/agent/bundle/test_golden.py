@@ -1,12 +1,13 @@
 """Golden samples: what is written is read, and what does not fit is refused."""
 
+import zlib
 from typing import Any
 
 import msgspec
 import numpy as np
 import pytest
 
-from maas_agent.bundle.golden import GoldenSamples, decode_golden, encode_golden
+from maas_agent.bundle.golden import GoldenSamples, decode_golden, deflate_golden, encode_golden
 from maas_agent.errors import BundleError
 
 SAMPLES = np.arange(24, dtype=np.uint8).reshape(3, 2, 4)
@@ -87,3 +88,38 @@ def test_a_file_cut_anywhere_is_refused() -> None:
     for end in range(len(data)):
         with pytest.raises(BundleError, match="golden"):
             decode_golden(data[:end])
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float16", "uint8", "int64"])
+@pytest.mark.parametrize("values", [[0, 255, 17], [-128, 127, 1], [-3000, 2000, 0], [0.5, 1.25, -2], [-0.0, 0, 1]])
+def test_deflated_samples_are_the_same_to_the_bit(dtype: str, values: list[float]) -> None:
+    samples = np.array(values, np.float64).astype(dtype).repeat(300).reshape(3, 300)
+    blob, inflated = deflate_golden(GoldenSamples(samples, OUTPUTS))
+    golden = decode_golden(blob, inflated)
+    assert golden.samples.dtype == dtype
+    assert golden.samples.tobytes() == samples.tobytes()
+    np.testing.assert_array_equal(golden.outputs["b"], OUTPUTS["b"])
+
+
+def test_pixels_given_as_floats_are_stored_in_eight_bits() -> None:
+    pixels = np.random.default_rng(1).integers(0, 256, (4, 50, 50, 3)).astype(np.float32)
+    _, inflated = deflate_golden(GoldenSamples(pixels, {}))
+    assert pixels.size <= inflated < pixels.size + 200
+
+
+def test_nothing_is_inflated_beyond_what_the_manifest_states() -> None:
+    """A bomb of 64 MB in 64 KB, a stream that ends early, bytes behind it, and no stream at all."""
+    blob, inflated = deflate_golden(GoldenSamples(SAMPLES, OUTPUTS))
+    bomb = zlib.compress(bytes(1 << 26))
+    for data, size in (
+        (bomb, 1 << 16), (blob, inflated - 1), (blob, inflated + 1), (blob[:-3], inflated), (blob + b"x", inflated),
+        (b"nonsense", 100), (b"", 1),
+    ):  # fmt: skip
+        with pytest.raises(BundleError, match=r"golden samples .*inflate"):
+            decode_golden(data, size)
+
+
+def test_a_blob_that_is_not_deflated_cannot_widen_its_samples() -> None:
+    plain = zlib.decompress(deflate_golden(GoldenSamples(SAMPLES.astype(np.float32), OUTPUTS))[0])
+    with pytest.raises(BundleError, match="have to be deflated"):
+        decode_golden(plain)

@@ -26,6 +26,7 @@ _OPTIONS = {
     "LEAKY_RELU": schema.LeakyReluOptionsT,
     "PACK": schema.PackOptionsT,
     "REDUCE_MAX": schema.ReducerOptionsT,
+    "MEAN": schema.ReducerOptionsT,
     "DEPTH_TO_SPACE": schema.DepthToSpaceOptionsT,
     "SPLIT_V": schema.SplitVOptionsT,
     "RESHAPE": schema.ReshapeOptionsT,
