@@ -7,6 +7,8 @@ import time
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from maas_agent import door
 from maas_agent.errors import UnavailableError
 from tests.bundles import samples
@@ -98,6 +100,7 @@ def test_an_outage_with_a_kill_and_a_restart_costs_no_result(
     assert kept, "the metrics of the outage are missing"
 
 
+@pytest.mark.alone  # it compares times
 def test_results_of_now_do_not_wait_for_a_replay(
     make_device: MakeDevice, console: Console, broker: Mosquitto, bundle: Path, tmp_path: Path
 ) -> None:
