@@ -7,7 +7,7 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from maas_agent.bundle.manifest import Input, Manifest, Postprocess, Tensor
+from maas_agent.bundle.manifest import Input, Manifest, Multilabel, Postprocess, Tensor
 from maas_agent.errors import DataError
 from maas_agent.runtime.graph import Graph
 from maas_converter import golden, measure, pack, postprocess, samples
@@ -15,7 +15,7 @@ from maas_converter.bring import Brought
 from maas_converter.console import Progress
 from maas_converter.data.dataset import Dataset, samples_of
 from maas_converter.edges import Values, values_of
-from maas_converter.evidence.meant import names_anomalies
+from maas_converter.evidence.meant import form_of, names_anomalies
 from maas_converter.evidence.scoring import Truth, truth_of
 from maas_converter.evidence.task import Task, task_of, why_none
 from maas_converter.job import Job
@@ -112,16 +112,22 @@ def _heads(draft: Manifest, brought: tuple[Brought, ...], stages: tuple[pack.Loa
 
 def _told(known: tuple[Known, ...], answers: measure.Answers, evidence: Evidence) -> tuple[tuple[Told, ...], Evidence]:
     """What each output is; of one value, the truth learns above which it means the second class."""
-    has_classes = evidence.classes is not None
+    has_classes, truth = evidence.classes is not None, evidence.truth
     told = tuple(
-        postprocess.tell(one, _given(values), has_classes=has_classes)
+        postprocess.tell(one, _given(values), has_classes=has_classes, several=_names_several(truth, one.classes))
         for one, values in zip(known, answers.values(), strict=True)
     )
-    threshold = postprocess.threshold_of(told[0][0]) if len(told) == 1 else None
-    if evidence.truth is None or threshold is None:
+    if evidence.truth is None or len(told) != 1:
         return told, evidence
-    truth = msgspec.structs.replace(evidence.truth, threshold=threshold)
+    kind = told[0][0]
+    activation = kind.activation if isinstance(kind, Multilabel) else "none"
+    threshold = postprocess.threshold_of(kind)
+    truth = msgspec.structs.replace(evidence.truth, threshold=threshold, activation=activation)
     return told, msgspec.structs.replace(evidence, truth=truth)
+
+
+def _names_several(truth: Truth | None, classes: int) -> bool:
+    return truth is not None and truth.task == "regression" and form_of(truth.y, classes) == "several"
 
 
 def _given(values: NDArray[np.float32]) -> NDArray[np.float32]:

@@ -16,6 +16,7 @@ import numpy as np
 
 from maas_agent.bundle.manifest import Postprocess
 from maas_agent.errors import DataError
+from maas_agent.processing.postprocess import activate
 from maas_converter.evidence.anomaly import AnomalyComparison
 from maas_converter.evidence.classification import ClassificationComparison
 from maas_converter.evidence.scoring import Truth
@@ -108,7 +109,7 @@ def _both(before: Answers, after: Answers) -> tuple[Answers, Answers]:
 
 def _growth(truth: Truth, before: Answers, after: Answers) -> float:
     """By how much the mean absolute error of the worst column grew, in percent of its targets' standard deviation."""
-    first, second = (next(iter(answers.values())) for answers in (before, after))
+    first, second = (activate(next(iter(answers.values())), truth.activation) for answers in (before, after))
     kept = answered(first) & answered(second)
     targets = truth.y[kept].reshape(int(kept.sum()), -1).astype(np.float64)
     errors = [np.abs(values[kept].reshape(targets.shape) - targets).mean(axis=0) for values in (first, second)]

@@ -7,7 +7,7 @@ from pathlib import Path
 import msgspec
 
 from maas_agent.bundle.archive import open_bundle
-from maas_agent.bundle.manifest import Manifest, Output
+from maas_agent.bundle.manifest import Manifest, Multilabel, Output
 from maas_agent.errors import DataError, UsageError
 from maas_converter import measure
 from maas_converter.blobs import unpack
@@ -16,6 +16,7 @@ from maas_converter.data.dataset import Dataset, samples_of
 from maas_converter.data.formats import load
 from maas_converter.evidence.meant import meant
 from maas_converter.evidence.scoring import Score, doubts_of, score_of, truth_of
+from maas_converter.evidence.several import told_of
 from maas_converter.evidence.task import Task, check_asked, task_of, why_none
 from maas_converter.postprocess import threshold_of
 
@@ -57,7 +58,9 @@ def evaluate_bundle(
         samples = samples_of(dataset, spec.decode)
         threshold = threshold_of(chosen.postprocess) if judged_as == "classification" else None
         truth = truth_of(judged_as, dataset, chosen.tensor, chosen.labels, spec, samples, binary=threshold is not None)
-        truth = msgspec.structs.replace(truth, threshold=threshold)
+        kind = chosen.postprocess
+        activation = kind.activation if isinstance(kind, Multilabel) else "none"
+        truth = msgspec.structs.replace(truth, threshold=threshold, activation=activation)
         graph = measure.load_graph(manifest, unpack(bundle, Path(folder)))
         values = measure.answers(graph, samples, progress, f"evaluating {manifest.name}")[chosen.tensor.name]
         score = score_of(truth, values)
@@ -74,7 +77,7 @@ def evaluate_bundle(
             unanswered=len(samples) - score.samples,
             time=measure.times_of([graph], samples)[0],
             host=measure.this_host(),
-            notes=(*dataset.notes, *truth.notes, *doubts_of(truth, values, score)),
+            notes=(*dataset.notes, *truth.notes, *doubts_of(truth, values, score), *told_of(values, truth.y, kind)),
         )
 
 

@@ -74,10 +74,11 @@ def check_labels(known: Known) -> None:
         )
 
 
-def tell(known: Known, values: Values, *, has_classes: bool) -> Told:
+def tell(known: Known, values: Values, *, has_classes: bool, several: bool = False) -> Told:
     """What the output is, and the sentence that says why: ``values`` (N, …) are real values on data.
 
-    ``has_classes``: the data state a class for each sample, or several. Raises `DataError` where it cannot be told.
+    ``has_classes``: the data state a class for each sample; ``several``: they state which labels it has. Raises
+    `DataError` where it cannot be told.
     """
     rows = values.reshape(len(values), -1)
     if known.binary:
@@ -86,6 +87,8 @@ def tell(known: Known, values: Values, *, has_classes: bool) -> Told:
         return Raw(), "one value a sample: reported as it is"
     if known.asked != "auto":
         return _asked(known)
+    if several and known.head.kind not in ("softmax", "log_softmax"):
+        return _several(known.head, rows)
     return _told(known.head, rows, bool(known.labels) or has_classes)
 
 
@@ -137,6 +140,13 @@ def _asked(known: Known) -> Told:
             return Multilabel(), "a score for each label: the model has the sigmoid that was asked for"
         return Multilabel(activation="sigmoid"), "sigmoid makes a score for each label, as asked for"
     return Classification(), "scores as they are, as asked for: the best one is the class"
+
+
+def _several(head: Head, rows: Values) -> Told:
+    why = "a score for each label: 'y' names several labels a sample"
+    if head.kind == "sigmoid" or (head.kind != "linear" and _inside(rows)):
+        return Multilabel(), why
+    return Multilabel(activation="sigmoid"), f"{why}, and sigmoid makes scores of the values"
 
 
 def _told(head: Head, rows: Values, known: bool) -> Told:

@@ -9,6 +9,7 @@ from maas_agent.bundle.manifest import Accuracy, Anomaly, Latency, Manifest, Met
 from maas_agent.processing.preprocess import outside_of, reach_of
 from maas_converter import golden, measure, postprocess
 from maas_converter.baseline import Baseline, Evidence
+from maas_converter.evidence import several
 from maas_converter.evidence.anomaly import AnomalyScore
 from maas_converter.evidence.classification import ClassificationComparison, ClassificationScore
 from maas_converter.evidence.gather import Pair, Side, judged_of
@@ -93,6 +94,8 @@ def notes_of(proof: Proof, baseline: Baseline) -> tuple[str, ...]:
         notes.append(f"quality was not measured: {evidence.not_judged}")
     else:
         values = next(iter(proof.reference.answers.values()))
+        bundle = next(iter(proof.bundle.answers.values()))
+        notes += several.told_of(bundle, evidence.truth.y, baseline.only_kind)
         notes += [*evidence.truth.notes, *doubts_of(evidence.truth, values, score_of(evidence.truth, values))]
     notes += [*baseline.notes, *_outside(proof)]
     for output, (_, why) in zip(proof.bundle.manifest.outputs, baseline.told, strict=True):

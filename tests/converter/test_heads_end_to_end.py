@@ -186,3 +186,16 @@ def test_an_input_without_a_batch_is_a_whole_sample(converted, tmp_path):
     sample = np.linspace(-2, 2, 48, dtype=np.float32).reshape(shape)
     document, _ = published(tmp_path / "model.maas", tmp_path, sample.tobytes())
     assert np.asarray(document["result"]["values"]) == pytest.approx(logistic(sample), abs=1e-6)
+
+
+@pytest.mark.parametrize(("op", "activation"), [("LOGISTIC", "auto"), ("NEG", "sigmoid")])
+def test_several_labels_are_judged_by_their_scores_and_by_how_many_are_right(converted, tmp_path, op, activation):
+    y = np.array([[1, 0, 0, 0], [0, 0, 0, 1], [1, 1, 1, 1]])
+    done = converted(chain(op), ("a", "b", "c", "d"), y=y, activation=activation)
+    scores = logistic(X if op == "LOGISTIC" else -X)
+    assert done.metrics.regression["data"].bundle_mae == pytest.approx(np.abs(scores - y).mean(), abs=1e-6)
+    right = f"{np.mean((scores >= 0.5) == (y == 1)):.2%} of the labels are right at the threshold 0.5; micro F1 "
+    assert any(note.startswith(right) for note in done.notes)
+    found = evaluate_bundle(tmp_path / "model.maas", tmp_path / "data.npz", Silent())
+    assert found.score.mae.value == pytest.approx(np.abs(scores - y).mean(), abs=1e-6)
+    assert any(note.startswith(right) for note in found.notes)

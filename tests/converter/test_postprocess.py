@@ -93,3 +93,12 @@ def test_labels_are_one_a_class():
 def test_labels_with_a_score_each_are_not_alike():
     with pytest.raises(DataError, match="'a' stands there twice"):
         output_of(Known(PAIR, labels=("a", "a")), Multilabel())
+
+
+def test_data_that_name_several_labels_a_sample_make_a_linear_layer_multilabel():
+    def kind(head, values):
+        return tell(Known(PAIR, Head(head, "OP"), ("a", "b")), values, has_classes=False, several=True)[0]
+
+    assert kind("linear", LOGITS) == Multilabel(activation="sigmoid")
+    assert kind("sigmoid", PROBABILITIES) == kind("unknown", PROBABILITIES) == Multilabel()
+    assert kind("softmax", PROBABILITIES) == Classification(), "one distribution over all"

@@ -7,6 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from maas_agent.bundle.manifest import Input, Tensor
+from maas_agent.processing.postprocess import activate
 from maas_converter.data.dataset import Dataset, classes_of, targets_of
 from maas_converter.evidence import anomaly, classification, regression
 from maas_converter.evidence.figure import Figure
@@ -33,6 +34,8 @@ class Truth(msgspec.Struct, frozen=True):
     """Real inputs (N, …), of an anomaly score only, see `maas_converter.evidence.anomaly.real_inputs`."""
     threshold: float | None = None
     """Of a classifier that answers one value: above which it means the second class."""
+    activation: str = "none"
+    """What makes the scores of the values, where several labels are judged by the error of these."""
     notes: tuple[str, ...] = ()
     """How the data were understood."""
 
@@ -73,7 +76,7 @@ def score_of(truth: Truth, values: Values) -> Score | None:
     if truth.task == "classification":
         return classification.score(scores_of(values, truth.threshold), y.astype(np.int64), truth.labels)
     if truth.task == "regression":
-        return regression.score(values, y)
+        return regression.score(activate(values, truth.activation), y)
     return anomaly.score(values, truth.inputs[kept], y.astype(np.int64), "".join(truth.labels[1:2]))
 
 
@@ -87,6 +90,7 @@ def compare(truth: Truth, float32: Values, bundle: Values) -> Comparison | None:
         before, after = scores_of(before, truth.threshold), scores_of(after, truth.threshold)
         return classification.compare(before, after, y.astype(np.int64))
     if truth.task == "regression":
+        before, after = activate(before, truth.activation), activate(after, truth.activation)
         return regression.compare(before, after, y)
     return anomaly.compare(before, after, truth.inputs[kept], y.astype(np.int64))
 
