@@ -118,6 +118,20 @@ def test_a_repository_url_that_is_none_is_told(
     assert not found["repository root"]["passed"]
 
 
+def test_a_login_page_in_place_of_a_repository_is_told_and_no_token(
+    tmp_path: Path, deaf: Peer, capsys: pytest.CaptureFixture[str]
+) -> None:
+    page = b"<html><title>Plant WiFi</title></html>"
+    server = Peer(b"HTTP/1.1 200 OK\r\nContent-Type: text/html\r\nContent-Length: %d\r\n\r\n%b" % (len(page), page))
+    more = f'[repository]\nurl = "http://127.0.0.1:{server.port}/?token=s3cret"\nroot = "/none"\nusername = "dev"\n'
+    _, found = findings(tmp_path, deaf, more, capsys)
+    server.close()
+    row = found["repository"]
+    assert row["passed"] is False and 'a web page ("Plant WiFi") came instead of timestamp.json' in row["found"]
+    assert "captive portal" in row["found"] and "s3cret" not in json.dumps(found)
+    assert row["mend"].endswith(f"curl -fsS -u dev 'http://127.0.0.1:{server.port}/metadata/timestamp.json?…'")
+
+
 def test_a_bundle_is_there_or_is_told(tmp_path: Path, deaf: Peer, capsys: pytest.CaptureFixture[str]) -> None:
     bundle = make_bundle(tmp_path / "a.maas")
     pipelines = "".join(

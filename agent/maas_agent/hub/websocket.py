@@ -11,6 +11,8 @@ import os
 import socket
 import ssl
 
+from maas_agent.addresses import shown
+
 _MAX_HEADER = 1 << 14
 _READ_BYTES = 1 << 16
 _FRAME_BYTES = 1 << 16
@@ -162,14 +164,23 @@ def shake_hands(connection: socket.socket, host: str, port: int, path: str) -> W
 def _check(head: str, key: bytes) -> None:
     status, *lines = head.split("\r\n")
     version, _, answer = status.partition(" ")
-    if not version.startswith("HTTP/") or not answer.startswith("101"):
-        raise RefusedError(f"it answers {status[:100]!r}")
     fields = {name.strip().lower(): value.strip() for name, _, value in (line.partition(":") for line in lines)}
+    if not version.startswith("HTTP/") or not answer.startswith("101"):
+        raise RefusedError(f"it answers {status[:100]!r}{_instead(answer, fields)}")
     expected = base64.b64encode(hashlib.sha1(key + _KEY_SUFFIX, usedforsecurity=False).digest()).decode()
     if fields.get("upgrade", "").lower() != "websocket" or fields.get("sec-websocket-accept") != expected:
         raise RefusedError("it answers as if it knew WebSockets, and does not")
     if fields.get("sec-websocket-protocol") != "mqtt":
         raise RefusedError("it has WebSockets there, but not for MQTT")
+
+
+def _instead(answer: str, fields: dict[str, str]) -> str:
+    """Who may have answered, where it is not what a broker would say."""
+    if answer.startswith("511") or (answer[:1] == "3" and "location" in fields):
+        to = f", and leads to {shown(fields['location'])[:200]!r}" if "location" in fields else ""
+        return f"{to}: perhaps the login page of a network (captive portal)"
+    is_page = answer.startswith("200") and "html" in fields.get("content-type", "").lower()
+    return " with a web page: perhaps the login page of a network (captive portal)" if is_page else ""
 
 
 def _frame(opcode: int, payload: bytes) -> bytes:

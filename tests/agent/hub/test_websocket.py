@@ -212,6 +212,13 @@ def test_what_comes_right_behind_the_handshake_is_not_lost() -> None:
         (UPGRADE.replace("Protocol: mqtt", "Protocol: soap"), "not for MQTT"),
         (UPGRADE.replace("Upgrade: WebSocket\r\n", ""), "does not"),
         ("HTTP/1.1 200 " + "x" * 40_000, "no end"),
+        (
+            "HTTP/1.1 302 Found\r\nLocation: http://wifi.plant/login?back=h\r\n\r\n",
+            r"302 Found', and leads to 'http://wifi\.plant/login\?…': perhaps the login page of a network",
+        ),
+        ("HTTP/1.1 200 OK\r\nContent-Type: text/html\r\n\r\n<html>", "with a web page: perhaps the login page"),
+        ("HTTP/1.1 511 Network Authentication Required\r\n\r\n", "511 .*captive portal"),
+        ("HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\n\r\n", "200 OK'$"),
     ],
 )
 def test_a_server_that_does_not_switch_is_refused_with_what_it_said(answer: str, why: str) -> None:
