@@ -64,8 +64,9 @@ def test_what_is_said_to_one_that_has_just_been_killed_is_lost_with_it(loop: Loo
     told = Told(loop, b"announce " + b"x" * LARGE)
     loop.run()
     assert told.said == b"announced\n"
-    os.waitid(os.P_PID, told.errand.pid, os.WEXITED | os.WNOWAIT)
-    told.errand.send(b"go\n" * 1000)
-    loop.run()
+    if not told.how:  # else its end was in the same turn
+        os.waitid(os.P_PID, told.errand.pid, os.WEXITED | os.WNOWAIT)
+        told.errand.send(b"go\n" * 1000)
+        loop.run()
     assert told.how == "was killed by SIGKILL"
     told.errand.send(b"go\n")  # and afterwards
