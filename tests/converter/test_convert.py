@@ -25,6 +25,12 @@ def test_json_is_one_document_on_standard_output(digits_conversion):
         assert document["digest"] == bundle.digest
 
 
+def test_the_import_is_proven_on_the_evaluation_data_by_keras_itself(digits_conversion):
+    proven = json.loads(digits_conversion.stdout)["agreements"]["model"]
+    assert (proven["framework"], proven["samples"], proven["origin"]) == ("Keras 3", 32, "evaluation.npz")
+    assert all(share < 1e-4 for share in proven["shares"].values())
+
+
 def test_the_frameworks_noise_is_not_shown(digits_conversion):
     assert digits_conversion.stderr == ""
 

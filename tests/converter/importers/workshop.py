@@ -77,8 +77,12 @@ class Workshop:
         passed = False
         with contextlib.redirect_stderr(said):
             try:
-                made.write_bytes(
-                    import_module(f"maas_converter.importers.{module}").convert(_task(source, made, options))
+                converted = import_module(f"maas_converter.importers.{module}").convert(_task(source, made, options))
+                made.write_bytes(converted.tflite)
+                # What the importer's framework answers when it is asked is what the model itself answered.
+                asked = converted.answer([np.asarray(x)[:1]])
+                np.testing.assert_allclose(
+                    np.asarray(asked[0], np.float32).ravel(), np.asarray(y, np.float32)[:1].ravel(), rtol=0.1, atol=0.1
                 )
                 done.write_bytes(finish(_task(made, done, options)))
                 path = done
