@@ -168,8 +168,14 @@ def _evidence(
 
     With it what is known of each output: names that come from the data are labels where the task is to tell classes.
     """
+    several = len(draft.outputs) > 1
     known = tuple(
-        Known(output.tensor, head, _names(given, labels, head, prod(output.tensor.shape)), given.activation)
+        Known(
+            output.tensor,
+            head,
+            _names(given, labels, head, prod(output.tensor.shape)),
+            "auto" if several and not labels else given.activation,
+        )
         for output, head, labels in zip(draft.outputs, heads, given.labels_of(draft), strict=True)
     )
     spec, dataset = draft.inputs[0], given.evaluation or given.calibration

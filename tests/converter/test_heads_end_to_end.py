@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from maas_agent.bundle.archive import open_bundle
-from maas_agent.bundle.manifest import Classification, Decode, Multilabel
+from maas_agent.bundle.manifest import Classification, Decode, Multilabel, Raw
 from maas_agent.errors import DataError
 from maas_agent.ipc import Request
 from maas_agent.processing.decode import decode
@@ -199,3 +199,13 @@ def test_several_labels_are_judged_by_their_scores_and_by_how_many_are_right(con
     found = evaluate_bundle(tmp_path / "model.maas", tmp_path / "data.npz", Silent())
     assert found.score.mae.value == pytest.approx(np.abs(scores - y).mean(), abs=1e-6)
     assert any(note.startswith(right) for note in found.notes)
+
+
+def test_of_several_outputs_those_with_a_class_for_each_label_have_them(converted, tmp_path):
+    ops = (Op("NEG", ("x",), ("scores",)), Op("SLICE", ("x", "at", "size"), ("box",)))
+    constants = {"at": np.array([0, 1], np.int32), "size": np.array([1, 2], np.int32)}
+    graph = Body(ops, ("x",), ("scores", "box"), constants=constants, shapes={"box": (1, 2)})
+    converted(tflite(graph), ("a", "b", "c", "d"), activation="sigmoid")
+    with open_bundle(tmp_path / "model.maas") as bundle:
+        kinds = {output.tensor.name: output.postprocess for output in bundle.manifest.outputs}
+    assert kinds == {"scores": Multilabel(activation="sigmoid"), "box": Raw()}
