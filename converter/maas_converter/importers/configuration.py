@@ -45,6 +45,23 @@ def refuse_code(source: Path, *, trust: bool) -> None:
     refuse_reach(configuration)
 
 
+def older_keras(source: Path) -> str | None:
+    """The version of Keras 1 or 2 that wrote the HDF5 file ``source``; ``None`` if it was another, or no such file.
+
+    Keras 3 reads many of these files, and computes otherwise where what a name stands for has changed since, such as
+    ``hard_sigmoid``, which older recurrent layers have by default.
+    """
+    import h5py
+
+    try:
+        with h5py.File(source, "r") as file:
+            written = file.attrs.get("keras_version", b"")
+    except (OSError, KeyError, RuntimeError):  # no HDF5, or damaged: whoever reads it next says so
+        return None
+    version = written.decode("utf-8", "replace") if isinstance(written, bytes) else str(written)
+    return version if version.startswith(("1.", "2.")) else None
+
+
 def read_configuration(source: Path) -> Any:
     """The model's configuration as JSON; raises `DataError` if there is none or it is damaged."""
     with source.open("rb") as file:

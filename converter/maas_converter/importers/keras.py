@@ -7,9 +7,10 @@ from typing import Any
 
 from maas_agent.errors import UnavailableError
 from maas_converter.importers.asking import Converted
-from maas_converter.importers.configuration import refuse_code
+from maas_converter.importers.configuration import older_keras, refuse_code
 from maas_converter.importers.custom import custom_objects
 from maas_converter.importers.keras_model import cannot_load, named, prepared, traced_to_tflite
+from maas_converter.importers.refusal import Passed
 from maas_converter.importers.task import Task, run
 
 
@@ -17,6 +18,9 @@ def convert(task: Task) -> Converted:
     """Load ``task.source`` and convert it; raises a `MaasError`."""
     # (1) Before anything could run it: whether there is code in the file.
     refuse_code(task.source, trust=task.options.trust)
+    older = older_keras(task.source)
+    if older is not None:
+        raise Passed(f"it was written by Keras {older}, some of whose layers compute otherwise here")
     keras, tensorflow = _libraries()
     # (2) Loading, and tracing with a batch of 1.
     model = _load(keras, task)

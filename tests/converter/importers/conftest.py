@@ -48,6 +48,10 @@ old.save(folder / "legacy.h5")
 old.save_weights(folder / "old_weights.h5")
 old.save(folder / "old.keras")
 
+dense = tf_keras.Sequential([tf_keras.Input((8,), name="x"), tf_keras.layers.Dense(6, activation="hard_sigmoid")])
+dense.save(folder / "hard-sigmoid.h5")
+np.savez(folder / "answers-hard-sigmoid.npz", x=4 * x[0], y=dense(4 * x[0]))
+
 mark = str(folder / "code-of-the-model-ran")
 for name, library in (("new", keras), ("old", tf_keras)):
     layers = library.layers
