@@ -1,12 +1,16 @@
 """How a command of this device asks the running agent, over its control socket."""
 
 import json
+import os
 import socket
+import stat
 from pathlib import Path
 from typing import Any
 
 from maas_agent.errors import UnavailableError
 from maas_agent.hub.control import NAME
+
+_MOST_BYTES = 16 << 20
 
 
 def ask(store: Path, request: dict[str, Any], wait_s: float) -> dict[str, Any]:
@@ -16,11 +20,9 @@ def ask(store: Path, request: dict[str, Any], wait_s: float) -> dict[str, Any]:
     """
     path = store / NAME
     try:
-        with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as door:
-            door.settimeout(wait_s)
-            door.connect(str(path))
+        with _knocked(store, wait_s) as door:
             door.sendall(json.dumps(request).encode() + b"\n")
-            answer = b"".join(iter(lambda: door.recv(65536), b""))
+            answer = _answer(door, path)
     except PermissionError:
         raise UnavailableError(f"no permission to ask the agent at {path}: try sudo") from None
     except (FileNotFoundError, ConnectionRefusedError):
@@ -39,10 +41,37 @@ def ask(store: Path, request: dict[str, Any], wait_s: float) -> dict[str, Any]:
 def runs(store: Path) -> bool:
     """Whether an agent runs on this store."""
     try:
-        with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as door:
-            door.connect(str(store / NAME))
+        _knocked(store, None).close()
     except PermissionError:
         return True
     except OSError:
         return False
     return True
+
+
+def _knocked(store: Path, wait_s: float | None) -> socket.socket:
+    """A connection to the agent on this store; a link in the place of its socket is none. Raises ``OSError``."""
+    door = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    try:
+        door.settimeout(wait_s)
+        place = os.open(store / NAME, os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC)
+        try:
+            if not stat.S_ISSOCK(os.fstat(place).st_mode):
+                raise ConnectionRefusedError
+            door.connect(f"/proc/self/fd/{place}")
+        finally:
+            os.close(place)
+    except BaseException:
+        door.close()
+        raise
+    return door
+
+
+def _answer(door: socket.socket, path: Path) -> bytes:
+    """All that is said; raises `UnavailableError` if that has no end."""
+    answer = bytearray()
+    while chunk := door.recv(65536):
+        answer += chunk
+        if len(answer) > _MOST_BYTES:
+            raise UnavailableError(f"what answers at {path} is no agent: it says more than {_MOST_BYTES} bytes")
+    return bytes(answer)

@@ -26,10 +26,14 @@ def create_durably(path: Path, data: bytes, mode: int) -> None:
 
 @contextmanager
 def _beside(path: Path, data: bytes, mode: int) -> Iterator[Path]:
-    """A file in the same folder with this content, on the disk; gone if what is done with it fails."""
+    """A file in the same folder with this content, on the disk; gone if what is done with it fails.
+
+    It is always a new one: what lies under that name, left by a cut or put there as a link, is not written.
+    """
     beside = path.with_name(f".{path.name}.{os.getpid()}.new")
     try:
-        descriptor = os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, mode)
+        beside.unlink(missing_ok=True)
+        descriptor = os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, mode)
         with os.fdopen(descriptor, "wb") as file:
             file.write(data)
             file.flush()

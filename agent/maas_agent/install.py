@@ -24,12 +24,12 @@ def install(config_path: Path, bundle: Path, pipeline: str | None, *, as_json: b
     over.
     """
     config = load_config(config_path)
+    store = Path(config.store.path)
     with open_bundle(bundle) as opened:
         name, version = opened.manifest.name, opened.manifest.version
-    chosen = _takers(config, name, pipeline)
-    store = Path(config.store.path)
-    for taker in chosen:
-        inbox.put(store, taker, bundle)
+        chosen = _takers(config, name, pipeline)
+        for taker in chosen:
+            inbox.put(store, taker, opened.file)
     if not door.runs(store):
         _tell({"waiting": chosen, "model": name, "version": version}, as_json=as_json)
         _say(f"{name} {version} waits for {', '.join(chosen)}: it is tested and served when the agent starts", as_json)

@@ -2,6 +2,7 @@
 
 import os
 import pwd
+import shlex
 import stat
 from collections.abc import Iterator
 from pathlib import Path
@@ -10,6 +11,8 @@ import msgspec
 
 _WRITTEN = (".db", ".db-wal", ".db-shm", "lock")
 """Ends of the names of files that are opened for writing; others are replaced as a whole, which takes the folder."""
+_GUARD = "fs.protected_hardlinks"
+_UNNAMED = "user "
 
 
 class Stranger(msgspec.Struct, frozen=True):
@@ -19,6 +22,8 @@ class Stranger(msgspec.Struct, frozen=True):
     owner: str
     user: str
     store: Path
+    linked: Path | None = None
+    """A file in the store that is somebody else's and has another name, which may be anywhere on its disk."""
 
     @property
     def why(self) -> str:
@@ -27,8 +32,17 @@ class Stranger(msgspec.Struct, frozen=True):
 
     @property
     def mend(self) -> str:
-        """What to type."""
-        return f"sudo chown -hR {self.user}: {self.store}"
+        """What to type: nothing that hands over more than what is in the store.
+
+        ``chown -hR`` follows no symbolic link. By a hard link it would give away a file that is elsewhere too: such a
+        name goes first, and while the kernel lets users make them to files of others, that is ended before.
+        """
+        number = self.user.removeprefix(_UNNAMED) if self.user.startswith(_UNNAMED) else None
+        if self.linked is not None:
+            user = f"'#{number}'" if number else self.user
+            return f"sudo -u {user} rm {shlex.quote(str(self.linked))}   (it is a hard link; then check again)"
+        change = f"sudo chown -hR {number or f'{self.user}:'} {shlex.quote(str(self.store))}"
+        return change if _hard_links_are_guarded() else f"sudo sysctl -w {_GUARD}=1, check again, and then {change}"
 
 
 def strangers(store: Path, user: int) -> Iterator[Stranger]:
@@ -40,7 +54,25 @@ def strangers(store: Path, user: int) -> Iterator[Stranger]:
         return
     for path, found in _entries(store):
         if found.st_uid != user and not _is_usable(path, found, user):
-            yield Stranger(path, _name_of(found.st_uid), _name_of(user), store)
+            yield Stranger(path, _name_of(found.st_uid), _name_of(user), store, _linked(store, user))
+
+
+def _linked(store: Path, user: int) -> Path | None:
+    """A file of somebody else's in the store that has more names than this one."""
+    is_linked = (path for path, found in _entries(store) if found.st_uid != user and _has_other_names(found))
+    return next(is_linked, None)
+
+
+def _has_other_names(found: os.stat_result) -> bool:
+    return not stat.S_ISDIR(found.st_mode) and found.st_nlink > 1
+
+
+def _hard_links_are_guarded() -> bool:
+    """Whether the kernel lets users make hard links only to files that they may write (proc(5))."""
+    try:
+        return Path("/proc/sys", *_GUARD.split(".")).read_text().strip() != "0"
+    except OSError:
+        return False
 
 
 def _entries(store: Path) -> Iterator[tuple[Path, os.stat_result]]:
@@ -75,4 +107,4 @@ def _name_of(user: int) -> str:
     try:
         return pwd.getpwuid(user).pw_name
     except KeyError:
-        return f"user {user}"
+        return f"{_UNNAMED}{user}"

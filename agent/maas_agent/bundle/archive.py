@@ -33,7 +33,11 @@ class Bundle:
     def __init__(
         self, archive: zipfile.ZipFile, manifest_bytes: bytes, manifest: Manifest, signature: bytes | None
     ) -> None:
+        if archive.fp is None:
+            raise ValueError("the archive is closed")
         self._archive = archive
+        self.file: IO[bytes] = archive.fp
+        """The very file that was verified, whatever its path leads to by now."""
         self._signature = signature
         self.manifest = manifest
         self.manifest_bytes = manifest_bytes

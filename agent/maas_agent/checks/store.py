@@ -3,11 +3,14 @@
 import errno
 import os
 import tempfile
+from contextlib import nullcontext
 from pathlib import Path
 
 from maas_agent.checks.finding import Finding
+from maas_agent.errors import UnavailableError
 from maas_agent.hub.control import NAME
 from maas_agent.ownership import strangers
+from maas_agent.privileges import as_owner_of
 
 _LOW_BYTES = 64 << 20
 _LOW_FILES = 1000
@@ -26,8 +29,10 @@ def store(path: Path) -> Finding:
     for stranger in strangers(path, _user(path)):
         return Finding("store", False, stranger.why, stranger.mend)
     try:
-        _write(folder)
+        _try_to_write(folder, is_store=folder == path)
         room = os.statvfs(folder)
+    except UnavailableError as error:
+        return Finding("store", False, str(error), None)
     except OSError as error:
         return Finding("store", False, f"{path} cannot be written: {error.strerror}", _mend(path, folder, error))
     free_bytes = room.f_bavail * room.f_frsize
@@ -44,6 +49,12 @@ def _user(path: Path) -> int:
     """Who uses the store: who asks, or whose it is where root asks."""
     user = os.geteuid()
     return path.stat().st_uid if user == 0 and path.is_dir() else user
+
+
+def _try_to_write(folder: Path, *, is_store: bool) -> None:
+    """By whoever owns the store: root may write where the agent may not."""
+    with as_owner_of(folder, even_open=True) if is_store else nullcontext():
+        _write(folder)
 
 
 def _write(folder: Path) -> None:
