@@ -1,7 +1,5 @@
 """``maas-agent bench``: what a bundle does on this device, on every accelerator there is: the trial table."""
 
-import json
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +7,7 @@ from maas_agent.bundle.archive import Bundle, open_bundle
 from maas_agent.bundle.staged import blob_path
 from maas_agent.runtime.machine import look
 from maas_agent.scratch import scratch_folder
+from maas_agent.terminal import write_document, write_line, write_lines
 from maas_agent.trials import plan, run, table
 from maas_agent.trials.hardware import cores, fingerprint, runtime_version
 from maas_agent.trials.record import Trials, document_of
@@ -20,12 +19,15 @@ def bench(bundle: Path, terms: Terms, *, as_json: bool) -> int:
     with scratch_folder("maas-bench-") as folder, open_bundle(bundle) as opened:
         _stage(opened, Path(folder))
         wanted = plan.setups(terms, look(terms.library), cores(terms.limits.cpus))
-        print(f"trying {len(wanted)} setups, a few seconds each", file=sys.stderr)
+        write_line(f"trying {len(wanted)} setups, a few seconds each", error=True)
         verdicts = run.try_all(Path(folder), opened.digest, wanted, terms)
         rows = tuple(verdict.trial for verdict in verdicts)
         trials = Trials(runtime_version(terms.library), fingerprint(terms.library), terms, rows)
         document = _document(opened, trials)
-    print(json.dumps(document, indent=2) if as_json else _readable(document))
+    if as_json:
+        write_document(document)
+    else:
+        write_lines(_readable(document))
     return 0 if document["chosen"] else 70
 
 
@@ -51,10 +53,10 @@ def _document(opened: Bundle, trials: Trials) -> dict[str, Any]:
     }
 
 
-def _readable(document: dict[str, Any]) -> str:
+def _readable(document: dict[str, Any]) -> list[str]:
     chosen = document["chosen"]
     setup = (chosen["accelerator"], chosen["threads"], chosen["options"]) if chosen else None
     head = f"{document['model']} {document['version']} on {document['runtime'] or 'no interpreter'}"
     tolerance = f"golden samples: a deviation of {document['tolerance']:.3g} is allowed"
     end = "* is what a device chooses" if chosen else "nothing may serve this bundle here"
-    return "\n".join([head, *table.lines(document["trials"], setup), f"{tolerance}; {end}"])
+    return [head, *table.lines(document["trials"], setup), f"{tolerance}; {end}"]

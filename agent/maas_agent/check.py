@@ -1,6 +1,5 @@
 """``maas-agent check``: is everything there that this device needs? One line each, with what to type if not."""
 
-import json
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -15,6 +14,7 @@ from maas_agent.checks.store import store
 from maas_agent.config import Config, load_config
 from maas_agent.errors import MaasError
 from maas_agent.runtime.setup import Setup
+from maas_agent.terminal import write_document, write_lines
 
 _MARKS = {True: "ok  ", False: "FAIL", None: "--  "}
 
@@ -26,9 +26,9 @@ def check(config_path: Path, *, as_json: bool) -> int:
     read = Finding("configuration", True, f"{config_path}: {count} pipeline{'' if count == 1 else 's'}")
     findings = [read, *_findings(config)]
     if as_json:
-        print(json.dumps([msgspec.to_builtins(finding) for finding in findings], indent=2))
+        write_document([msgspec.to_builtins(finding) for finding in findings])
     else:
-        print("\n".join(line for finding in findings for line in _lines(finding)))
+        write_lines(line for finding in findings for line in _lines(finding))
     return 69 if any(finding.passed is False for finding in findings) else 0
 
 

@@ -9,19 +9,19 @@ from pathlib import Path
 
 from maas_agent import __version__
 from maas_agent.errors import MaasError
-from maas_agent.terminal import accept_any_text
+from maas_agent.terminal import guard_streams, write_line
 
 _DEFAULT_CONFIG = "/etc/maas-agent/agent.toml"
 
 
 def main(arguments: list[str] | None = None) -> int:
     """Run a command; returns its exit status (sysexits)."""
-    accept_any_text()
+    guard_streams()
     options = _parser().parse_args(arguments)
     try:
         return int(options.command(options))
     except MaasError as error:
-        print(f"maas-agent: error: {error}", file=sys.stderr)
+        write_line(f"maas-agent: error: {error}", error=True)
         return error.exit_code
     except KeyboardInterrupt:
         return 130

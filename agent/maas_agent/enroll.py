@@ -1,7 +1,6 @@
 """``maas-agent enroll``: the device's key for sealed bundles, made once, and its public half for the publisher."""
 
 import base64
-import json
 import os
 from pathlib import Path
 
@@ -10,6 +9,7 @@ from maas_agent.config import load_config
 from maas_agent.errors import UnavailableError
 from maas_agent.files import create_durably
 from maas_agent.privileges import as_owner_of
+from maas_agent.terminal import write_document, write_line
 
 
 def enroll(config_path: Path, *, as_json: bool) -> int:
@@ -25,9 +25,9 @@ def enroll(config_path: Path, *, as_json: bool) -> int:
     line = f"maas-device {config.device.id} {base64.b64encode(public).decode()}"
     if as_json:
         document = {"device": config.device.id, "recipient": recipient_id(public), "key": str(path), "made": made}
-        print(json.dumps(document | {"line": line}, indent=2))
+        write_document(document | {"line": line})
     else:
-        print(line)
+        write_line(line)
     return 0
 
 

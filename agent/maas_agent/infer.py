@@ -1,6 +1,5 @@
 """``maas-agent infer``: a bundle's answers for files, by the very code that serves, in a process of its own."""
 
-import json
 import signal
 import sys
 from collections.abc import Iterator
@@ -15,6 +14,7 @@ from maas_agent.offline.run import answers
 from maas_agent.offline.show import lines
 from maas_agent.runtime.setup import Setup
 from maas_agent.scratch import scratch_folder
+from maas_agent.terminal import write_document, write_line, write_lines
 
 _TERMINATED = 128 + signal.SIGTERM
 
@@ -37,14 +37,14 @@ def infer(bundle: Path, files: list[str], setup: Setup, *, as_json: bool) -> int
 
 
 def _warn(reason: str) -> None:
-    print(f"maas-agent: warning: {reason}", file=sys.stderr)
+    write_line(f"maas-agent: warning: {reason}", error=True)
 
 
 def _show(found: list[Answered], as_json: bool) -> None:
     if as_json and found:
-        print(json.dumps([_document(answer) for answer in found], indent=2))
+        write_document([_document(answer) for answer in found])
     elif found:
-        print("\n".join(lines(found)))
+        write_lines(lines(found))
 
 
 def _document(answer: Answered) -> dict[str, Any]:

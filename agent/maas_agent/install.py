@@ -1,7 +1,5 @@
 """``maas-agent install`` and ``rollback``: what a person who is beside the device does with its bundles."""
 
-import json
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +7,7 @@ from maas_agent import door
 from maas_agent.bundle.archive import open_bundle
 from maas_agent.config import Config, Pipeline, load_config
 from maas_agent.errors import DataError, UsageError
+from maas_agent.terminal import write_document, write_line
 from maas_agent.update import inbox
 
 _TRY_S = 1800.0
@@ -79,8 +78,8 @@ def _why_not(pipeline: Pipeline) -> str:
 
 def _tell(document: dict[str, Any], *, as_json: bool) -> None:
     if as_json:
-        print(json.dumps(document, indent=2))
+        write_document(document)
 
 
 def _say(text: str, as_json: bool) -> None:
-    print(text, file=sys.stderr if as_json else sys.stdout)
+    write_line(text, error=as_json)

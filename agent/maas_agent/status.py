@@ -1,11 +1,11 @@
 """``maas-agent status``: what the running agent says of itself over its control socket."""
 
-import json
 from pathlib import Path
 from typing import Any
 
 from maas_agent import door
 from maas_agent.config import load_config
+from maas_agent.terminal import write_document, write_lines
 from maas_agent.trials import table
 
 _WAIT_S = 5.0
@@ -17,12 +17,15 @@ def show_status(config_path: Path, *, as_json: bool) -> int:
     Raises `UnavailableError` if no agent runs with this configuration.
     """
     status = door.ask(Path(load_config(config_path).store.path), {"do": "status"}, _WAIT_S)
-    print(json.dumps(status, indent=2) if as_json else _readable(status))
+    if as_json:
+        write_document(status)
+    else:
+        write_lines(_readable(status))
     is_well = status["connected"] and not status["alarms"] and all(p["serving"] for p in status["pipelines"])
     return 0 if is_well else 1
 
 
-def _readable(status: dict[str, Any]) -> str:
+def _readable(status: dict[str, Any]) -> list[str]:
     connected = "connected to" if status["connected"] else "NOT connected to"
     outbox = status["outbox"]
     lines = [
@@ -52,7 +55,7 @@ def _readable(status: dict[str, Any]) -> str:
         if pipeline["trials"]:
             chosen = (pipeline["accelerator"], pipeline["threads"], pipeline["options"])
             lines += [f"    {line}" for line in table.lines(pipeline["trials"], chosen)]
-    return "\n".join(lines)
+    return lines
 
 
 def _takeover(update: dict[str, Any]) -> list[str]:

@@ -1,9 +1,10 @@
 """What a program reads: with ``--json`` one document, the only thing that ever goes to standard output."""
 
-import sys
 from typing import Annotated, Any
 
 import typer
+
+from maas_agent.terminal import write_json
 
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON document on standard output.")]
 
@@ -15,5 +16,4 @@ def answer(json: bool, document: Any) -> None:
 
         from maas_converter.document import whole
 
-        sys.stdout.write(msgspec.json.format(msgspec.json.encode(whole(document)), indent=2).decode() + "\n")
-        sys.stdout.flush()
+        write_json(msgspec.json.format(msgspec.json.encode(whole(document)), indent=2).decode())

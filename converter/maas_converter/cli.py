@@ -11,7 +11,7 @@ from collections.abc import Sequence
 
 from maas_agent import __version__
 from maas_agent.errors import MaasError, UsageError
-from maas_agent.terminal import accept_any_text
+from maas_agent.terminal import guard_streams, write_line, write_lines
 from maas_converter.extras import INSTALL, require
 from maas_converter.isolation import isolated
 
@@ -43,7 +43,7 @@ _ISOLATED = {"convert", "evaluate", "split"}
 
 def main() -> None:
     """Entry point of ``maas-converter``."""
-    accept_any_text()
+    guard_streams()
     arguments = sys.argv[1:]
     if not arguments or arguments[0] not in _ISOLATED:
         sys.exit(run(arguments))
@@ -74,7 +74,7 @@ def run(arguments: Sequence[str]) -> int:
 
 def _dispatch(arguments: Sequence[str]) -> int:
     if list(arguments) == ["--version"]:
-        print(f"maas-converter {__version__}")
+        write_line(f"maas-converter {__version__}")
         return 0
     try:
         from maas_converter import commands
@@ -91,10 +91,10 @@ def _without_extra(arguments: Sequence[str]) -> int:
     if "--help" not in arguments:
         require(f"maas-converter {arguments[0]}", "typer", "rich")
     lines = [f"  {name:<14}{what}" for name, what in COMMANDS.items()]
-    print("\n".join(["Usage: maas-converter COMMAND …", "", *lines, "", f"Needs: {INSTALL}"]))
+    write_lines(["Usage: maas-converter COMMAND …", "", *lines, "", f"Needs: {INSTALL}"])
     return 0
 
 
 def _fail(sentence: str, code: int) -> int:
-    sys.stderr.write(f"maas-converter: error: {' '.join(sentence.split())}\n")
+    write_line(f"maas-converter: error: {' '.join(sentence.split())}", error=True)
     return code

@@ -1,16 +1,19 @@
 """What a person sees: sentences, tables and progress bars, all on standard error; standard output is for ``--json``."""
 
 import sys
-from collections.abc import Iterable, Iterator, Sequence
-from typing import TYPE_CHECKING, Any, Protocol
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
+from maas_agent.errors import UsageError
+from maas_agent.terminal import ask, beneath, cell, printable, write_line
 from maas_converter.isolation import note_step
 
 if TYPE_CHECKING:
     from rich.console import Console
+    from rich.text import Text
 
 Samples = NDArray[np.generic]
 
@@ -45,40 +48,61 @@ class TerminalProgress:
         """Write what begins now."""
         note_step(what)
         if sys.stderr.isatty():
-            terminal().print(f"[dim]{what} …[/dim]", highlight=False)
+            show(f"{what} …", "dim")
 
     def track(self, what: str, samples: Samples) -> Iterator[Samples]:
         """Draw a bar that goes away when it is full."""
         note_step(what)
-        from rich.progress import track
+        from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
 
-        rows: Iterable[Any] = samples
-        yield from track(rows, description=what, console=terminal(), transient=True, disable=not sys.stderr.isatty())
+        columns = (TextColumn("{task.description}", markup=False), BarColumn(), TaskProgressColumn())
+        screen, hidden = terminal(), not sys.stderr.isatty()
+        with Progress(*columns, TimeRemainingColumn(), console=screen, transient=True, disable=hidden) as progress:
+            yield from progress.track(samples, description=cell(what))
 
 
 def terminal() -> "Console":
     """Standard error as rich sees it. Bound now: what a library's output is redirected to meanwhile is not ours."""
     from rich.console import Console
 
-    return Console(file=sys.stderr)
+    return Console(file=beneath(sys.stderr))
+
+
+def text(words: str, style: str = "") -> "Text":
+    """``words`` for rich, which takes them as they are: escaped, and no markup, links or emoji of its own in them."""
+    from rich.text import Text
+
+    return Text(printable(words), style=style)
+
+
+def show(words: str, style: str = "") -> None:
+    """Write one line in a style."""
+    terminal().print(text(words, style))
 
 
 def say(sentence: str) -> None:
     """Write one sentence for a person."""
-    sys.stderr.write(f"{sentence}\n")
+    write_line(sentence, error=True)
+
+
+def confirm(question: str, otherwise: str) -> None:
+    """Raise `UsageError`, which says ``otherwise``, unless a person at a terminal answers ``question`` with yes."""
+    if not sys.stdin.isatty():
+        raise UsageError(f"{otherwise}: there is no terminal to ask at; read what is listed, then give --yes")
+    if ask(f"{question} [y/N]").lower() not in ("y", "yes"):
+        raise UsageError(f"{otherwise}: it was not answered with yes")
 
 
 def show_table(title: str, head: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
     """Draw a table; the first column names its rows, the others are figures."""
     from rich.box import SIMPLE
-    from rich.markup import escape
     from rich.table import Table
 
-    table = Table(title=escape(title), box=SIMPLE, title_justify="left")
+    table = Table(title=text(title), box=SIMPLE, title_justify="left")
     for number, name in enumerate(head):
-        table.add_column(escape(name), justify="left" if number == 0 else "right", overflow="fold")
+        table.add_column(text(name), justify="left" if number == 0 else "right", overflow="fold")
     for row in rows:
-        table.add_row(*(escape(cell) for cell in row))
+        table.add_row(*(text(each) for each in row))
     terminal().print(table)
 
 

@@ -13,8 +13,11 @@ from collections.abc import Callable
 
 from maas_agent.children import die_with_parent
 from maas_agent.errors import RuntimeFailure
+from maas_agent.terminal import part_from_libraries, relaying
 
 _BOARD_BYTES = 512
+_REST_S = 1.0
+"""For what native code has printed last."""
 
 _board: mmap.mmap | None = None
 
@@ -34,19 +37,25 @@ def isolated(work: Callable[[], int]) -> int:
     global _board
     _board = mmap.mmap(-1, _BOARD_BYTES)
     with tempfile.TemporaryDirectory(prefix="maas-converter-", ignore_cleanup_errors=True) as scratch:
+        said, says = os.pipe()
         child = os.fork()
         if child == 0:
-            _become_child(work, scratch)
+            os.close(said)
+            _become_child(work, scratch, says)
+        os.close(says)
+        relay = relaying(said)  # a thread, so not before the fork
         status = _wait(child)
+        relay.join(_REST_S)
     if os.WIFSIGNALED(status):
         raise _failure(signal.Signals(os.WTERMSIG(status)), _read_step())
     return os.waitstatus_to_exitcode(status)
 
 
-def _become_child(work: Callable[[], int], scratch: str) -> None:
+def _become_child(work: Callable[[], int], scratch: str, says: int) -> None:
     code = 70
     try:
         die_with_parent()
+        part_from_libraries(says)
         # Importers are children in turn, and read the variable; this process read it already.
         os.environ["TMPDIR"] = tempfile.tempdir = scratch
         code = work()

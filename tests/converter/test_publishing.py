@@ -183,6 +183,43 @@ def test_what_takes_two_signatures_is_seen_when_both_have_signed(tmp_path: Path,
     assert verify(repository).problems == ()
 
 
+def test_who_signs_is_asked_first_and_a_script_says_yes(
+    tmp_path: Path, people: tuple[Path, Path], capsys: pytest.CaptureFixture[str]
+) -> None:
+    alice, bob = people
+    repository, both = tmp_path / "repository", [alice, bob]
+    init_repository(repository, both, {"targets": 2, "root": 2})
+    publish(bundle(tmp_path), repository, alice)
+    waits = {path.name: path.read_bytes() for path in (repository / "pending").iterdir()}
+    sign = ["repo", "sign", str(repository), "--keys", str(bob), "--keys", str(alice)]
+    assert cli.run(sign) == 64
+    assert "nothing was signed: there is no terminal to ask at" in capsys.readouterr().err
+    status, screen = at_a_terminal(sign, {"[y/N] ": ["no"]})
+    assert status == 64 and "holds digits 1.0.0" in screen and "nothing was signed" in screen
+    assert {path.name: path.read_bytes() for path in (repository / "pending").iterdir()} == waits
+    status, screen = at_a_terminal(sign, {"[y/N] ": ["y"]})
+    assert status == 0 and screen.index("holds digits 1.0.0") < screen.index("sign this?")
+    assert offered(repository, tmp_path / "device") == {"digits 1.0.0"}
+    publish(bundle(tmp_path, "1.1.0"), repository, alice)
+    assert cli.run([*sign, "--yes"]) == 0
+
+
+def test_what_was_shown_is_what_is_signed(tmp_path: Path, people: tuple[Path, Path]) -> None:
+    """Whoever may write to the folder puts another change there while a person reads the first."""
+    alice, bob = people
+    repository, both = tmp_path / "repository", [alice, bob]
+    init_repository(repository, both, {"targets": 2, "root": 2})
+    publish(bundle(tmp_path), repository, alice)
+    pending = repository / "pending" / "targets.json"
+
+    def swap(shown: list[str]) -> None:
+        assert any("holds digits 1.0.0" in each for each in shown)
+        pending.write_bytes(pending.read_bytes().replace(b"digits", b"other"))
+
+    complete(repository, KeyRing(both), swap)
+    assert offered(repository, tmp_path / "device") == {"digits 1.0.0"}
+
+
 def test_who_signs_sees_what_it_is(
     tmp_path: Path, people: tuple[Path, Path], capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -193,7 +230,7 @@ def test_who_signs_sees_what_it_is(
 
     def seen(*arguments: str) -> list[str]:
         capsys.readouterr()
-        assert cli.run(["repo", "sign", str(repository), *arguments, "--json"]) == 0
+        assert cli.run(["repo", "sign", str(repository), *arguments, "--yes", "--json"]) == 0
         return list(json.loads(capsys.readouterr().out)["changes"])
 
     digest = publish(bundle(tmp_path), repository, alice).digest[:12]

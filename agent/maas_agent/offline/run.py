@@ -11,6 +11,7 @@ import msgspec
 from maas_agent.children import signal_name
 from maas_agent.errors import DataError, MaasError, NoInputError, RuntimeFailure, UnavailableError, UsageError
 from maas_agent.offline.messages import Answered, Doing, Failed, Message, Task, Warned
+from maas_agent.terminal import relayed_stderr
 from maas_agent.untrusted import MALFORMED
 
 _ERRORS: dict[int, type[MaasError]] = {
@@ -24,10 +25,9 @@ def answers(task: Task, warn: Callable[[str], None]) -> Generator[Answered, None
     The child is gone when this ends, however it ends: a model that hangs is ended by Ctrl-C.
     """
     ours, theirs = socket.socketpair()
-    with ours, theirs:
-        child = subprocess.Popen(
-            [sys.executable, "-m", "maas_agent.offline.child", str(theirs.fileno())], pass_fds=[theirs.fileno()]
-        )
+    command = [sys.executable, "-m", "maas_agent.offline.child", str(theirs.fileno())]
+    with ours, theirs, relayed_stderr() as stderr:
+        child = subprocess.Popen(command, pass_fds=[theirs.fileno()], stderr=stderr)
         theirs.close()
         try:
             yield from _listen(ours, child, task, warn)

@@ -198,7 +198,9 @@ def rolled_back(state: PipelineState, reason: str, now: float) -> PipelineState:
 
 def informed(state: PipelineState, revoked: dict[str, str]) -> PipelineState:
     """The publisher has said which versions are revoked, with reasons; what was said once is not unsaid."""
-    return msgspec.structs.replace(state, revoked=state.revoked | revoked)
+    return msgspec.structs.replace(
+        state, revoked=state.revoked | {version: brief(reason) for version, reason in revoked.items()}
+    )
 
 
 def stopped(state: PipelineState) -> PipelineState:
@@ -282,7 +284,7 @@ def _candidate_after(state: PipelineState, entered: State) -> Slot:
 
 def _at(state: PipelineState, entered: State, version: str | None, reason: str | None, now: float) -> UpdateState:
     # The same news again keeps its time, so that a poll which changes nothing writes nothing.
-    known = state.update
+    known, reason = state.update, None if reason is None else brief(reason)
     if (known.state, known.version, known.reason) == (entered, version, reason):
         return known
     return UpdateState(entered, version, reason, now)
@@ -290,4 +292,4 @@ def _at(state: PipelineState, entered: State, version: str | None, reason: str |
 
 def _with_refused(refused: dict[str, str], digest: str, reason: str) -> dict[str, str]:
     others = [(known, why) for known, why in refused.items() if known != digest]
-    return dict([*others, (digest, reason)][-_MAX_REFUSED:])
+    return dict([*others, (digest, brief(reason))][-_MAX_REFUSED:])

@@ -6,7 +6,10 @@ from typing import Annotated, Any
 import typer
 
 from maas_agent.errors import UsageError
+from maas_agent.terminal import cell
 from maas_converter.answer import Json, answer
+
+_LONGEST_LIST = 4000
 
 STOPPED = 1
 """Exit status of a rollout that did not get through."""
@@ -126,7 +129,8 @@ def fleet(
     if json:
         return
     if devices:
-        say("\n".join(table.lines(devices)))
+        for line in table.lines(devices):
+            say(line)
     else:
         say(f"no device{f' of group {group}' if group else ''} is known to {broker}")
 
@@ -137,7 +141,7 @@ def _actions(resume: bool, abort: bool, rollback: bool, status: bool) -> list[tu
 
 def _show(deployed: Any, *, json: bool) -> None:
     from maas_converter.console import say
-    from maas_converter.fleet.deploy import describe
+    from maas_converter.fleet.deploy import describe, failure
 
     answer(json, deployed)
     if json:
@@ -145,6 +149,6 @@ def _show(deployed: Any, *, json: bool) -> None:
     say(f"{deployed.model} {deployed.rollout.version}: {describe(deployed.rollout, deployed.progress)}")
     if deployed.rollout.state != "rolled_back":  # there every one of them was taken back
         for device, reason in deployed.progress.failed.items():
-            say(f"  {device}: {reason}")
+            say(f"  {failure(device, reason)}")
     if deployed.progress.offline:
-        say(f"  offline, get it when they are back: {', '.join(deployed.progress.offline)}")
+        say(f"  offline, get it when they are back: {cell(', '.join(deployed.progress.offline), _LONGEST_LIST)}")

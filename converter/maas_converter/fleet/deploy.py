@@ -9,13 +9,15 @@ import msgspec
 from maas_agent.bundle.manifest import NAME
 from maas_agent.bundle.version import parse_version
 from maas_agent.errors import DataError, UsageError
-from maas_converter.console import say, terminal
+from maas_agent.terminal import cell
+from maas_converter.console import say, terminal, text
 from maas_converter.fleet.broker import Access, Broker
 from maas_converter.fleet.operator import Aim, Operator, Show
 from maas_converter.fleet.rollout import Progress, Rollout
 from maas_converter.fleet.view import Picture
 
 Action = Literal["begin", "resume", "abort", "rollback", "status"]
+_LONGEST_REASON = 500
 _UNITS = {"s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
 
 
@@ -133,7 +135,7 @@ class Display:
     def _show(self, rollout: Rollout, found: Progress) -> None:
         line = describe(rollout, found)
         if self._status is not None:
-            self._status.update(f"{self._aim.model} {rollout.version}: {line}")
+            self._status.update(text(f"{self._aim.model} {rollout.version}: {line}"))
         news = (rollout.stage, rollout.state, rollout.soaking is not None, tuple(found.failed))
         if news != self._said:
             self._said = news
@@ -142,18 +144,28 @@ class Display:
             # At once: a device that is taken back has forgotten it soon.
             if device not in self._failed and rollout.state == "running":
                 self._failed.add(device)
-                say(f"  {device}: {reason}")
+                say(f"  {failure(device, reason)}")
+
+
+def failure(device: str, reason: str) -> str:
+    """What a device says of itself, in a line: no longer than a person reads, whatever it says."""
+    return f"{cell(device)}: {cell(reason, _LONGEST_REASON)}"
 
 
 def describe(rollout: Rollout, found: Progress) -> str:
     """Where it stands, in a line."""
     if rollout.state == "rolled_back":
-        return f"rolled back ({rollout.reason}); {len(found.pending)} devices still run it"
+        return f"rolled back ({_reason(rollout)}); {len(found.pending)} devices still run it"
     where = f"stage {rollout.stage + 1} of {len(rollout.stages)} ({rollout.percent:g} %)"
     counts = f"{len(found.done)} of {found.size} devices run it, {len(found.failed)} failed"
     counts += f", {len(found.offline)} offline" if found.offline else ""
     doing = {"running": "soaking" if rollout.soaking is not None else "under way"}.get(rollout.state, rollout.state)
-    return f"{where} {doing}: {counts}" + (f" ({rollout.reason})" if rollout.reason else "")
+    return f"{where} {doing}: {counts}" + (f" ({_reason(rollout)})" if rollout.reason else "")
+
+
+def _reason(rollout: Rollout) -> str:
+    # It is kept on the broker: whoever may write there can have changed it.
+    return cell(rollout.reason or "no reason was given", _LONGEST_REASON)
 
 
 def _again(aim: Aim, operator: Operator, option: str) -> str:

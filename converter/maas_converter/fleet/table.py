@@ -2,6 +2,7 @@
 
 import time
 
+from maas_agent.terminal import cell
 from maas_converter.fleet.broker import Access, Broker
 from maas_converter.fleet.view import Device, Picture, Running
 
@@ -36,10 +37,13 @@ def rows(devices: list[Device]) -> list[tuple[str, ...]]:
 
 
 def lines(devices: list[Device]) -> list[str]:
-    """The table as text: as wide as its cells are, for terminals and pipes alike."""
-    cells = [HEAD, *rows(devices)]
+    """The table as text: as wide as its cells are, for terminals and pipes alike.
+
+    What devices say is bounded: a row is one, whatever a device puts into it.
+    """
+    cells = [HEAD, *(tuple(map(cell, row)) for row in rows(devices))]
     widths = [max(len(row[column]) for row in cells) for column in range(len(HEAD))]
-    return ["  ".join(f"{cell:<{width}}" for cell, width in zip(row, widths, strict=True)).rstrip() for row in cells]
+    return ["  ".join(f"{each:<{width}}" for each, width in zip(row, widths, strict=True)).rstrip() for row in cells]
 
 
 def _cells(device: Device, running: Running) -> tuple[str, str, str, str]:

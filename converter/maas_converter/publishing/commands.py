@@ -102,11 +102,12 @@ def repo_sign(
         list[Path] | None, typer.Option("--keys", metavar="DIR", help="A folder of keys; may be given again.")
     ] = None,
     discard: Annotated[bool, typer.Option("--discard", help="Drop the change instead.")] = False,
+    yes: Annotated[bool, typer.Option("--yes", help="Sign without being asked: for scripts.")] = False,
     passphrase_file: PassphraseFile = None,
     json: Json = False,
 ) -> None:
-    """Without --keys or --discard it only says what waits."""
-    from maas_converter.console import say
+    """Shows, asks, signs. Without --keys or --discard it only says what waits."""
+    from maas_converter.console import confirm, say
     from maas_converter.publishing.folder import locked
     from maas_converter.publishing.pending import discard as drop
     from maas_converter.publishing.release import complete, waiting_changes
@@ -120,14 +121,22 @@ def repo_sign(
             answer(json, {"discarded": dropped})
             say("dropped the change that waited" if dropped else "nothing waited for signatures")
             return
-        changes = waiting_changes(folder)
-        if not json:
-            for each in changes:
-                say(each)
         if not keys:
+            changes = waiting_changes(folder)
             answer(json, {"changes": changes})
+            for each in () if json else changes:
+                say(each)
             return
-        released = complete(folder, KeyRing(keys))
+        changes = list[str]()
+
+        def approve(found: list[str]) -> None:
+            changes.extend(found)
+            for each in () if json and yes else found:
+                say(each)
+            if not yes:
+                confirm("sign this?", "nothing was signed")
+
+        released = complete(folder, KeyRing(keys), approve)
     answer(json, {"changes": changes, "signed": released.signed, "waits": released.waits})
     if not json and not _say_waits(folder, released.waits):
         say(f"signed and released: {', '.join(released.signed)}")

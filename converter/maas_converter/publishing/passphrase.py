@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 from maas_agent.errors import NoInputError, UsageError
+from maas_agent.terminal import printable
 
 VARIABLE = "MAAS_PASSPHRASE_FILE"
 """Names the file where ``--passphrase-file`` does not."""
@@ -68,4 +69,4 @@ def _named() -> Path | None:
 def _typed(prompt: str, why: str) -> bytes:
     if not sys.stdin.isatty():
         raise UsageError(f"{why}, and there is no terminal to ask at: give --passphrase-file FILE, or set {VARIABLE}")
-    return getpass.getpass(prompt).encode()
+    return getpass.getpass(printable(prompt)).encode()

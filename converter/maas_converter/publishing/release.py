@@ -5,7 +5,7 @@ it is invisible. A new root is seen at once, and comes last: until then the old 
 else of a rotation is signed too.
 """
 
-from collections.abc import Container, Iterable
+from collections.abc import Callable, Container, Iterable
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -23,6 +23,9 @@ from maas_converter.publishing.ring import KeyRing
 from maas_converter.publishing.state import TARGETS, State, delegations_of, lifetime_days, now
 
 ONLINE = ("snapshot", "timestamp")
+
+Approve = Callable[[list[str]], None]
+"""Told what a change does, in sentences; raises if it is not to be signed."""
 
 
 class Missing(msgspec.Struct, frozen=True):
@@ -67,9 +70,11 @@ def waiting_changes(folder: Path) -> list[str]:
     return changes(_before(folder), {name: each.signed for name, each in metadata_of(folder, pending).items()})
 
 
-def complete(folder: Path, ring: KeyRing) -> Released:
+def complete(folder: Path, ring: KeyRing, approve: Approve = lambda _changes: None) -> Released:
     """Add signatures to the change that waits, and release it if it has enough.
 
+    ``approve`` gets what it changes, and raises if that must not be signed: it is read from the very metadata that are
+    signed then, whoever else may write to the folder meanwhile.
     Raises `UsageError` if none waits, `DataError` if the repository has moved on since, `NoInputError` if no key at
     hand is of use.
     """
@@ -83,6 +88,7 @@ def complete(folder: Path, ring: KeyRing) -> Released:
             f"the repository has changed since '{pending.what}' was made: drop it with --discard, do it again"
         )
     signed = metadata_of(folder, pending)
+    approve(changes(before, {name: each.signed for name, each in signed.items()}))
     state = _after(before, signed)
     added = [name for name, metadata in signed.items() if _sign(metadata, name, state, before, ring, required=False)]
     waits = [lack for name, metadata in signed.items() if (lack := _lack(metadata, name, state, before)) is not None]
