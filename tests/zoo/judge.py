@@ -60,7 +60,7 @@ def judge(specimen: Specimen, recipe: str, folder: Path) -> Verdict:
 
 def warnings_of(document: dict[str, object]) -> str:
     """What ``convert`` warned of: what its first line says."""
-    said = document.get("warnings") or ()
+    said = document.get("warning") or ()
     return "; ".join(map(str, said)) if isinstance(said, list | tuple) else str(said)
 
 

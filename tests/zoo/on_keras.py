@@ -86,6 +86,7 @@ for _name in _ACTIVATIONS:
         VECTOR,
         lambda library, x, _name=_name: library.layers.Activation(_name)(library.layers.Dense(12)(x)),
         both=_name in ("elu", "gelu", "softsign", "hard_sigmoid"),
+        differs={"int8": "a difference of two that are nearly the same"} if _name == "tanh_shrink" else {},
     )
 _keras("prelu", PICTURE, _through(lambda k: k.Conv2D(4, 3), lambda k: k.PReLU(shared_axes=[1, 2])), both=True)
 _keras("leaky-relu-layer", PICTURE, _through(lambda k: k.Conv2D(4, 3), lambda k: k.LeakyReLU()), both=True)
@@ -250,7 +251,12 @@ _EMBEDDED = _through(lambda k: k.Embedding(500, 8), lambda k: k.GlobalAveragePoo
 _keras("ids-as-floats", Feed((20,), "ids_float", 500), _EMBEDDED, both=True)
 _keras("ids", Feed((20,), "ids", 500), _EMBEDDED, both=True)
 _keras("few-ids", Feed((6,), "ids", 12), _through(lambda k: k.Embedding(12, 4), lambda k: k.Flatten()))
-_keras("ids-into-lstm", Feed((10,), "ids", 50), _through(lambda k: k.Embedding(50, 6), lambda k: k.LSTM(4)))
+_keras(
+    "ids-into-lstm",
+    Feed((10,), "ids", 50),
+    _through(lambda k: k.Embedding(50, 6), lambda k: k.LSTM(4)),
+    differs={"int8": "all it computes is about as small as the step of 1/128 that its tanh has"},
+)
 _keras(
     "wide-features",
     Feed((6,), "wide"),
@@ -286,8 +292,13 @@ _OPS: dict[str, Body] = {
         axis=-1,
     ),
 }
+_OPS_REFUSED = {
+    "op-power": {"int8": "no int8 form of POW"},
+    "op-erf": {"*": "TensorFlow ops that LiteRT has not: Erf"},
+}
+_OPS_DIFFER = {"op-constant-column": {"int8": "the constant is as far from a step of its column's scale as may be"}}
 for _name, _body in _OPS.items():
-    _keras(_name, VECTOR, _body, head=0)
+    _keras(_name, VECTOR, _body, head=0, refused=_OPS_REFUSED.get(_name, {}), differs=_OPS_DIFFER.get(_name, {}))
 
 
 # Several outputs: their order and their names are the author's.

@@ -1,7 +1,9 @@
 """No silent fallback: what a quantized file really computes with, read from the file, against what was asked for.
 
 litert-quantizer leaves alone what it has no integer form of, and says nothing. An op computes in what its output is
-stored as. How much work an op is counts in multiply-accumulates, one for each value of ops that have none.
+stored as. How much work an op is counts in multiply-accumulates, one for each value of ops that have none. What takes
+or gives no real quantity (truth values, indexes, counts, as CAST, ONE_HOT and ARG_MAX do) has nothing to quantize: it
+is no work.
 """
 
 from math import prod
@@ -30,6 +32,9 @@ _MOVES = frozenset(
     ("QUANTIZE", "DEQUANTIZE", "RESHAPE", "SQUEEZE", "EXPAND_DIMS", "SHAPE", "WHILE", "IF", "CALL_ONCE", "VAR_HANDLE")
 )
 """Ops that compute nothing themselves."""
+
+_RENAMED = "_quantized"
+"""What the library puts behind the name of an output of the model that it adds an op to: that takes over the name."""
 
 _FLOATS = frozenset(["float16", "float32", "float64", "bfloat16"])
 _MOST_NAMED = 5
@@ -109,7 +114,7 @@ def check(
 
 
 def _op_precision(contents: Contents, op: OpFacts) -> OpPrecision | None:
-    """``None`` for what computes nothing, or with indexes and shapes only."""
+    """``None`` for what computes nothing, or what takes or gives indexes, truth values and shapes only."""
     graph = contents.graphs[op.subgraph]
     if op.name in _MOVES or not op.outputs:
         return None
@@ -120,7 +125,7 @@ def _op_precision(contents: Contents, op: OpFacts) -> OpPrecision | None:
         return None
     return OpPrecision(
         name=op.name,
-        label=output.name.split(";")[0],
+        label=output.name.split(";")[0].removesuffix(_RENAMED),
         kind=kind,
         dtype=output.dtype,
         work=_work(graph, op, output),
@@ -132,9 +137,16 @@ def _op_precision(contents: Contents, op: OpFacts) -> OpPrecision | None:
 def _kind(graph: GraphFacts, op: OpFacts, output: TensorFacts, weights: TensorFacts | None) -> Kind | None:
     given = [graph.tensors[index] for index in op.inputs if index >= 0]
     read = [tensor for tensor in given if not tensor.constant_bytes] or given
-    if output.dtype in _FLOATS or any(tensor.dtype in _FLOATS for tensor in read):
-        return "hybrid" if weights is not None and weights.dtype not in _FLOATS else "float"
-    return "integer" if output.quantized or any(tensor.quantized for tensor in read) else None
+    floats = [tensor for tensor in (output, *read) if tensor.dtype in _FLOATS]
+    if weights is not None and floats:
+        return "hybrid" if weights.dtype not in _FLOATS else "float"
+    if any(tensor.quantized for tensor in (output, *read)) and not floats:
+        return "integer"
+    return "float" if _is_real(output) and any(map(_is_real, read)) else None
+
+
+def _is_real(tensor: TensorFacts) -> bool:
+    return tensor.quantized or tensor.dtype in _FLOATS
 
 
 def _weights(graph: GraphFacts, op: OpFacts) -> TensorFacts | None:

@@ -4,6 +4,7 @@
     hybrid op reads) become the float32 numbers that they stand for.
 (2) Quantization-aware training leaves QUANTIZE and DEQUANTIZE pairs in a model that computes in floats. They go, and
     the ranges and steps that were trained are kept: a quantizer is to use these.
+(3) NEG and SQUARE become products (`maas_converter.tflite.products`).
 """
 
 from typing import Any
@@ -17,6 +18,7 @@ from maas_converter.quantize.biases import Steps
 from maas_converter.tflite import model as files
 from maas_converter.tflite.contents import GraphFacts, OpFacts, TensorFacts, contents_of
 from maas_converter.tflite.extract import extract
+from maas_converter.tflite.products import with_products
 
 _STORES = ("QUANTIZE", "DEQUANTIZE", "DENSIFY")
 _BITS = {"int8": 8, "uint8": 8, "int16": 16}
@@ -61,6 +63,7 @@ def plain(data: bytes) -> Plain:
 
     Raises `DataError` if it is none, or if its weights are stored in a form that is not undone here.
     """
+    data = with_products(data)
     contents = contents_of(data)
     graph = contents.graphs[0]
     constant = _constant(graph)

@@ -27,7 +27,13 @@ STAND_INS: dict[str, _StandIn] = {
     "ABS": _StandIn("RELU", (8, 16)),
     "RELU6": _StandIn("RELU", (8, 16)),
     "RELU_N1_TO_1": _StandIn("RELU", (8,)),
+    "RELU_0_TO_1": _StandIn("RELU", (8,)),
     "PRELU": _StandIn("MUL", (8,)),
+    # A scale for either side of what is compared; the answer is a truth value, which has none.
+    "GREATER": _StandIn("EQUAL", (8,)),
+    "GREATER_EQUAL": _StandIn("EQUAL", (8,)),
+    "LESS": _StandIn("EQUAL", (8,)),
+    "LESS_EQUAL": _StandIn("EQUAL", (8,)),
     # The same scale on both sides.
     "MINIMUM": _StandIn("MAXIMUM", (8, 16)),
     "REDUCE_MAX": _StandIn("REDUCE_MIN", (8, 16)),
@@ -39,9 +45,15 @@ STAND_INS: dict[str, _StandIn] = {
     "SPACE_TO_BATCH_ND": _StandIn("SLICE", (8, 16)),
     "BATCH_TO_SPACE_ND": _StandIn("SLICE", (8, 16)),
     "DEPTH_TO_SPACE": _StandIn("SPACE_TO_DEPTH", (8,)),
+    "TOPK_V2": _StandIn("GATHER", (8, 16)),
     # A scale that the kernel prescribes.
     "L2_NORMALIZATION": _StandIn("TANH", (8,)),
+    "LOG_SOFTMAX": _StandIn("RELU", (8,)),
 }
+
+PRESCRIBED: dict[str, tuple[float, float]] = {"LOG_SOFTMAX": (-255 / 16, 0.0)}
+"""Ranges of outputs whose steps a kernel prescribes, where no op of the library has them: those of LOG_SOFTMAX are
+sixteenths."""
 
 
 @contextlib.contextmanager

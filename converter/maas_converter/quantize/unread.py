@@ -34,7 +34,7 @@ def _align(graph: Any, outputs: list[int], read: set[int]) -> None:
     siblings = [graph.tensors[index] for index in outputs if _has_scale(graph.tensors[index])]
     for index in outputs if siblings else ():
         tensor = graph.tensors[index]
-        if index not in read and not _has_scale(tensor):
+        if index not in read and files.type_name(tensor) == "float32":
             tensor.type, tensor.quantization = siblings[0].type, copy.deepcopy(siblings[0].quantization)
 
 

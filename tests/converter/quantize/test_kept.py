@@ -172,6 +172,18 @@ def test_what_is_float_on_purpose_is_no_fallback():
     assert check(precision, recipe("int8"), allow_float=False, kept=labels) == ()
 
 
+@pytest.mark.parametrize("io", ["int8", "float"])
+def test_an_op_that_makes_the_answer_and_is_float_on_purpose_is_no_fallback(io):
+    """The library gives its output another name where it adds a conversion behind it."""
+    ops = Op("MUL", ("x", "three"), ("scaled",)), Op("FLOOR", ("scaled",), ("y",))
+    float32 = _model(*ops, given=(1, 4), made=("y",), constants={"three": np.array(3, np.float32)}, shapes={})
+    samples = _floats(40, 4)
+    labels = kept_in(float32, recipe("int8"), feed(samples)).labels(contents_of(float32))
+    precision = precision_of(_quantized(float32, "int8", samples, io))
+    assert {op.label for op in precision.ops} == labels == {"scaled", "y"}
+    assert check(precision, recipe("int8"), allow_float=False, kept=labels) == ()
+
+
 def test_a_concatenation_inside_keeps_its_small_part(tmp_path):
     """The small part alone decides the answer: one scale for both would leave nothing of it."""
     large, constants = _dense("large", "x", 6, 4, _floats(4, 6) * 300)

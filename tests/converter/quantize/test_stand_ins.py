@@ -27,6 +27,9 @@ CASES: dict[str, tuple[tuple[int, ...], dict, dict]] = {
     "ABS": (SHAPE, {}, {}),
     "RELU6": (SHAPE, {}, {}),
     "RELU_N1_TO_1": (SHAPE, {}, {}),
+    "RELU_0_TO_1": (SHAPE, {}, {}),
+    "TOPK_V2": ((1, 4, 4, 2), {"c0": _ints(2).reshape(())}, {}),
+    "LOG_SOFTMAX": (SHAPE, {}, {}),
     "PRELU": (SHAPE, {"c0": np.array([0.1, -0.3, 0.5, 0.9], np.float32)}, {}),
     "MINIMUM": (SHAPE, {"c0": np.array(0.3, np.float32)}, {}),
     "REDUCE_MAX": ((1, 4), {"c0": _ints(1, 2)}, {"keepDims": False}),
@@ -42,28 +45,33 @@ CASES: dict[str, tuple[tuple[int, ...], dict, dict]] = {
 }
 
 
+COMPARISONS = ["GREATER", "GREATER_EQUAL", "LESS", "LESS_EQUAL"]
+PRODUCTS = ["NEG", "SQUARE"]
+
+
 def _between_convolutions(kind):
     """A convolution, the op, and a second op of integers: the op's neighbours compute in integers as well."""
     random = np.random.default_rng(4)
-    shape, constants, options = CASES[kind]
+    shape, constants, options = CASES.get(kind, (SHAPE, {}, {}))
     weights = {
         "w": random.normal(0, 0.5, (4, 1, 1, 4)).astype(np.float32),
         "b": np.full(4, 9 if kind == "LOG" else 0, np.float32),
     }
     conv = Op("CONV_2D", ("x", "w", "b"), ("made",), options={"strideH": 1, "strideW": 1})
-    made = ("out", "rest") if kind == "SPLIT_V" else ("out",)
+    made = {"SPLIT_V": ("out", "rest"), "TOPK_V2": ("out", "indexes")}.get(kind, ("out",))
     op = Op(kind, ("made", *constants), made, options=options)
     last = Op("MUL", ("out", "half"), ("y",))
     shapes = {"x": SHAPE, "made": SHAPE, "out": shape, "rest": (1, 4, 4, 3), "y": shape}
-    body = Body((conv, op, last), ("x",), ("y",), weights | constants | {"half": np.array(0.5, np.float32)}, shapes)
-    return with_signature(tflite(body))
+    constants |= weights | {"half": np.array(0.5, np.float32)}
+    shapes["indexes"] = shape
+    return with_signature(tflite(Body((conv, op, last), ("x",), ("y",), constants, shapes, {"indexes": "int32"})))
 
 
 def test_every_stand_in_is_tried():
-    assert CASES.keys() == STAND_INS.keys()
+    assert {*CASES, *COMPARISONS} == STAND_INS.keys()
 
 
-@pytest.mark.parametrize("kind", list(CASES))
+@pytest.mark.parametrize("kind", [*CASES, *PRODUCTS])
 def test_an_op_the_library_does_not_know_is_quantized(kind, tmp_path):
     float32 = _between_convolutions(kind)
     samples = np.random.default_rng(5).normal(0, 0.7, (60, *SHAPE[1:])).astype(np.float32)
@@ -71,7 +79,35 @@ def test_an_op_the_library_does_not_know_is_quantized(kind, tmp_path):
     for name, bits in (("int8", 8), ("int16x8", 16)):
         quantized = quantize_fed(float32, recipe(name), feed(samples), None, Silent())
         ops = {op.name: op.kind for op in precision_of(quantized).ops}
-        if bits in STAND_INS[kind].bits and kind in ops:
+        assert kind not in PRODUCTS or {*ops.values()} == {"integer"}, ops
+        if kind in STAND_INS and bits in STAND_INS[kind].bits and kind in ops:
             assert ops[kind] == "integer", ops
         error = np.sqrt(np.mean((answers(quantized, samples, tmp_path) - before) ** 2)) / before.std()
         assert error < (0.04 if bits == 8 else 0.02), (name, error)
+
+
+@pytest.mark.parametrize("kind", COMPARISONS)
+def test_a_comparison_is_made_in_integers(kind, tmp_path):
+    """What is chosen by it is what the float model chooses: near the threshold both choices are as good."""
+    random = np.random.default_rng(4)
+    constants = {
+        "w": random.normal(0, 0.5, (4, 1, 1, 4)).astype(np.float32),
+        "b": np.zeros(4, np.float32),
+        "limit": np.array(0.3, np.float32),
+        "half": np.array(0.5, np.float32),
+        "reserve": np.array(0.15, np.float32),
+    }
+    ops = (
+        Op("CONV_2D", ("x", "w", "b"), ("made",), options={"strideH": 1, "strideW": 1}),
+        Op(kind, ("made", "limit"), ("chosen",)),
+        Op("MUL", ("made", "half"), ("scaled",)),
+        Op("SELECT_V2", ("chosen", "scaled", "reserve"), ("y",)),
+    )
+    names = ("x", "made", "chosen", "scaled", "y")
+    body = Body(ops, ("x",), ("y",), constants, dict.fromkeys(names, SHAPE), {"chosen": "bool"})
+    float32 = with_signature(tflite(body))
+    samples = random.normal(0, 0.7, (60, *SHAPE[1:])).astype(np.float32)
+    before = answers(float32, samples, tmp_path)
+    quantized = quantize_fed(float32, recipe("int8"), feed(samples), None, Silent())
+    assert {op.kind for op in precision_of(quantized).ops} == {"integer"}
+    assert np.abs(answers(quantized, samples, tmp_path) - before).max() < 0.05 < before.std()
