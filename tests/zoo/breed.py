@@ -110,9 +110,15 @@ def _real(values: Array, detail: Any) -> Array:
 
 def _named(answers: Any, names: list[str]) -> Answers:
     if isinstance(answers, dict):
-        return {name: np.asarray(values) for name, values in answers.items()}
+        return {name: _array(values) for name, values in answers.items()}
     several = answers if isinstance(answers, list | tuple) else [answers]
-    return {name: np.asarray(values) for name, values in zip(names, several, strict=True)}
+    return {name: _array(values) for name, values in zip(names, several, strict=True)}
+
+
+def _array(values: Any) -> Array:
+    """NumPy has no bfloat16, and a file of arrays no word for it."""
+    array = np.asarray(values)
+    return array.astype(np.float32) if array.dtype.name == "bfloat16" else array
 
 
 def _stirred(model: Any, specimen: Specimen) -> Any:

@@ -135,7 +135,12 @@ _IN_BOTH = {
 for _name, _body in _PICTURES.items():
     _keras(_name, PICTURE, _body, both=_name in _IN_BOTH)
 _keras("channels-of-one", Feed((12, 12, 1), "unit"), _through(lambda k: k.Conv2D(4, 5, activation="relu")))
-_keras("conv-3d", Feed((4, 6, 6, 2)), _through(lambda k: k.Conv3D(3, 3), lambda k: k.ReLU()))
+_keras(
+    "conv-3d",
+    Feed((4, 6, 6, 2)),
+    _through(lambda k: k.Conv3D(3, 3), lambda k: k.ReLU()),
+    refused={"int8": "no int8 form of CONV_3D"},
+)
 _keras("odd-sizes", Feed((7, 5, 3), "unit"), _through(lambda k: k.Conv2D(3, 2, strides=2, padding="same")))
 _keras("pixels-rescaled", Feed((8, 8, 3), "pixels"), _through(lambda k: k.Rescaling(1 / 255), lambda k: k.Conv2D(4, 3)))
 _keras(

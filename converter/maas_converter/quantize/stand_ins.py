@@ -34,6 +34,7 @@ STAND_INS: dict[str, _StandIn] = {
     "GREATER_EQUAL": _StandIn("EQUAL", (8,)),
     "LESS": _StandIn("EQUAL", (8,)),
     "LESS_EQUAL": _StandIn("EQUAL", (8,)),
+    "REDUCE_PROD": _StandIn("SUM", (8, 16)),
     # The same scale on both sides.
     "MINIMUM": _StandIn("MAXIMUM", (8, 16)),
     "REDUCE_MAX": _StandIn("REDUCE_MIN", (8, 16)),

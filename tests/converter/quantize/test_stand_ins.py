@@ -33,6 +33,7 @@ CASES: dict[str, tuple[tuple[int, ...], dict, dict]] = {
     "PRELU": (SHAPE, {"c0": np.array([0.1, -0.3, 0.5, 0.9], np.float32)}, {}),
     "MINIMUM": (SHAPE, {"c0": np.array(0.3, np.float32)}, {}),
     "REDUCE_MAX": ((1, 4), {"c0": _ints(1, 2)}, {"keepDims": False}),
+    "REDUCE_PROD": ((1, 4, 4), {"c0": _ints(1)}, {"keepDims": False}),
     "EXPAND_DIMS": ((1, 1, 4, 4, 4), {"c0": _ints(1).reshape(())}, {}),
     "SQUEEZE": ((4, 4, 4), {}, {"squeezeDims": [0]}),
     "REVERSE_V2": (SHAPE, {"c0": _ints(1)}, {}),
@@ -55,7 +56,7 @@ def _between_convolutions(kind):
     shape, constants, options = CASES.get(kind, (SHAPE, {}, {}))
     weights = {
         "w": random.normal(0, 0.5, (4, 1, 1, 4)).astype(np.float32),
-        "b": np.full(4, 9 if kind == "LOG" else 0, np.float32),
+        "b": np.full(4, {"LOG": 9, "REDUCE_PROD": 2}.get(kind, 0), np.float32),
     }
     conv = Op("CONV_2D", ("x", "w", "b"), ("made",), options={"strideH": 1, "strideW": 1})
     made = {"SPLIT_V": ("out", "rest"), "TOPK_V2": ("out", "indexes")}.get(kind, ("out",))

@@ -36,6 +36,7 @@ _OPTIONS = {
     "LEAKY_RELU": schema.LeakyReluOptionsT,
     "PACK": schema.PackOptionsT,
     "REDUCE_MAX": schema.ReducerOptionsT,
+    "REDUCE_PROD": schema.ReducerOptionsT,
     "MEAN": schema.ReducerOptionsT,
     "DEPTH_TO_SPACE": schema.DepthToSpaceOptionsT,
     "SPLIT_V": schema.SplitVOptionsT,
