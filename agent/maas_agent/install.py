@@ -10,6 +10,11 @@ from maas_agent.errors import DataError, UsageError
 from maas_agent.terminal import write_document, write_line
 from maas_agent.update import inbox
 
+_RESULTS = {
+    "tested": "passed its tests and takes over",
+    "current": "is what runs already",
+    "mended": "is what runs already: it was not whole on this device, and is again",
+}
 _TRY_S = 1800.0
 """An agent that is in the middle of a download on a slow line finishes that first."""
 _BACK_S = 180.0
@@ -38,8 +43,7 @@ def install(config_path: Path, bundle: Path, pipeline: str | None, *, as_json: b
     if "reason" in answer:
         raise DataError(f"{name} {version} is not installed: {answer['reason']}")
     for taker, outcome in answer["pipelines"].items():
-        result = "passed its tests and takes over" if outcome["result"] == "tested" else "is what runs already"
-        _say(f"{taker}: {name} {version} {result}", as_json)
+        _say(f"{taker}: {name} {version} {_RESULTS.get(outcome['result'], outcome['result'])}", as_json)
     return 0
 
 

@@ -116,9 +116,13 @@ class Pong(_Message, frozen=True, tag=13):
 
 
 class Failed(_Message, frozen=True, tag=14):
-    """The model cannot be served here; the worker exits after this."""
+    """The model cannot be served here; the worker exits after this.
+
+    ``not_whole``: what the store holds of the bundle is not what was signed, or not all of it.
+    """
 
     reason: Annotated[str, msgspec.Meta(max_length=LONGEST_SENTENCE)]
+    not_whole: bool = False
 
 
 class Alive(_Message, frozen=True, tag=15):

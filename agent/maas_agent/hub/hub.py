@@ -281,6 +281,10 @@ class Hub:
         """What was asked for while a bundle was on probation has waited for this."""
         self._loop.call(self._updates.check)
 
+    def _on_not_whole(self, pipeline: Pipeline) -> None:
+        """Files of the bundle that should serve are damaged or missing."""
+        self._loop.call(lambda: self._updates.mend(pipeline.settings.name))
+
     def _describe(self) -> dict[str, Any]:
         """What ``maas-agent status`` shows."""
         return {
@@ -299,7 +303,7 @@ class Hub:
     def _update_command(self, _request: dict[str, Any], finish: Finish) -> None:
         def checked(outcomes: dict[str, Outcome]) -> None:
             failed = [f"{name}: {o.reason}" for name, o in outcomes.items() if o.result == "failed"]
-            results = {name: {"result": o.result, "version": o.version} for name, o in outcomes.items()}
+            results = {name: _told(outcome) for name, outcome in outcomes.items()}
             finish("; ".join(failed) or None, {"pipelines": results})
 
         self._updates.check(checked)
@@ -332,7 +336,7 @@ class Hub:
             found = {name: outcomes[name] for name in asked if name in outcomes}
             failed = [f"{name}: {o.reason}" for name, o in found.items() if o.result == "failed"]
             failed += [f"{name}: {_PROBATION}" for name in asked if name not in found]
-            results = {name: {"result": o.result, "version": o.version} for name, o in found.items()}
+            results = {name: _told(outcome) for name, outcome in found.items()}
             finish("; ".join(failed) or None, {"pipelines": results})
 
         self._updates.check(checked)
@@ -363,8 +367,19 @@ class Hub:
 
     def _make_pipeline(self, settings: Settings) -> Pipeline:
         out = self._topics.out(settings.name)
-        device, store, outbox, log, groups = self._device, self._store, self._outbox, self._log, self._groups
-        return Pipeline(self._loop, settings, device, store, out, outbox, log, self._on_change, self._on_judged, groups)
+        return Pipeline(
+            self._loop,
+            settings,
+            self._device,
+            self._store,
+            out,
+            self._outbox,
+            self._log,
+            self._on_change,
+            self._on_judged,
+            self._on_not_whole,
+            self._groups,
+        )
 
     def _stop(self) -> None:
         """Take nothing new, answer what is there, hand it to the broker, say farewell."""
@@ -415,6 +430,12 @@ class Hub:
         if all(pipeline.ended for pipeline in self._pipelines.values()):
             self._log.info("stopped")
             self._loop.stop()
+
+
+def _told(outcome: Outcome) -> dict[str, Any]:
+    """What a check came to for a pipeline, for whoever asked for it."""
+    result = "mended" if outcome.mended and outcome.result == "current" else outcome.result
+    return {"result": result, "version": outcome.version}
 
 
 def _recognisable(address: Address, message: Inbound) -> Input | None:

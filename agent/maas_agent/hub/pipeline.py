@@ -38,6 +38,8 @@ _HEARTBEATS_A_DEADLINE = 4
 _EXPIRE_S = 1.0
 """How often waiting inputs are looked at; what a worker is about to get is looked at anyway."""
 
+_BRING_AGAIN = "it is brought again as soon as its source offers it, or by 'maas-agent install' of its file"
+
 OnRestarted = Callable[[str | None], None]
 """Called with the reason if it failed."""
 
@@ -45,7 +47,8 @@ OnRestarted = Callable[[str | None], None]
 class Pipeline:
     """Keeps one bundle serving.
 
-    ``on_change`` is called when what the state topic says has changed, ``on_judged`` when a probation has ended.
+    ``on_change`` is called when what the state topic says has changed, ``on_judged`` when a probation has ended,
+    ``on_not_whole`` when a worker cannot serve because files of the bundle are damaged or missing.
     """
 
     def __init__(
@@ -59,6 +62,7 @@ class Pipeline:
         log: Log,
         on_change: Callable[["Pipeline"], None],
         on_judged: Callable[[], None],
+        on_not_whole: Callable[["Pipeline"], None],
         groups: MemoryGroups | None,
     ) -> None:
         self.settings, self.meter = settings, Meter()
@@ -66,6 +70,7 @@ class Pipeline:
         self._ledger = Ledger(store, settings.name, lambda: on_change(self), log)
         self._answers = Answers(device, settings.name, out, settings.report, outbox, self.meter)
         self._on_change, self._on_judged, self._groups = on_change, on_judged, groups
+        self._on_not_whole = on_not_whole
         self._order = Order() if settings.ordered else None
         self._aside = Aside(store, settings.name, log)
         self._dispatcher = Dispatcher(settings.window, settings.queue, self._expired)
@@ -143,7 +148,10 @@ class Pipeline:
     @property
     def trouble(self) -> str | None:
         """Why it does not serve, if it does not."""
-        return None if self.serving else self._serving.failure or self._trouble
+        if self.serving:
+            return None
+        failure = self._serving.failure
+        return f"{failure}; {_BRING_AGAIN}" if failure and self._serving.lacks_files else failure or self._trouble
 
     @property
     def source(self) -> SourceIs | None:
@@ -274,6 +282,8 @@ class Pipeline:
         slot = self.slots.serving
         if slot is None or self._stopping or self._takeover.died(crew, how):
             pass  # nobody moves, or the bundle before it is back already
+        elif self._serving.lacks_files:
+            self._on_not_whole(self)  # no other way to run it would help
         elif self._placement.died(slot, crew.setup, how):
             self._settle()
         self._on_change(self)
@@ -282,7 +292,9 @@ class Pipeline:
         """A crew that was to take over cannot."""
         if not self._takeover.refused(crew, reason):
             self._log.error("cannot move", pipeline=self.settings.name, setup=crew.setup, reason=reason)
-            if self._serving.crew is not None and self._serving.crew.setup != crew.setup:
+            if self._serving.lacks_files:
+                self._on_not_whole(self)
+            elif self._serving.crew is not None and self._serving.crew.setup != crew.setup:
                 self._placement.refused(crew.setup, reason)
             self._on_change(self)
         self._restarted(reason)
@@ -361,6 +373,20 @@ class Pipeline:
             case "tested":
                 self._restarted("an update is taking over")
                 self._takeover.tested(outcome)
+        if outcome.mended:
+            self._log.warning("bundle brought again", pipeline=self.settings.name, reason=outcome.reason)
+            self._load_again()
+
+    def _load_again(self) -> None:
+        """The files of the bundle that serves were damaged or missing, and are whole again: nobody runs on the old."""
+        slot, crew = self.slots.serving, self._serving.crew
+        if slot is None or self._stopping or self.updating:
+            return
+        if crew is None or not crew.any_ready:
+            self._serving.install(self.make_crew(slot, gentle=False))
+            self.now_runs(slot)
+        else:
+            self._serving.when_free(lambda: self._bring(slot))
 
     def roll_back(self, reason: str, done: OnDone = lambda _reason: None) -> None:
         """Go back to the bundle before the newest one, and set that aside until a newer one comes."""

@@ -67,6 +67,8 @@ class Serving:
         self._on_drained: Callable[[], None] | None = None
         self.failure: str | None = None
         """The reason that a worker gave last for not being able to serve."""
+        self.lacks_files = False
+        """Whether that reason is that the bundle is not whole on this device."""
         self._check()
 
     @property
@@ -136,7 +138,7 @@ class Serving:
     def on_ready(self, crew: Crew, worker: WorkerProcess) -> None:
         """A worker is warm."""
         if crew is self.crew and self._on_drained is None:
-            self.failure = None
+            self._succeeded()
             if not self._switching:
                 self._dispatcher.feed(worker)
             self._listener.serves(crew)
@@ -152,8 +154,8 @@ class Serving:
                 job = self._dispatcher.answered(worker, sequence)
                 if job is not None:
                     self._listener.answered(job, message)
-            case Failed(reason=reason):
-                self.failure = reason
+            case Failed(reason=reason, not_whole=not_whole):
+                self.failure, self.lacks_files = reason, not_whole
             case SourceIs():
                 if crew is self.crew:
                     self._listener.source_changed()
@@ -226,8 +228,11 @@ class Serving:
             if worker.ready:
                 self._dispatcher.feed(worker)
         if crew.any_ready:
-            self.failure = None
+            self._succeeded()
             self._listener.serves(crew)
+
+    def _succeeded(self) -> None:
+        self.failure, self.lacks_files = None, False
 
     def _release(self, old: Crew) -> None:
         """What it has not answered by now, because it was replaced in the middle, goes to the next one."""

@@ -213,6 +213,9 @@ class Takeover:
         candidate = state.candidate
         if not self._is_awaited or candidate is None or candidate.digest != crew.start.manifest:
             return False
+        if self._serving.lacks_files:
+            self._fail(reason, set_aside=False)  # the disk's fault: what is lacking is brought by the next check
+            return True
         self._log.error("candidate refused", pipeline=self._name, reason=reason)
         refuse = slots.rolled_back if state.active is not None else slots.refused
         self._ledger.become(refuse(state, reason, time.time()), even_unsaved=True)

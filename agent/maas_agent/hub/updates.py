@@ -57,6 +57,20 @@ class Updates:
         self._store = Path(config.store.path)
         self._installing: set[str] = set()
         """Pipelines whose bundle was brought by a person, while it is tried."""
+        self._looked, self._suspects, self._thorough = set[str](), set[str](), set[str]()
+        """Pipelines of which every byte was read since the start and is there, should be read, and is being read."""
+
+    def mend(self, name: str) -> None:
+        """Files of what this pipeline should run are damaged or missing: look for them now, and then at every check.
+
+        A worker that cannot load says so at each of its attempts: one check answers them all.
+        """
+        self._suspects -= {known for known in self._suspects if self._pipelines[known].serving}
+        if name in self._suspects:
+            return
+        self._suspects.add(name)
+        if self._puller is None or name not in self._thorough:
+            self.check()
 
     def check(self, on_checked: OnChecked | None = None) -> None:
         """Look for bundles now; ``on_checked`` gets each pipeline's outcome. One check at a time, others wait."""
@@ -72,7 +86,14 @@ class Updates:
             self._next = self._loop.after(_SETTLE_S, self.check)  # what was found last is only just taking over
             return
         self._installing = set()
-        wanted = [self._wanted(pipeline) for pipeline in self._pipelines.values() if self._may_update(pipeline)]
+        may_update = [pipeline for pipeline in self._pipelines.values() if self._may_update(pipeline)]
+        # Reading all bytes of a large model costs more than all else of a poll without news.
+        self._thorough = {
+            name
+            for name in (pipeline.settings.name for pipeline in may_update)
+            if self._waiting or name in self._suspects or name not in self._looked
+        }
+        wanted = [self._wanted(pipeline) for pipeline in may_update]
         if not wanted:
             self._answer({})
             self._schedule(())
@@ -129,6 +150,7 @@ class Updates:
             exact=choice.version,
             device_key=self._config.device_key,
             refused=state.refused,
+            thorough=settings.name in self._thorough,
         )
 
     def _withdrawn(self, wanted: list[Wanted]) -> dict[str, tuple[str, ...]]:
@@ -150,6 +172,10 @@ class Updates:
             return
         # First: a power cut in between tries it once more, the other way round it would be forgotten.
         pipeline.conclude(event)
+        if event.result != "failed":
+            self._looked.add(event.pipeline)
+        if event.mended:
+            self._suspects.discard(event.pipeline)
         if event.pipeline in self._installing:
             inbox.remove(self._store, event.pipeline)
 

@@ -46,7 +46,8 @@ class Wanted(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     desired state names. ``device_key`` is the file of the key that sealed bundles are opened with.
 
     ``withdrawn`` are the versions that the desired state takes back: the job says it once for each model, see
-    `decode_job`.
+    `decode_job`. ``thorough`` asks for every byte of what is active to be read: else the sizes of its files tell
+    whether they are there.
     """
 
     pipeline: str
@@ -63,6 +64,7 @@ class Wanted(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     withdrawn: tuple[str, ...] = ()
     device_key: str | None = None
     refused: dict[str, str] = {}
+    thorough: bool = False
 
 
 class RepositoryAccess(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -132,6 +134,8 @@ class Outcome(msgspec.Struct, frozen=True, kw_only=True, tag_field="event", tag=
     """What the self-test measured, of a bundle that is ``tested``."""
     revoked: dict[str, str] = {}
     """Versions of this model that its publisher has revoked, with the reasons, as they are signed."""
+    mended: bool = False
+    """Whether what is active was not whole on this device, and is now."""
 
 
 Event = Progress | Outcome
@@ -143,7 +147,8 @@ def longest_s(job: Job) -> float:
     A minute is added because a call into the C resolver cannot be interrupted and has time-outs of its own.
     """
     network_s = job.repository.timeout_s if job.repository else 0.0
-    return network_s + len(job.wanted) * (network_s + SELF_TEST_S) + 60.0
+    # Three downloads for each: what is offered, and what is active and previous if they are not whole.
+    return network_s + len(job.wanted) * (3 * network_s + SELF_TEST_S) + 60.0
 
 
 def line_of(message: Job | Go | Event) -> bytes:

@@ -38,10 +38,11 @@ def pull(job: Job, hub: HubLink, log: Log) -> None:
     begun, unfinished = store.pulling(), set[str]()
     for left, wanted in zip(reversed(range(len(job.wanted))), job.wanted, strict=True):
         source = FromFile(Path(wanted.bundle), job.repository, folder) if wanted.bundle is not None else repository
-        outcome = Attempt(wanted, store, room, hub).outcome(source, log)
+        attempt = Attempt(wanted, store, room, hub)
+        outcome = attempt.outcome(source, log)
         if outcome.result == "tested" and outcome.digest is not None:
             room.keep.add(outcome.digest)
-        unfinished |= _unfinished(outcome, begun)
+        unfinished |= _unfinished(outcome, begun) | attempt.unmended
         # Before the outcome is told: after the last one the hub may end this process, and collect garbage.
         store.set_pulling(unfinished | begun if left else unfinished)
         hub.tell(outcome)
@@ -57,6 +58,9 @@ class Attempt:
         self._hub = hub
         self._state: State = "init"
         self._offer: Offer | None = None
+        self._mended = False
+        self.unmended = set[str]()
+        """Manifests of what was installed and is not whole: what has arrived for them is no garbage."""
 
     def outcome(self, source: Source, log: Log) -> Outcome:
         """How `update` ended; never raises, so that the next pipeline gets its turn."""
@@ -67,14 +71,19 @@ class Attempt:
         except Exception as error:  # the edge of this process: the hub gets a reason, the log the rest
             log.error("update failed unexpectedly", pipeline=self._wanted.pipeline, detail=_where(error))
             outcome = self._failed(f"unexpected {type(error).__name__}: {error}", blamed=False)
-        return msgspec.structs.replace(outcome, revoked=_said(source.revoked(self._wanted)))
+        return msgspec.structs.replace(outcome, revoked=_said(source.revoked(self._wanted)), mended=self._mended)
 
     def update(self, source: Source) -> Outcome:
-        """Stage and test what ``source`` offers, if it is to replace what is active."""
-        offer = source.offer(self._wanted)
+        """Stage and test what ``source`` offers, if it is to replace what is active; first mend what is installed."""
+        wanted = self._wanted
+        lacks = self._lacks(source, wanted.active_digest, f"{wanted.active_version}, which is active,")
+        no_way_back = self._lacks(source, wanted.previous_digest, "what was active before")
+        offer = source.offer(wanted)
         if not isinstance(offer, Offer):
-            not_renewed = self._renewed(source)
-            return self._current(offer or not_renewed)
+            if lacks is not None and not self._mended and wanted.thorough:
+                return msgspec.structs.replace(self._failed(lacks, blamed=False), version=wanted.active_version)
+            not_renewed = None if lacks else self._renewed(source)
+            return self._current((lacks if self._mended else offer) or lacks or not_renewed or no_way_back)
         self._enter("pulling", offer)
         self._store.set_pulling(self._store.pulling() | {offer.digest})
         source.deliver(offer, self._wanted, self._store, self._room)
@@ -83,6 +92,28 @@ class Attempt:
         self._enter("staged", offer)
         self._enter("testing", offer)
         return self._tested(offer, trying.select(self._store.folder, offer.digest, self._wanted.terms))
+
+    def _lacks(self, source: Source, digest: str | None, what: str) -> str | None:
+        """Whether an installed bundle was not whole, as a sentence that says what came of it; ``None``: it was whole.
+
+        It is the bundle that passed its tests here, down to the last bit, so it is not tested again.
+        """
+        wanted, store = self._wanted, self._store
+        lack = store.why_not_whole(digest, thorough=wanted.thorough) if digest is not None else None
+        if digest is None or lack is None:
+            return None
+        is_active = digest == wanted.active_digest
+        try:
+            store.set_pulling(store.pulling() | {digest})
+            source.mend(digest, wanted, store, self._room)
+            lack_now = store.why_not_whole(digest, thorough=True)
+        except MaasError as error:  # what is offered may be better, and is looked at next
+            lack_now = str(error)
+        if lack_now is not None:
+            self.unmended.add(digest)
+            return f"{what} is not whole on this device ({lack}), and cannot be brought again: {lack_now}"
+        self._mended = self._mended or is_active
+        return f"{what} was not whole on this device ({lack}): it was brought again"
 
     def _renewed(self, source: Source) -> str | None:
         """Why what belongs to the active bundle could not be brought up to date; it serves on as it is."""

@@ -144,7 +144,7 @@ def current(state: PipelineState, outcome: Outcome, now: float) -> PipelineState
         return state
     if state.update.state in _UNFINISHED:
         raise IllegalTransition(f"an update that is {state.update.state} cannot turn out to be current")
-    if outcome.reason is not None and state.update.state in ("failed", "rolled_back"):
+    if outcome.reason is not None and not outcome.mended and state.update.state in ("failed", "rolled_back"):
         return state
     settled: State = "active" if state.active else "init"
     version = state.active.version if state.active else None

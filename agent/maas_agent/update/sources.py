@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
 from maas_agent.bundle.archive import Bundle, open_bundle
-from maas_agent.errors import BundleError, UpdateError, VerifyError
+from maas_agent.errors import BundleError, PullError, UpdateError, VerifyError
 from maas_agent.update.bring import Bringing
 from maas_agent.update.choose import Catalogue, Offer, choose, refuse_downgrade, refuse_unwanted, why_nothing
 from maas_agent.update.deadline import deadline
@@ -39,6 +39,10 @@ class Source(Protocol):
 
     def renew(self, wanted: Wanted, store: Store, /) -> None:
         """Bring up to date what belongs to a bundle that is active already. Raises `MaasError`."""
+        ...
+
+    def mend(self, digest: str, wanted: Wanted, store: Store, room: Room, /) -> None:
+        """Bring what is missing or damaged of a bundle that was installed already. Raises `MaasError`."""
         ...
 
 
@@ -74,6 +78,14 @@ class FromRepository:
                 with deadline(self._timeout_s, f"the renewal of {offer.name} {offer.version}"):
                     Bringing(self._repository, offer, store, wanted.device_key).renew()
 
+    def mend(self, digest: str, wanted: Wanted, store: Store, room: Room) -> None:
+        """See `Source`: what its publisher has revoked is not brought again."""
+        offer = next((offer for offer in self._catalogue(wanted).of(wanted.model) if offer.digest == digest), None)
+        if offer is None:
+            raise PullError("the repository does not offer it")
+        store.drop_damaged(digest)
+        self.deliver(offer, wanted, store, room)
+
     def _catalogue(self, wanted: Wanted) -> Catalogue:
         found = self._offered[str(wanted.model)]
         if isinstance(found, UpdateError):
@@ -91,10 +103,7 @@ class FromFile:
 
     def offer(self, wanted: Wanted) -> Offer | str | None:
         """See `Source`. A signature is judged anew each time: the configuration or the root may have changed."""
-        with _opened(self._path) as bundle:
-            manifest = bundle.manifest
-            offer = Offer(manifest.name, manifest.version, bundle.digest, len(bundle.manifest_bytes))
-            self._refuse_unsigned(bundle, offer, wanted)
+        offer = self._verified(wanted)
         if offer.digest == wanted.active_digest:
             return None
         refuse_unwanted(offer, wanted)
@@ -122,6 +131,21 @@ class FromFile:
 
     def renew(self, _wanted: Wanted, _store: Store) -> None:
         """See `Source`: a file holds its blobs as they are."""
+
+    def mend(self, digest: str, wanted: Wanted, store: Store, room: Room) -> None:
+        """See `Source`."""
+        offer = self._verified(wanted)
+        if offer.digest != digest:
+            raise PullError(f"{self._path} holds {offer.name} {offer.version}, another bundle")
+        store.drop_damaged(digest)
+        self.deliver(offer, wanted, store, room)
+
+    def _verified(self, wanted: Wanted) -> Offer:
+        with _opened(self._path) as bundle:
+            manifest = bundle.manifest
+            offer = Offer(manifest.name, manifest.version, bundle.digest, len(bundle.manifest_bytes))
+            self._refuse_unsigned(bundle, offer, wanted)
+        return offer
 
     def _refuse_unsigned(self, bundle: Bundle, offer: Offer, wanted: Wanted) -> None:
         if wanted.allow_unsigned:
@@ -155,6 +179,10 @@ class Unavailable:
         raise self._error
 
     def renew(self, _wanted: Wanted, _store: Store) -> None:
+        """Raise the error."""
+        raise self._error
+
+    def mend(self, _digest: str, _wanted: Wanted, _store: Store, _room: Room) -> None:
         """Raise the error."""
         raise self._error
 

@@ -80,6 +80,40 @@ class Store:
         """
         return kept(decode_manifest(self.read(manifest)).blobs(), self.deliveries.of(manifest))
 
+    def why_not_whole(self, manifest: str, *, thorough: bool) -> str | None:
+        """What is missing or damaged of this bundle; ``None`` if nothing is.
+
+        Its manifest is always read; of other files every byte if ``thorough``, else they are known by their size.
+        """
+        try:
+            needed = self.needs(manifest)
+        except (PullError, BundleError) as error:
+            return str(error)
+        for digest, size in needed.items():
+            if not (self.has(digest, size) if thorough else self._length(digest) == size):
+                how = "is missing" if self._length(digest) is None else "is damaged in the store"
+                return f"blob {digest[:12]}… {how}"
+        return None
+
+    def drop_damaged(self, manifest: str) -> None:
+        """Remove the files of this bundle that hold something else than their name says: they take room for nothing.
+
+        What cannot be read at all stays: a card may recover. A process that has such a file open keeps it.
+        """
+        for digest in (manifest, *self._awaited(manifest)):
+            with suppress(OSError):
+                path = self.blob_path(digest)
+                with path.open("rb") as file:
+                    is_damaged = _digest_of_file(file) != digest
+                if is_damaged:
+                    path.unlink()
+
+    def _length(self, digest: str) -> int | None:
+        try:
+            return self.blob_path(digest).stat().st_size
+        except OSError:
+            return None
+
     def size(self) -> int:
         """The bytes that all blobs and parts take together."""
         return sum(path.lstat().st_size for path in self._files())

@@ -223,7 +223,7 @@ def serve(end: socket.socket) -> int:
     except (MaasError, MemoryError, OSError) as error:
         reason = brief(error) or "there is not enough memory"
         log.error("cannot serve", setup=start.setup, reason=reason)
-        channel.put(Failed(reason))
+        channel.put(Failed(reason, not_whole=isinstance(error, BundleError)))
         channel.flush()
         return 1
     with contextlib.suppress(BrokenPipeError, ConnectionResetError):  # the hub is gone, and with it the reason to be
