@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from maas_agent.errors import UnavailableError
-from maas_agent.hub.control import NAME
+from maas_agent.hub.control import NAME, abstract_name, peer
 
 _MOST_BYTES = 16 << 20
 
@@ -50,21 +50,39 @@ def runs(store: Path) -> bool:
 
 
 def _knocked(store: Path, wait_s: float | None) -> socket.socket:
-    """A connection to the agent on this store; a link in the place of its socket is none. Raises ``OSError``."""
+    """A connection to the agent on this store. Raises ``OSError``."""
     door = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     try:
         door.settimeout(wait_s)
-        place = os.open(store / NAME, os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC)
         try:
-            if not stat.S_ISSOCK(os.fstat(place).st_mode):
-                raise ConnectionRefusedError
-            door.connect(f"/proc/self/fd/{place}")
-        finally:
-            os.close(place)
+            _connect(door, store / NAME)
+        except (FileNotFoundError, ConnectionRefusedError) as error:
+            if not _connects_without_a_disk(door, store):
+                raise error from None
     except BaseException:
         door.close()
         raise
     return door
+
+
+def _connect(door: socket.socket, path: Path) -> None:
+    """By this very name: what a link in its place leads to is another one's."""
+    place = os.open(path, os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC)
+    try:
+        if not stat.S_ISSOCK(os.fstat(place).st_mode):
+            raise ConnectionRefusedError
+        door.connect(f"/proc/self/fd/{place}")
+    finally:
+        os.close(place)
+
+
+def _connects_without_a_disk(door: socket.socket, store: Path) -> bool:
+    """Whether the agent listens where the store's disk has taken no socket, and it is the store's owner or root."""
+    try:
+        door.connect(abstract_name(store))
+        return peer(door)[0] in (0, os.geteuid(), store.stat().st_uid)
+    except OSError:
+        return False
 
 
 def _answer(door: socket.socket, path: Path) -> bytes:

@@ -68,6 +68,36 @@ def test_a_device_with_a_read_only_root_updates_checks_and_infers(
     assert "Traceback" not in inferred.stderr
 
 
+def test_a_device_whose_store_has_become_read_only_serves_what_is_there_with_an_alarm(
+    serving: Device, console: Console
+) -> None:
+    """As a file system that was found to be damaged is mounted; the agent before was killed."""
+    needs_namespaces("--mount")
+    serving.kill()
+    console.wait("maas/dev/status", lambda status: status["status"] == "offline")
+    elsewhere = serving.folder / "elsewhere"
+    elsewhere.mkdir()
+    within = within_read_only_root(elsewhere)
+    serving.start(within=within)
+    status = console.wait("maas/dev/status", lambda status: status["status"] == "online" and status["alarms"])
+    assert f"the store {serving.store} is read-only" in status.document["alarms"][0]
+    console.wait("maas/dev/digits/state", lambda state: state["serving"])
+    assert "result" in console.ask("dev", "digits", samples(1)[0].tobytes(), "1")
+    shown = subprocess.run(
+        [*within, sys.executable, "-m", "maas_agent", "status", "--config", str(serving.config)],
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+    assert shown.returncode == 1
+    assert (
+        "  digits: serving, 1.0.0" in shown.stdout
+        and f"  ALARM: the store {serving.store} is read-only" in shown.stdout
+    )
+    assert serving.stop() == 0
+    console.wait("maas/dev/status", lambda status: status["status"] == "stopped")
+
+
 def test_as_process_1_the_agent_waits_for_whoever_loses_its_parent_and_ends_by_sigterm(
     make_device: MakeDevice, console: Console, bundle: Path, tmp_path: Path
 ) -> None:

@@ -6,15 +6,17 @@ One request a connection, a line of JSON: ``{"do": "status"}``. The answer is on
 import contextlib
 import os
 import socket
+import struct
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import msgspec
 
-from maas_agent.errors import ConfigError
+from maas_agent.errors import ConfigError, UnavailableError
 from maas_agent.hub.commands import MAX_LEVELS, Handler
 from maas_agent.hub.loop import Loop
+from maas_agent.hub.store import TAKES_NOTHING
 from maas_agent.untrusted import MALFORMED, is_deeper
 
 NAME = "control.sock"
@@ -23,6 +25,29 @@ _MAX_REQUEST_BYTES = 4096
 _PATIENCE_S = 5.0
 """Whoever has not asked by then is let go."""
 _REST_S = 1.0
+_CREDENTIALS = struct.Struct("3i")
+"""Process, user and group of whoever is at the other end (unix(7), SO_PEERCRED)."""
+
+
+def abstract_name(store: Path) -> bytes:
+    """The name of the socket where the store takes none: of this very folder, whatever leads to it.
+
+    Anybody may take such a name and speak to it: both ends look at `peer`. Raises ``OSError`` if there is no store.
+    """
+    found = store.stat()
+    return f"\0maas-agent/{found.st_dev:x}-{found.st_ino:x}".encode()
+
+
+def peer(connection: socket.socket) -> tuple[int, int]:
+    """User and group at the other end, as the kernel says."""
+    said = connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _CREDENTIALS.size)
+    _, user, group = _CREDENTIALS.unpack(said)
+    return user, group
+
+
+def _is_one_of_us(connection: socket.socket) -> bool:
+    user, group = peer(connection)
+    return user in (0, os.geteuid()) or group == os.getegid()
 
 
 class _Client:
@@ -35,7 +60,10 @@ class _Client:
 
 
 class ControlSocket:
-    """Carries out requests by ``handlers``; only the agent's own user and group can ask."""
+    """Carries out requests by ``handlers``; only the agent's own user and group can ask, and root.
+
+    Where the disk of the store takes no socket, it has a name that is on no disk (unix(7), abstract).
+    """
 
     def __init__(self, loop: Loop, store: Path, handlers: dict[str, Handler]) -> None:
         self._loop, self._handlers = loop, handlers
@@ -43,15 +71,25 @@ class ControlSocket:
         self._clients: set[_Client] = set()
         self._listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         self._listener.setblocking(False)
-        with contextlib.suppress(FileNotFoundError):
-            self._path.unlink()
+        self._is_abstract = False
         try:
+            self._path.unlink(missing_ok=True)
             self._listener.bind(str(self._path))
         except OSError as error:
-            raise ConfigError(f"store.path: cannot make {self._path}: {error.strerror or error}") from None
-        os.chmod(self._path, 0o660)  # noqa: PTH101 - a socket, not a file
+            self._without_a_disk(store, error)
+        else:
+            os.chmod(self._path, 0o660)  # noqa: PTH101 - a socket, not a file
         self._listener.listen(_MAX_CLIENTS)
         self._listen()
+
+    def _without_a_disk(self, store: Path, error: OSError) -> None:
+        if error.errno not in TAKES_NOTHING:
+            raise ConfigError(f"store.path: cannot make {self._path}: {error.strerror or error}") from None
+        self._is_abstract = True
+        try:
+            self._listener.bind(abstract_name(store))
+        except OSError as other:
+            raise UnavailableError(f"cannot make {self._path}: {error.strerror}, nor without it: {other}") from None
 
     def _listen(self) -> None:
         if self._listener.fileno() >= 0:
@@ -63,7 +101,8 @@ class ControlSocket:
             self._drop(client)
         self._loop.unwatch(self._listener)
         self._listener.close()
-        self._path.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):  # the disk may have become read-only
+            self._path.unlink()
 
     def _accept(self) -> None:
         try:
@@ -75,7 +114,7 @@ class ControlSocket:
             self._loop.after(_REST_S, self._listen)
             return
         with contextlib.suppress(OSError):
-            if len(self._clients) >= _MAX_CLIENTS:
+            if len(self._clients) >= _MAX_CLIENTS or (self._is_abstract and not _is_one_of_us(connection)):
                 connection.close()
                 return
             connection.setblocking(False)

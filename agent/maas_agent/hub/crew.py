@@ -194,6 +194,8 @@ class Crew:
 
     def _on_message(self, worker: WorkerProcess, message: ToHub) -> None:
         match message:
+            case Ready() if self._ended:
+                pass  # it was on its way when nobody wanted it any more
             case Ready(runtime=runtime, load_ms=load_ms):
                 worker.is_ready(runtime)
                 self._log.info("worker ready", pipeline=self.start.pipeline, pid=worker.pid, load_ms=load_ms)

@@ -2,10 +2,12 @@
 
 import time
 from collections.abc import Iterable
+from pathlib import Path
 from typing import Any
 
 from maas_agent import __version__
 from maas_agent.documents import rfc3339
+from maas_agent.hub import store
 from maas_agent.hub.loop import Loop
 from maas_agent.hub.notify import ServiceManager
 from maas_agent.hub.outbox import Outbox
@@ -16,10 +18,18 @@ class Health:
     """Watches the pipelines and tells the service manager."""
 
     def __init__(
-        self, loop: Loop, device: str, groups: tuple[str, ...], pipelines: Iterable[Pipeline], outbox: Outbox
+        self,
+        loop: Loop,
+        device: str,
+        groups: tuple[str, ...],
+        pipelines: Iterable[Pipeline],
+        outbox: Outbox,
+        folder: Path,
     ) -> None:
         self._loop, self._device, self._groups, self._outbox = loop, device, groups, outbox
         self._pipelines = list(pipelines)
+        self._folder, self.store_alarms = folder, store.alarms(folder)
+        """The store, and what a person should know of its disk."""
         self._manager = ServiceManager()
         self._started = time.monotonic()
         self._ready = False
@@ -41,7 +51,16 @@ class Health:
     @property
     def alarms(self) -> list[str]:
         """What a person should look at: of the disk, and of every pipeline."""
-        return [*self._outbox.alarms, *(alarm for pipeline in self._pipelines for alarm in pipeline.alarms)]
+        return [
+            *self.store_alarms,
+            *self._outbox.alarms,
+            *(alarm for pipeline in self._pipelines for alarm in pipeline.alarms),
+        ]
+
+    def look(self) -> bool:
+        """Look at the disk of the store; whether there is something new to say."""
+        before, self.store_alarms = self.store_alarms, store.alarms(self._folder)
+        return self.store_alarms != before
 
     def stopping(self) -> None:
         """The end has begun."""

@@ -1,6 +1,5 @@
 """The hub: the composition root of the daemon. It alone knows all parts; each part knows only its neighbours."""
 
-import fcntl
 import os
 import random
 import resource
@@ -20,8 +19,7 @@ from maas_agent.bundle.staged import DEVICE_KEY
 from maas_agent.clock import wall_offset
 from maas_agent.config import Config
 from maas_agent.config import Pipeline as Settings
-from maas_agent.errors import ConfigError, UnavailableError
-from maas_agent.hub import health, journal
+from maas_agent.hub import health, journal, store
 from maas_agent.hub.answered import Input, digest
 from maas_agent.hub.client import Outbound
 from maas_agent.hub.commands import Commands, Finish
@@ -45,12 +43,12 @@ from maas_agent.hub.unfinished import Unfinished
 from maas_agent.hub.updates import Updates
 from maas_agent.hub.wishes import Wishes
 from maas_agent.log import Log
-from maas_agent.ownership import strangers
 from maas_agent.update.protocol import Outcome
 
 _STOP_S = 20.0
 _PROBATION = "a bundle is on probation there; it is tried when that has ended"
 _EXPIRE_S = 10.0
+_DISK_S = 5.0
 _METRICS_INTERVALS = 3
 _WHAT_AN_ID_IS = f"the id is one level of a topic, printable, without + and #, at most {MAX_ID} characters"
 
@@ -65,7 +63,7 @@ class Hub:
     def __init__(self, config: Config, log: Log) -> None:
         self._config, self._log = config, log
         self._store = Path(config.store.path)
-        self._lock = _own(self._store)
+        self._lock = store.own(self._store)
         self._device = config.device.id
         # For whoever loads a sealed bundle: workers, and the trials of the puller and of the tester. It is no secret.
         os.environ[DEVICE_KEY] = str(Path(config.device_key).absolute())
@@ -89,7 +87,9 @@ class Hub:
         self._pipelines = {settings.name: self._make_pipeline(settings) for settings in config.pipeline}
         self._wishes = Wishes(self._loop, self._store, self._topics, self._device, log)
         self._updates = Updates(self._loop, config, self._pipelines, self._wishes.of, log)
-        self._health = Health(self._loop, self._device, config.device.groups, self._pipelines.values(), self._outbox)
+        self._health = Health(
+            self._loop, self._device, config.device.groups, self._pipelines.values(), self._outbox, self._store
+        )
         self._alarms_told: list[str] = []
         self._unfinished = Unfinished(self._store, log)
         self._commands = Commands(
@@ -122,6 +122,7 @@ class Hub:
         self._log.info("starting", device=self._device, store=self._store, pipelines=len(self._pipelines))
         if count := descendants.kill(descendants.mark_of(self._store)):
             self._log.warning("ended what sources of an earlier run left behind", processes=count)
+        self._log_alarms()
         self._commands.resume()
         self._link.start()
         for pipeline in self._pipelines.values():
@@ -131,6 +132,7 @@ class Hub:
         self._health.changed()
         every(self._loop, self._config.metrics_s, self._publish_metrics)
         every(self._loop, _EXPIRE_S, self._outbox.expire)
+        every(self._loop, _DISK_S, self._look_at_the_disk)
         self._loop.run()
         self._unfinished.save()
         self._control.close()
@@ -261,6 +263,17 @@ class Hub:
         """The outbox's disk has failed or recovered: told in the next turn, when there is a hub to tell it."""
         self._loop.call(self._publish_status)
         self._loop.call(self._publish_metrics)
+
+    def _look_at_the_disk(self) -> None:
+        """It may have become read-only, or be mounted for writing again."""
+        if self._health.look():
+            self._log_alarms()
+            self._health.changed()
+            self._publish_status()
+
+    def _log_alarms(self) -> None:
+        for alarm in self._health.store_alarms:
+            self._log.error(alarm)
 
     def _on_exhausted(self, error: OSError) -> None:
         why = error.strerror or str(error)
@@ -457,22 +470,3 @@ def _take_all_descriptors() -> None:
     _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
     with suppress(ValueError, OSError):
         resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
-
-
-def _own(store: Path) -> int:
-    """Make the store and take it for this process; two agents on one store would undo each other's work."""
-    for stranger in strangers(store, os.geteuid()):
-        raise ConfigError(f"store.path: {stranger.why}. Type: {stranger.mend}")
-    try:
-        store.mkdir(parents=True, exist_ok=True)
-        descriptor = os.open(store / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o640)
-    except OSError as error:
-        raise ConfigError(f"store.path: cannot use {store}: {error.strerror}") from None
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        os.close(descriptor)
-        raise UnavailableError(
-            f"another maas-agent runs on {store}: stop it first, or set another store.path"
-        ) from None
-    return descriptor

@@ -105,9 +105,9 @@ class Serving:
 
     def dismiss(self) -> None:
         """Nobody has to stand by any more."""
-        if self.standby is not None:
-            self._retire(self.standby)
-            self.standby = None
+        standby, self.standby = self.standby, None
+        if standby is not None:
+            self._retire(standby)
 
     def fall_back(self, make: Callable[[], Crew]) -> None:
         """Let the crew that stands by serve again, at once; where there is none (any more), the one from ``make``."""
@@ -129,9 +129,8 @@ class Serving:
 
     def drop_coming(self) -> None:
         """The crew that was to take over is not wanted any more."""
-        if self.coming is not None and not self._switching:
-            self._retire(self.coming)
-            self.coming = None
+        if not self._switching:
+            self._retire_coming()
 
     # ------------------------------------------------------------- what crews tell
 
@@ -244,9 +243,13 @@ class Serving:
 
     def _abandon(self) -> None:
         self._switching, self._waiting, self._keeps_old = False, None, False
-        if self.coming is not None:
-            self._retire(self.coming)
-            self.coming = None
+        self._retire_coming()
+
+    def _retire_coming(self) -> None:
+        """First it is none that comes: while it is let go, it may say that it is ready."""
+        coming, self.coming = self.coming, None
+        if coming is not None:
+            self._retire(coming)
 
     def _retire(self, crew: Crew) -> None:
         self._retired = [other for other in self._retired if not other.ended]
