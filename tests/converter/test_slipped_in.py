@@ -71,6 +71,57 @@ def test_what_was_slipped_into_the_folder_is_never_signed(
     assert verify(repository).problems != ()
 
 
+def put_in_place(repository: Path, keys: Path, thief: Path, *known: str) -> None:
+    """Whoever may write to the folder puts a repository of his own there, whose root names the publisher's keys too."""
+    create_keys(thief)
+    for role in known:
+        shutil.copy(keys / f"{role}.pub", thief / f"{role}@victim.pub")
+    shutil.rmtree(repository)
+    init_repository(repository, thief)
+    (thief / "bundles").mkdir()
+    publish(bundle(thief / "bundles", "6.6.6"), repository, thief)
+
+
+@pytest.mark.parametrize("which", ["all keys", "the first time, with root.pub", "online keys that have signed before"])
+def test_a_root_that_names_our_keys_and_is_not_ours_gets_nothing_signed(
+    tmp_path: Path, keys: Path, repository: Path, which: str
+) -> None:
+    folder = keys
+    if which != "all keys":
+        folder = some(keys, tmp_path / "online", "targets", *ONLINE)
+        if "root.pub" in which:
+            shutil.copy(keys / "root.pub", folder)
+            (folder / "known-roots").unlink(missing_ok=True)
+        else:
+            refresh_repository(repository, folder)
+    put_in_place(repository, keys, tmp_path / "thief", "root", "targets", *ONLINE)
+    before = {path: path.read_bytes() for path in repository.rglob("*.json")}
+    changes: list[Callable[[], object]] = [
+        lambda: publish(bundle(tmp_path, "1.1.0"), repository, folder),
+        lambda: revoke("digits", "6.6.6", repository, folder),
+        lambda: refresh_repository(repository, folder),
+        lambda: delegate(repository, "targets-team", ["cats"], KeyRing([folder, tmp_path / "thief" / "no"])),
+    ]
+    create_keys(folder, roles=("targets-team",))
+    for change in changes:
+        with pytest.raises(DataError, match=r"the root of .* nothing was signed"):
+            change()
+    assert {path: path.read_bytes() for path in repository.rglob("*.json") if "targets/" not in str(path)} == {
+        path: data for path, data in before.items() if "targets/" not in str(path)
+    }
+
+
+def test_a_root_that_follows_from_one_that_was_known_is_known(tmp_path: Path, keys: Path, repository: Path) -> None:
+    """Keys of online roles remember the root; when its keys have been replaced they go on."""
+    online, new = some(keys, tmp_path / "online", "targets", *ONLINE), tmp_path / "new"
+    refresh_repository(repository, online)
+    create_keys(new, roles=("root",))
+    rotate(repository, "root", KeyRing(keys), KeyRing(new))
+    publish(bundle(tmp_path), repository, online)
+    assert len((online / "known-roots").read_text().splitlines()) == 2
+    assert offered(repository, tmp_path / "device") == {"digits 1.0.0"}
+
+
 def test_a_root_that_was_put_on_top_is_not_followed(tmp_path: Path, keys: Path, repository: Path) -> None:
     """Its own keys have signed it, those of the root before have not."""
     thief, other = tmp_path / "thief", tmp_path / "other"

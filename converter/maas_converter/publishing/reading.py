@@ -21,13 +21,13 @@ def load(folder: Path) -> State:
     its keys.
     """
     state, files = _read_all(folder)
-    roots = _roots(folder, state.root.version)
+    roots = roots_of(folder, state.root.version)
     outdated = set[str]()
     for name, metadata in files.items():
         if state.signed(name, metadata):
             continue
         # A rotation whose old keys were lost may have been cut between the new root and the rest.
-        if name not in root_roles(state) or not any(_signed(root, name, metadata) for root in roots[:-1]):
+        if name not in root_roles(state) or not any(_signed(root.signed, name, metadata) for root in roots[:-1]):
             raise DataError(
                 f"the {name} metadata in {folder} is not signed by its keys: somebody has changed it. "
                 "Bring back the folder from a copy; 'maas-converter repo verify' says whether one is whole"
@@ -91,15 +91,17 @@ def _role_file(metadata: Path, snapshot: Snapshot, name: str) -> Metadata[Any]:
     return read_metadata(metadata / f"{named.version}.{name}.json", Targets)
 
 
-def _roots(folder: Path, newest: int) -> list[Root]:
-    """Every root, each signed by itself and by the one before it (TUF 5.3.4); raises `DataError` if one is not."""
-    roots = list[Root]()
+def roots_of(folder: Path, newest: int) -> list[Metadata[Root]]:
+    """Every root up to ``newest``; raises `DataError` if one is not signed by itself and the one before (TUF 5.3.4)."""
+    roots = list[Metadata[Root]]()
     for version in range(1, newest + 1):
         path = folder / "metadata" / f"{version}.root.json"
         metadata = read_metadata(path, Root)
-        if not all(_signed(root, "root", metadata) for root in [*roots[-1:], metadata.signed]):
+        if not all(
+            _signed(root, "root", metadata) for root in [*(each.signed for each in roots[-1:]), metadata.signed]
+        ):
             raise DataError(f"{path} is not signed by the keys of root: somebody has changed it")
-        roots.append(metadata.signed)
+        roots.append(metadata)
     return roots
 
 

@@ -17,8 +17,9 @@ from tuf.api.metadata import Metadata, MetaFile, Snapshot, Timestamp  # type: ig
 from maas_agent.errors import DataError, NoInputError, UsageError
 from maas_agent.files import write_durably
 from maas_converter.publishing.changes import changes
+from maas_converter.publishing.known import recognise, remember
 from maas_converter.publishing.pending import Pending, discard, is_out, keep, metadata_of, waiting
-from maas_converter.publishing.reading import load, newest_root
+from maas_converter.publishing.reading import load, newest_root, roots_of
 from maas_converter.publishing.ring import KeyRing
 from maas_converter.publishing.state import TARGETS, State, delegations_of, lifetime_days, now
 
@@ -44,14 +45,21 @@ class Released(msgspec.Struct, frozen=True):
 
 
 def release(
-    folder: Path, state: State, changed: Iterable[str], ring: KeyRing, what: str, of_others: Container[str] = ()
+    folder: Path,
+    state: State,
+    changed: Iterable[str],
+    ring: KeyRing,
+    what: str,
+    of_others: Container[str] = (),
+    present: KeyRing | None = None,
 ) -> Released:
     """Sign the next version of the ``changed`` roles and write them; or keep them until others have signed too.
 
-    Raises `NoInputError` or `DataError` if no key for one of them is at hand, unless it is a role ``of_others``.
+    Raises `NoInputError` or `DataError` if no key for one of them is at hand, unless it is a role ``of_others``;
+    `DataError` if the repository is not that of the keys, of a rotation those that are ``present``.
     """
     names = [name for name in state.names if name in set(changed)]
-    before = _before(folder)
+    before = _recognised(folder, present or ring)
     signed = {name: _next(state.role(name), name) for name in names if name not in ONLINE}
     for name, metadata in signed.items():
         _sign(metadata, name, state, before, ring, required=name not in of_others)
@@ -61,6 +69,7 @@ def release(
         return Released(tuple(names), tuple(waits))
     online = ONLINE if signed or "snapshot" in names else ("timestamp",)
     _write(folder, state, signed, before, ring, online)
+    _remember(folder, signed, ring)
     return Released((*signed, *online))
 
 
@@ -82,7 +91,7 @@ def complete(folder: Path, ring: KeyRing, approve: Approve = lambda _changes: No
     if is_out(folder, pending):
         discard(folder)
         return Released(tuple(pending.roles))
-    before = _before(folder)
+    before = _recognised(folder, ring)
     if _versions(before) != pending.made_from:
         raise DataError(
             f"the repository has changed since '{pending.what}' was made: drop it with --discard, do it again"
@@ -99,6 +108,7 @@ def complete(folder: Path, ring: KeyRing, approve: Approve = lambda _changes: No
         keep(folder, pending, signed)
         return Released(tuple(added), tuple(waits))
     _write(folder, state, signed, before, ring, ONLINE)
+    _remember(folder, signed, ring)
     discard(folder)
     return Released((*signed, *ONLINE))
 
@@ -221,6 +231,19 @@ def _before(folder: Path) -> State | None:
     if newest_root(metadata) is None or not (metadata / "timestamp.json").exists():
         return None
     return load(folder)
+
+
+def _recognised(folder: Path, ring: KeyRing) -> State | None:
+    """As `_before`; raises `DataError` if it is another repository than that of these keys."""
+    before = _before(folder)
+    if before is not None:
+        recognise(folder, roots_of(folder, before.root.version), ring)
+    return before
+
+
+def _remember(folder: Path, signed: dict[str, Metadata[Any]], ring: KeyRing) -> None:
+    if "root" in signed:
+        remember(folder, signed["root"], ring)
 
 
 def _after(before: State | None, signed: dict[str, Metadata[Any]]) -> State:

@@ -58,6 +58,10 @@ class KeyRing:
         """Whether there is any private key of ``role``."""
         return bool(self._files(role, ".pem"))
 
+    def root_keyids(self) -> set[str]:
+        """Of the root keys here, own and of others; no passphrase is asked for."""
+        return {read_public(path).keyid for path in self._files("root", ".pub")}
+
     def required(self, role: str, keyids: Iterable[str]) -> list[CryptoSigner]:
         """As `signers`; raises `NoInputError` or `DataError` if there is none that counts."""
         found = self.signers(role, keyids)

@@ -96,7 +96,7 @@ def rotate(folder: Path, role: str, old: KeyRing, new: KeyRing, threshold: int |
         both = KeyRing([*new.folders, *old.folders], old.ask)
         changed = _replace(state, role, keys, wanted)
         of_others = () if role in TOP else (role,)
-        waits = release(folder, state, (*changed, *ONLINE), both, f"repo rotate {role}", of_others).waits
+        waits = release(folder, state, (*changed, *ONLINE), both, f"repo rotate {role}", of_others, old).waits
         return Trusted(role, tuple(key.keyid for key in keys), wanted, waits)
 
 
