@@ -162,7 +162,7 @@ _tflite("lite-float", PICTURE, _plain, recipes=("float32", "float16", "dynamic",
 _tflite("lite-open-batch", PICTURE, _plain, batch=None, recipes=("float32", "int8"))
 _tflite("lite-batch-of-eight", PICTURE, _plain, batch=8, recipes=("float32",))
 _tflite("lite-float16", PICTURE, _half, recipes=("float32", "int8"))
-_tflite("lite-dynamic", PICTURE, _optimized)
+_tflite("lite-dynamic", PICTURE, _optimized, recipes=("float32", "dynamic", "int8"))
 _tflite("lite-int8", PICTURE, _whole("int8"))
 _tflite("lite-uint8", PICTURE, _whole("uint8"))
 _tflite("lite-int8-float-edges", PICTURE, _whole("float32"))
