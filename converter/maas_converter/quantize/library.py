@@ -89,8 +89,9 @@ def apply(float32: bytes, entries: list[Entry], ranges: Ranges | None, steps: St
 
         work = quantizer.Quantizer(bytearray(float32))
         work.load_quantization_recipe(entries)
-        known = _statistics(contents, ranges | _prescribed(contents)) if ranges is not None else None
-        with stand_ins.known(_activation_bits(entries)):
+        bits = _activation_bits(entries)
+        known = _statistics(contents, ranges | _prescribed(contents, bits)) if ranges is not None else None
+        with stand_ins.known(bits):
             made = bytes(work.quantize(known, enable_progress_report=False).quantized_model)
     made = like_their_siblings(made) if has_unread(contents) else made
     if ranges is not None or steps:
@@ -98,9 +99,11 @@ def apply(float32: bytes, entries: list[Entry], ranges: Ranges | None, steps: St
     return ordered_like(float32, made)
 
 
-def _prescribed(contents: Contents) -> Ranges:
-    found = ((contents.output_of(op).name, stand_ins.PRESCRIBED.get(op.name)) for op in contents.ops if op.outputs)
-    return {name: Range(*ends) for name, ends in found if ends is not None}
+def _prescribed(contents: Contents, bits: set[int]) -> Ranges:
+    ops = [
+        op for op in contents.ops if op.name in stand_ins.PRESCRIBED and bits <= set(stand_ins.STAND_INS[op.name].bits)
+    ]
+    return {contents.output_of(op).name: Range(*stand_ins.PRESCRIBED[op.name]) for op in ops}
 
 
 def _activation_bits(entries: list[Entry]) -> set[int]:

@@ -2,6 +2,9 @@
 
 What the library has to know of an op is which of its tensors share a scale. Where it knows another op of the same
 inputs and the same rule, its table of ops says so of this one while it works.
+
+Comparisons (GREATER, LESS …) are left alone. LiteRT has them in int8, but compares in steps of 1/256 of real units,
+whatever the scales are, and not at all where a scale is 1 or more. In floats they cost next to nothing.
 """
 
 import contextlib
@@ -29,11 +32,6 @@ STAND_INS: dict[str, _StandIn] = {
     "RELU_N1_TO_1": _StandIn("RELU", (8,)),
     "RELU_0_TO_1": _StandIn("RELU", (8,)),
     "PRELU": _StandIn("MUL", (8,)),
-    # A scale for either side of what is compared; the answer is a truth value, which has none.
-    "GREATER": _StandIn("EQUAL", (8,)),
-    "GREATER_EQUAL": _StandIn("EQUAL", (8,)),
-    "LESS": _StandIn("EQUAL", (8,)),
-    "LESS_EQUAL": _StandIn("EQUAL", (8,)),
     "REDUCE_PROD": _StandIn("SUM", (8, 16)),
     # The same scale on both sides.
     "MINIMUM": _StandIn("MAXIMUM", (8, 16)),
