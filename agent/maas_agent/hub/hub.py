@@ -406,6 +406,7 @@ class Hub:
         self._outbox.stop_replaying()
         self._commands.interrupt()
         self._updates.stop()
+        self._wishes.stop()
         self._loop.after(_STOP_S, self._end)
         left = set(self._pipelines)
 

@@ -4,6 +4,8 @@ A wish chooses among what the repository offers; the puller decides whether it m
 """
 
 import random
+import time
+from collections import deque
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -19,6 +21,10 @@ from maas_agent.log import Log
 
 _LOOK_S = 2.0
 """How often it is seen whether what runs was withdrawn: a switch may have been in the way."""
+_TAKE_S = 1.0
+"""So often documents are taken: each is parsed, written to the disk, and starts a puller."""
+_MOST_KEPT = 4
+"""Of those that arrive on a topic in between: the last one counts, unless it is none, or older."""
 _SPREAD_S = 3.0
 """The devices of a group do not all come to the repository at once."""
 
@@ -31,6 +37,9 @@ class Wishes:
         self._desired: Desired = self._loaded()
         self._once = Once(log)
         self._soon = False
+        self._arrived: dict[str, deque[bytes]] = {}
+        """By topic, what was not looked at yet."""
+        self._due, self._taken_at = False, float("-inf")
 
     def of(self, model: str | None) -> Choice:
         """What is wanted of ``model`` here."""
@@ -47,27 +56,60 @@ class Wishes:
     def received(
         self, topic: str, payload: bytes, cut_bytes: int, pipelines: Iterable[Pipeline], updates: Updates
     ) -> None:
-        """A document has arrived, or (an empty payload) one was taken back; ``cut_bytes``: it was too large to keep."""
-        try:
-            if cut_bytes:
-                raise DataError(f"it has {cut_bytes} bytes, at most {desired.MAX_BYTES} are read")
-            now = desired.received(self._desired, topic, payload)
-        except DataError as error:
-            text = f"the desired state on {topic} is ignored: {error}"
-            cause = "".join(character for character in text if not character.isdigit())  # sizes and offsets are none
-            self._once.error(cause, text)
+        """A document has arrived, or (an empty payload) one was taken back; ``cut_bytes``: it was too large to keep.
+
+        Whoever publishes many must not keep the disk and the puller busy: once a second the newest are taken, and
+        obeyed then. One after a silence is taken at once.
+        """
+        if cut_bytes:
+            self._ignore(topic, DataError(f"it has {cut_bytes} bytes, at most {desired.MAX_BYTES} are read"))
             return
-        if now == self._desired:
+        self._arrived.setdefault(topic, deque(maxlen=_MOST_KEPT)).append(payload)
+        if not self._due:
+            self._due = True
+            wait_s = max(0.0, self._taken_at + _TAKE_S - time.monotonic())
+            self._loop.after(wait_s, lambda: self._obey(pipelines, updates))
+
+    def stop(self) -> None:
+        """The agent ends: what has arrived is kept for the next start."""
+        self._take()
+
+    def _obey(self, pipelines: Iterable[Pipeline], updates: Updates) -> None:
+        changed = self._take()
+        if not changed:
             return  # it is retained: every connect brings it again
-        self._desired = now
-        self._log.info("desired state", topic=topic)
-        try:
-            desired.save(self._store, now)
-        except OSError as error:
-            self._log.error("cannot save the desired state", reason=error.strerror)
         for pipeline in pipelines:
             self._withdraw(pipeline)
-        self._check_soon(0.0 if topic == self._topics.desired[0] else random.uniform(0.0, _SPREAD_S), updates)
+        is_own = self._topics.desired[0] in changed
+        self._check_soon(0.0 if is_own else random.uniform(0.0, _SPREAD_S), updates)
+
+    def _take(self) -> list[str]:
+        """Take what has arrived, and persist it; the topics on which something is desired that was not before."""
+        self._due, self._taken_at = False, time.monotonic()
+        arrived, self._arrived = self._arrived, {}
+        before = self._desired
+        for topic, payloads in arrived.items():
+            for payload in payloads:
+                try:
+                    self._desired = desired.received(self._desired, topic, payload)
+                except DataError as error:
+                    self._ignore(topic, error)
+        changed = [topic for topic in arrived if self._desired.get(topic) != before.get(topic)]
+        if changed:
+            self._log.info("desired state", topic=", ".join(changed))
+            self._save()
+        return changed
+
+    def _save(self) -> None:
+        try:
+            desired.save(self._store, self._desired)
+        except OSError as error:
+            self._once.error(error.errno, "cannot save the desired state", reason=error.strerror)
+
+    def _ignore(self, topic: str, error: DataError) -> None:
+        text = f"the desired state on {topic} is ignored: {error}"
+        cause = "".join(character for character in text if not character.isdigit())  # sizes and offsets are none
+        self._once.error(cause, text)
 
     def _check_soon(self, wait_s: float, updates: Updates) -> None:
         if self._soon:
