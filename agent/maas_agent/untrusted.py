@@ -1,9 +1,12 @@
 """Parsers for bytes that may be anything: what they raise, all of it, and how deep a document may be nested."""
 
 import tomllib
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import msgspec
+
+if TYPE_CHECKING:
+    import zipfile
 
 MALFORMED = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 """What msgspec raises for bytes that are no document: for text that is no UTF-8 its own error is another one, and
@@ -20,6 +23,25 @@ def toml_table(text: str) -> dict[str, Any]:
         raise tomllib.TOMLDecodeError("it is nested too deep") from None
     except ValueError as error:  # a number of thousands of digits, a date that is none
         raise tomllib.TOMLDecodeError(str(error).partition(";")[0]) from None
+
+
+def read_member(archive: "zipfile.ZipFile", name: str, most_bytes: int) -> bytes:
+    """The file ``name`` of a zip, expanded; raises `ValueError` if it has more bytes, and what `zipfile` raises.
+
+    What the zip says of its size is not believed: two megabytes expand to four gigabytes. It is read in pieces, and
+    only as what `zipfile` can expand in pieces: of bzip2 and LZMA it expands all there is at once.
+    """
+    import zipfile
+
+    if archive.getinfo(name).compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
+        raise ValueError(f"{name} is compressed in another way than 'deflate'")
+    found = bytearray()
+    with archive.open(name) as file:
+        while piece := file.read(1 << 16):
+            found += piece
+            if len(found) > most_bytes:
+                raise ValueError(f"{name} has more than {most_bytes} bytes")
+    return bytes(found)
 
 
 class Lines:

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from maas_agent.errors import DataError
+from maas_agent.untrusted import read_member
 from maas_converter.importers.allowed import refuse_reach
 
 _HDF5 = b"\x89HDF\r\n\x1a\n"
@@ -94,11 +95,7 @@ def _name(value: dict[str, Any]) -> str:
 def _of_archive(source: Path) -> str:
     try:
         with zipfile.ZipFile(source) as archive:
-            if archive.getinfo("config.json").file_size > _MAX_BYTES:
-                raise DataError(f"a model configuration of more than {_MAX_BYTES >> 20} MiB")
-            return archive.read("config.json").decode()
-    except DataError:
-        raise
+            return read_member(archive, "config.json", _MAX_BYTES).decode()
     except Exception as error:  # what zipfile and its four decompressors stumble over
         raise DataError(f"a damaged or truncated Keras 3 file ({error})") from None
 

@@ -14,11 +14,13 @@ from pathlib import Path
 import msgspec
 
 from maas_agent.errors import DataError, NoInputError
+from maas_agent.untrusted import read_member
 from maas_converter.importers.configuration import is_hdf5
 from maas_converter.importers.foreign import foreign, foreign_folder
 
 _HEAD_BYTES = 64
 _GRAPH = "saved_model.pb"
+_MAX_METADATA_BYTES = 1 << 20
 _BROKEN_ZIP = (zipfile.BadZipFile, zlib.error, EOFError, OSError, ValueError, NotImplementedError)
 
 
@@ -121,8 +123,9 @@ def _is_keras_2(source: Path, head: bytes) -> bool:
         return False
     try:
         with zipfile.ZipFile(source) as archive:
-            return str(json.loads(archive.read("metadata.json"))["keras_version"]).startswith("2.")
-    except (*_BROKEN_ZIP, KeyError, TypeError):
+            stated = json.loads(read_member(archive, "metadata.json", _MAX_METADATA_BYTES))
+            return str(stated["keras_version"]).startswith("2.")
+    except (*_BROKEN_ZIP, KeyError, TypeError, RuntimeError):  # also one that is encrypted, or nested too deep
         return False
 
 

@@ -11,6 +11,7 @@ from collections.abc import Iterator
 
 import msgspec
 
+from maas_agent.untrusted import read_member
 from maas_converter.tflite import model as files
 
 METADATA = "metadata.json"
@@ -100,14 +101,12 @@ def _labels_file(described: "_Table") -> str:
 def _labels(data: bytes, name: str) -> tuple[str, ...]:
     """Lines of the file ``name`` in the zip behind the model; raises `ValueError` with the reason for none."""
     try:
-        with zipfile.ZipFile(io.BytesIO(data)) as archive, archive.open(name) as file:
-            content = file.read(_LARGEST + 1)
+        with zipfile.ZipFile(io.BytesIO(data)) as archive:
+            content = read_member(archive, name, _LARGEST)
     except KeyError:
         raise ValueError(f"there is no file {name!r} in the model's") from None
     except Exception as error:  # what zipfile and its decompressors stumble over
         raise ValueError(f"{name!r}: {error}") from None
-    if len(content) > _LARGEST:
-        raise ValueError(f"{name!r} has more than {_LARGEST} bytes")
     lines = [line.strip() for line in content.decode("utf-8").splitlines()]
     while lines and not lines[-1]:
         lines.pop()

@@ -2,6 +2,7 @@
 
 import os
 import pickle
+import tracemalloc
 import zipfile
 from pathlib import Path
 
@@ -10,6 +11,7 @@ import numpy as np
 import pytest
 
 from maas_agent.errors import DataError, NoInputError
+from maas_agent.untrusted import read_member
 from maas_converter.importers.process import import_model
 from maas_converter.importers.table import IMPORTERS, importer_for
 
@@ -224,3 +226,33 @@ def test_a_truncated_h5(path, tmp_path):
     path.write_bytes(path.read_bytes()[:600])
     with pytest.raises(DataError, match=r"model: a damaged or truncated HDF5 file"):
         import_model(path, tmp_path)
+
+
+@pytest.mark.parametrize("how", ["large", "nested"])
+def test_what_a_keras_file_says_of_itself_is_read_within_bounds(tmp_path: Path, how: str) -> None:
+    """A small file that expands to 64 MB, or brackets without an end: no memory, and no defect."""
+    path = tmp_path / "model.keras"
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("config.json", "{}")
+        with archive.open("metadata.json", "w", force_zip64=True) as file:
+            for _ in range(64 if how == "large" else 1):
+                file.write(b" " * (1 << 20) if how == "large" else b"[" * 200_000)
+    usual = importer_for(keras_file(tmp_path / "usual.keras"))
+    tracemalloc.start()
+    try:
+        assert importer_for(path) is usual
+        assert tracemalloc.get_traced_memory()[1] < 32 << 20
+    finally:
+        tracemalloc.stop()
+
+
+def test_a_member_of_a_zip_is_bounded_whatever_the_zip_says(tmp_path: Path) -> None:
+    path = tmp_path / "a.zip"
+    for how in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED, zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA):
+        with zipfile.ZipFile(path, "w", how) as archive:
+            archive.writestr("a", b"x" * 1000)
+        with zipfile.ZipFile(path) as archive:
+            if how in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
+                assert read_member(archive, "a", 1000) == b"x" * 1000
+            with pytest.raises(ValueError, match=r"more than 999 bytes|another way than"):
+                read_member(archive, "a", 999)
