@@ -427,7 +427,7 @@ def _receive(topic: str, payload: bytes) -> None:
     hub = _hub()
     hub._wishes._desired, hub._wishes._soon = {}, False
     hub.inbound(_inbound(topic, payload))
-    hub._wishes._obey(hub._pipelines.values(), hub._updates)  # what is done once a second
+    hub._wishes.obey(hub._pipelines.values(), hub._updates)  # what is done once a second
     msgspec.json.encode(hub._describe())
     for message in _answers:
         assert len(message.payload) <= 2 * len(payload) + 2000, "an answer is larger than what was asked"

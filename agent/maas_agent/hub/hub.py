@@ -319,6 +319,7 @@ class Hub:
             results = {name: _told(outcome) for name, outcome in outcomes.items()}
             finish("; ".join(failed) or None, {"pipelines": results})
 
+        self._wishes.obey(self._pipelines.values(), self._updates)
         self._updates.check(checked)
 
     def _restart_command(self, request: dict[str, Any], finish: Finish) -> None:

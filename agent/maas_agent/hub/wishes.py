@@ -68,13 +68,14 @@ class Wishes:
         if not self._due:
             self._due = True
             wait_s = max(0.0, self._taken_at + _TAKE_S - time.monotonic())
-            self._loop.after(wait_s, lambda: self._obey(pipelines, updates))
+            self._loop.after(wait_s, lambda: self.obey(pipelines, updates))
 
     def stop(self) -> None:
         """The agent ends: what has arrived is kept for the next start."""
         self._take()
 
-    def _obey(self, pipelines: Iterable[Pipeline], updates: Updates) -> None:
+    def obey(self, pipelines: Iterable[Pipeline], updates: Updates) -> None:
+        """Take what has arrived now: it is time, or somebody has asked for a look who said it before."""
         changed = self._take()
         if not changed:
             return  # it is retained: every connect brings it again

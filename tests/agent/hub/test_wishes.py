@@ -120,6 +120,16 @@ def test_each_topic_keeps_its_own(hub: Hub) -> None:
     assert hub.wishes.of("other").version == "3.0.0" and hub.saves == 1
 
 
+def test_who_asks_for_a_look_is_answered_by_what_came_before_the_question(hub: Hub) -> None:
+    """By the command ``update``, which comes on the same connection."""
+    hub.receive(wanted(1, "1.0.0"))
+    hub.run_until("1.0.0")
+    hub.receive(wanted(2, "2.0.0"))
+    updates: Any = hub.updates
+    hub.wishes.obey([], updates)
+    assert hub.wishes.of("digits").version == "2.0.0" and hub.kept[OWN].serial == 2
+
+
 def test_what_has_just_arrived_is_kept_at_a_clean_stop(hub: Hub) -> None:
     hub.receive(wanted(1, "1.0.0"))
     hub.run_until("1.0.0")
