@@ -264,7 +264,7 @@ class TestDataThatDoesNotFitTheModel:
         from maas_converter.importers.process import Imported
 
         imported = Imported(digits_tflite.read_bytes(), "0" * 64)
-        monkeypatch.setattr(bring, "import_model", lambda source, folder, options: imported)
+        monkeypatch.setattr(bring, "import_model", lambda *given: imported)
 
     def test_samples_of_another_shape(self, digits, tmp_path, capsys):
         data = _npz(tmp_path, x=np.zeros((5, 9, 9, 1), np.uint8), y=np.zeros(5, int))
