@@ -89,7 +89,7 @@ def convert(
         float | None, typer.Option(metavar="MS", help="auto: longest median inference on this machine.")
     ] = None,
     input_shape: Annotated[
-        str | None, typer.Option(metavar="SIZES", help="Sizes the model leaves open, without the batch: 96,96,3.")
+        str | None, typer.Option(metavar="SIZES", help="Sizes of one sample, without the batch: 96,96,3.")
     ] = None,
     signature: Annotated[str | None, typer.Option(metavar="KEY", help="Which signature of a SavedModel.")] = None,
     trust: Annotated[bool, typer.Option("--trust", help="Run Python code in the model file (Lambda layers).")] = False,

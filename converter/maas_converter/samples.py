@@ -88,6 +88,9 @@ def chosen_input(tensor: Tensor, processing: Processing | None, data: list[Datas
     spec = Input(tensor=tensor, decode=decode, preprocess=steps)
     check_input(spec)
     whole = f"input {tensor.name!r} has no batch of 1: a sample is all of it, {list(tensor.shape)}"
+    if len(tensor.shape) > 1:
+        rest = ",".join(map(str, tensor.shape[1:]))
+        whole += f" (if {tensor.shape[0]} is a batch of samples, give --input-shape {rest})"
     notes = (whole,) if asked.decode is None and tensor.shape == decode.shape else ()
     return Chosen(spec, (*notes, note) if note else notes)
 

@@ -27,10 +27,11 @@ def refuse_text(name: str, dtype: object) -> None:
 
 
 def fixed_shape(shape: Shape | None, wanted: tuple[int, ...] | None) -> tuple[int, ...]:
-    """The model's input shape for one sample, batch of 1 included.
+    """The model's input shape for one sample, with a batch of 1 in front where the model has a batch.
 
-    ``shape`` is the model's, batch first, ``None`` or -1 for an open size; without it the rank is open too.
-    ``wanted`` is what the user gave, without the batch. Raises `DataError` if a size stays open or they disagree.
+    ``shape`` is the model's, batch first, ``None`` or -1 for an open size; without it the rank is open too. One size
+    alone is a sample without a batch, such as a waveform. ``wanted`` is what the user gave, without the batch. Raises
+    `DataError` if a size stays open or they disagree.
     """
     if wanted is not None and any(size < 1 for size in wanted):
         raise DataError(f"--input-shape {_joined(wanted)}: every size is 1 or more")
@@ -40,6 +41,8 @@ def fixed_shape(shape: Shape | None, wanted: tuple[int, ...] | None) -> tuple[in
         return (1, *wanted)
     if not shape:
         raise DataError("its input is a single number without a batch: save it with an input of shape (batch, …)")
+    if len(shape) == 1 or _is_whole(shape, wanted):
+        return _without_batch(shape, wanted)
     if wanted is None:
         _check_batch(shape)
     sizes = [None if size in (None, -1) else size for size in shape[1:]]
@@ -55,14 +58,33 @@ def fixed_shape(shape: Shape | None, wanted: tuple[int, ...] | None) -> tuple[in
     return (1, *(size for size in sizes if size is not None))
 
 
+def _is_whole(shape: Shape, wanted: tuple[int, ...] | None) -> bool:
+    """Whether all of a fixed shape was asked for, its first size too: then that is no batch."""
+    return wanted is not None and len(shape) < 4 and tuple(shape) == wanted
+
+
+def _without_batch(shape: Shape, wanted: tuple[int, ...] | None) -> tuple[int, ...]:
+    sizes = [None if size in (None, -1) else size for size in shape]
+    if wanted is not None:
+        _check_agreement(sizes, wanted)
+        return wanted
+    if None in sizes:
+        raise DataError(
+            "its input has one size, which is open, and no batch, as that of a waveform: give the length of a sample "
+            "with --input-shape, such as --input-shape 15600; if the size is a batch of single numbers, "
+            "--input-shape 1"
+        )
+    return tuple(size for size in sizes if size is not None)
+
+
 def _check_batch(shape: Shape) -> None:
     """Refuse what may be a picture without a batch, as (16, 16, 3): its height would be taken for one."""
     first, rest = shape[0], shape[1:]
     if len(shape) == 3 and shape[2] in _CHANNELS and first is not None and first > 1 and None not in rest:
         whole = ", ".join(map(str, shape))
         raise DataError(
-            f"its input ({whole}) has no open batch. If a sample is all of it, save the model with an input of "
-            f"(batch, {whole}); if {first} is a batch, give --input-shape {_joined(rest)}"
+            f"its input ({whole}) has no open batch. If a sample is all of it, give --input-shape {_joined(shape)}; "
+            f"if {first} is a batch, give --input-shape {_joined(rest)}"
         )
 
 

@@ -15,6 +15,8 @@ import numpy as np
 from maas_agent.errors import DataError, RuntimeFailure
 from maas_agent.runtime.selection import accelerator
 from maas_converter.importers.inputs import fixed_shape, only_input
+from maas_converter.importers.refusal import note
+from maas_converter.importers.resizing import Shape, resized
 from maas_converter.importers.task import Importing, Task, run
 from maas_converter.tflite.contents import Contents, TensorFacts, contents_of
 from maas_converter.tflite.metadata import METADATA, metadata_of
@@ -28,10 +30,9 @@ _STATE = {"VAR_HANDLE", "READ_VARIABLE", "ASSIGN_VARIABLE"}
 def convert(task: Task) -> bytes:
     """Check ``task.source`` and make it complete; raises a `MaasError`."""
     data = in_signature_order(with_signature(task.source.read_bytes()))
-    if any(tensor.shape[:1] == (-1,) for tensor in contents_of(data).inputs):
-        # Only then: the open sizes of a loop's body are steps that are counted while it runs, and no batch.
-        data = fixed_batch(data)
-    check(contents_of(data), task.options)
+    check_kind(contents_of(data), task.options)
+    data = _of_one_sample(data, task.options.input_shape)
+    check(contents_of(data))
     _try(data)
     _hand_on(task)
     return data
@@ -43,8 +44,39 @@ def _hand_on(task: Task) -> None:
     task.out.with_name(METADATA).write_bytes(msgspec.json.encode(found))
 
 
-def check(contents: Contents, options: Importing) -> None:
-    """Raise `DataError` unless a bundle can hold a model with these contents."""
+def _of_one_sample(data: bytes, wanted: Shape | None) -> bytes:
+    """``data`` with inputs for one sample, every size fixed; raises `DataError` if they stay open or do not fit."""
+    inputs = contents_of(data).inputs
+    shapes = [_shape_of_one(tensor, wanted) for tensor in inputs]
+    changed = [(tensor, shape) for tensor, shape in zip(inputs, shapes, strict=True) if tensor.shape != shape]
+    if not changed:
+        return data
+    if all(len(shape) > 1 and tensor.shape == (-1, *shape[1:]) for tensor, shape in changed):
+        # Only then: the open sizes of a loop's body are steps that are counted while it runs, and no batch.
+        return fixed_batch(data)
+    tensor, shape = changed[0]
+    try:
+        made = resized(data, shapes)
+    except DataError as error:
+        raise DataError(
+            f"its input {tensor.name!r}, {list(tensor.shape)}, cannot be made {list(shape)} in the file: {error}; "
+            "convert the model it was made of to a .tflite again, with an input of "
+            f"{list(shape)}, or give that model to this program"
+        ) from None
+    if tensor.shape[0] > 1:
+        note(f"its batch of {tensor.shape[0]} samples was made a batch of 1; the answers to a sample are the same")
+    return made
+
+
+def _shape_of_one(tensor: TensorFacts, wanted: Shape | None) -> Shape:
+    """A fixed input of up to three sizes is a sample, all of it, unless something else is asked for."""
+    if wanted is None and -1 not in tensor.shape and len(tensor.shape) < 4:
+        return tensor.shape
+    return fixed_shape(tensor.shape, wanted)
+
+
+def check_kind(contents: Contents, options: Importing) -> None:
+    """Raise `DataError` for ops that LiteRT lacks, several signatures or inputs, or a state that is kept."""
     _refuse([op for op in contents.custom_ops if op.startswith(_SELECT)])
     if len(contents.signatures) != 1:
         raise DataError(
@@ -52,13 +84,6 @@ def check(contents: Contents, options: Importing) -> None:
         )
     if not options.several_inputs:
         only_input([tensor.name for tensor in contents.inputs])
-    for tensor in contents.inputs:
-        _check_shape(tensor, options.input_shape)
-    for tensor in contents.outputs:
-        if -1 in tensor.shape:
-            raise DataError(
-                f"its output {tensor.name!r} has open sizes, {list(tensor.shape)}: a device needs fixed ones"
-            )
     kept = sorted({op.name for op in contents.ops} & _STATE)
     if kept:
         raise DataError(
@@ -67,22 +92,21 @@ def check(contents: Contents, options: Importing) -> None:
         )
 
 
+def check(contents: Contents) -> None:
+    """Raise `DataError` for outputs whose sizes are open still."""
+    for tensor in contents.outputs:
+        if -1 in tensor.shape:
+            raise DataError(
+                f"its output {tensor.name!r} has open sizes, {list(tensor.shape)}: a device needs fixed ones"
+            )
+
+
 def _refuse(lacking: Sequence[str]) -> None:
     if lacking:
         raise DataError(
             f"it has ops that LiteRT has not: {', '.join(lacking)} ('Flex' ops are TensorFlow's own); "
             "replace the layers that use them and convert it again"
         )
-
-
-def _check_shape(tensor: TensorFacts, wanted: tuple[int, ...] | None) -> None:
-    if -1 in tensor.shape:
-        raise DataError(
-            f"its input {tensor.name!r} has open sizes, {list(tensor.shape)}, which cannot be fixed in a .tflite file: "
-            "convert the model it was made of, with --input-shape"
-        )
-    if wanted is not None:
-        fixed_shape(tensor.shape, wanted)
 
 
 def _try(data: bytes) -> None:

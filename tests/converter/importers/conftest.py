@@ -80,6 +80,43 @@ converter = tf.lite.TFLiteConverter.from_concrete_functions([served.get_concrete
 (folder / "fused.tflite").write_bytes(converter.convert())
 np.savez(folder / "fused.npz", x=x, y=np.concatenate([fused(sample[None]) for sample in x]))
 
+def to_tflite(model, name, shape):
+    served = tf.function(lambda x: model(x), input_signature=[tf.TensorSpec(shape, tf.float32, name="x")])
+    converter = tf.lite.TFLiteConverter.from_concrete_functions([served.get_concrete_function()], model)
+    (folder / f"{name}.tflite").write_bytes(converter.convert())
+
+layers = tf_keras.layers
+wider = layers.Conv2DTranspose(4, 3, activation="relu")
+flat = tf_keras.Sequential([wider, layers.Flatten(), layers.Dense(5, "softmax")])
+pooled = tf_keras.Sequential([layers.Conv2D(4, 3, activation="relu"), layers.GlobalAveragePooling2D(), layers.Dense(5)])
+to_tflite(flat, "batch-of-8", (8, 8, 8, 3))
+to_tflite(fused_8 := tf_keras.Sequential([tf_keras.Input((8, 8), batch_size=8), layers.LSTM(4)]), "fused-8", (8, 8, 8))
+to_tflite(pooled, "any-picture", (1, None, None, 3))
+to_tflite(pooled, "any-pictures", (8, None, None, 3))
+pixels, waves = np.random.default_rng(2).random((8, 8, 8, 3), np.float32), x.reshape(4, 64)
+pictures = np.random.default_rng(3).random((8, 12, 10, 3), np.float32)
+
+class Sound(tf.Module):
+    def __init__(self):
+        self.weights = tf.Variable(tf.random.stateless_normal((16, 4), (1, 2)))
+    @tf.function(input_signature=[tf.TensorSpec((None,), tf.float32, name="waveform")])
+    def heard(self, waveform):
+        return {"scores": tf.reduce_mean(tf.signal.frame(waveform, 16, 8) @ self.weights, 0)}
+
+sound = Sound()
+tf.saved_model.save(sound, str(folder / "waveform"), signatures={"serving_default": sound.heard})
+converter = tf.lite.TFLiteConverter.from_saved_model(str(folder / "waveform"))
+(folder / "waveform.tflite").write_bytes(converter.convert())
+batch = keras.Input(batch_shape=(None,), name="waveform")
+steps = keras.ops.reshape(batch, (1, -1, 1))
+heard = keras.Model(batch, keras.layers.GlobalAveragePooling1D()(keras.layers.Conv1D(4, 16, 8)(steps)))
+heard.save(folder / "waveform.keras")
+np.savez(
+    folder / "sizes.npz", pixels=pixels, flat=flat(pixels), pictures=pictures, pooled=pooled(pictures), waves=waves,
+    sound=[sound.heard(wave)["scores"] for wave in waves], heard=np.concatenate([heard(wave) for wave in waves]),
+    steps=pixels[..., 0], fused=fused_8(pixels[..., 0]),
+)
+
 class Two(tf.Module):
     def __init__(self):
         self.weights = tf.Variable(tf.random.stateless_normal((4, 3), (1, 2)))

@@ -7,7 +7,7 @@ from maas_converter.importers.inputs import fixed_shape
 
 
 def test_what_may_be_a_picture_without_a_batch_is_refused_with_both_ways_out():
-    with pytest.raises(DataError, match=r"\(batch, 16, 16, 3\); if 16 is a batch, give --input-shape 16,3"):
+    with pytest.raises(DataError, match=r"--input-shape 16,16,3; if 16 is a batch, give --input-shape 16,3"):
         fixed_shape((16, 16, 3), None)
     assert fixed_shape((16, 16, 3), (16, 3)) == (1, 16, 3)
 

@@ -9,7 +9,11 @@ FIXED = [
     ((None, 8, 8), None, (1, 8, 8)),
     ((32, 8, 8), (8, 8), (1, 8, 8)),
     ((-1, -1, -1, 3), (96, 64, 3), (1, 96, 64, 3)),
-    ((None,), None, (1,)),
+    ((None,), (15600,), (15600,)),
+    ((-1,), (1,), (1,)),
+    ((100,), None, (100,)),
+    ((100,), (100,), (100,)),
+    ((16, 16, 3), (16, 16, 3), (16, 16, 3)),
     (None, (4,), (1, 4)),
 ]
 
@@ -26,6 +30,9 @@ REFUSED = [
     ((None, None), (0,), "1 or more"),
     (None, None, "no shape at all"),
     ((), None, "without a batch"),
+    ((None,), None, "no batch, as that of a waveform.*--input-shape 15600; if .* --input-shape 1$"),
+    ((100,), (50,), r"--input-shape 50 does not fit its input, which is \(100\)"),
+    ((None, 8), (32, 8), "does not fit"),
 ]
 
 
