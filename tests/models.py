@@ -93,6 +93,20 @@ def wide_input_tflite() -> bytes:
     return graph.packed(image, scores)
 
 
+def remembering_tflite(seed: int = 0) -> bytes:
+    """RNN and SOFTMAX over an 8 x 8 gray image: TFLite's own recurrent op, whose state lasts from run to run."""
+    weights, bias = _parameters(seed, 10)
+    graph = _Graph("float32")
+    image = graph.tensor(INPUT, (1, weights.shape[1]), 1, 0)
+    logits, scores = graph.tensor("logits", (1, 10), 1, 0), graph.tensor(OUTPUT, (1, 10), 1, 0)
+    kernel, offset = graph.constant("weights", weights, 1), graph.constant("bias", bias, 1)
+    recurrent = graph.constant("recurrent", np.eye(10, dtype=np.float32), 1)
+    state = graph.variable("state", (1, 10))
+    graph.operator(schema.BuiltinOperator.RNN, [image, kernel, recurrent, offset, state], logits)
+    graph.operator(schema.BuiltinOperator.SOFTMAX, [logits], scores)
+    return graph.packed(image, scores)
+
+
 def endless_tflite() -> bytes:
     """A well-formed model of the same inputs and outputs whose WHILE never ends: only a deadline gets rid of it."""
     return _looping(body_loops_too=False)
@@ -199,6 +213,11 @@ class _Graph:
             self._tensors[index].type = schema.TensorType.INT32
         return index
 
+    def variable(self, name: str, shape: tuple[int, ...]) -> int:
+        index = self.tensor(name, shape, 1, 0)
+        self._tensors[index].isVariable = True
+        return index
+
     def retype(self, tensor: int, kind: int) -> None:
         self._tensors[tensor].type = kind
 
@@ -216,6 +235,10 @@ class _Graph:
             operator.builtinOptionsType = schema.BuiltinOptions.ReshapeOptions
             operator.builtinOptions = schema.ReshapeOptionsT()
             operator.builtinOptions.newShape = list(self._tensors[output].shape)
+        elif builtin == schema.BuiltinOperator.RNN:
+            operator.builtinOptionsType = schema.BuiltinOptions.RNNOptions
+            operator.builtinOptions = schema.RNNOptionsT()
+            operator.builtinOptions.fusedActivationFunction = schema.ActivationFunctionType.TANH
         elif builtin == schema.BuiltinOperator.SOFTMAX:
             operator.builtinOptionsType = schema.BuiltinOptions.SoftmaxOptions
             operator.builtinOptions = schema.SoftmaxOptionsT()

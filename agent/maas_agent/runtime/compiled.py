@@ -77,6 +77,7 @@ class CompiledTfliteModel:
 
 def compiled_model(path: Path, compile_: Compile) -> tuple[Any, str]:
     """What ``compile_`` makes of ``path``, and what the library said meanwhile; raises `RuntimeFailure`."""
+    _refuse_state(path)
     try:
         with quiet() as said:
             compiled = compile_(str(path))
@@ -89,9 +90,6 @@ def compiled_model(path: Path, compile_: Compile) -> tuple[Any, str]:
 def loaded(compiled: Any, path: Path, share: Share) -> CompiledTfliteModel:
     """The compiled model with the tensors of the file at ``path``; raises `RuntimeFailure` if they cannot be passed."""
     interpreter = _interpreter(path)
-    kept = sorted({op["op_name"] for op in interpreter._get_ops_details() if op["op_name"] in _KEEP_STATE})
-    if kept:
-        raise RuntimeFailure(f"{path.name} keeps a state in {', '.join(kept)}, which only the processor resets")
     try:
         with quiet():
             model = CompiledTfliteModel(compiled, interpreter, share)
@@ -100,6 +98,13 @@ def loaded(compiled: Any, path: Path, share: Share) -> CompiledTfliteModel:
             return model
     except (ValueError, RuntimeError, TypeError, KeyError) as error:
         raise RuntimeFailure(f"{path.name} cannot be run compiled: {error}") from None
+
+
+def _refuse_state(path: Path) -> None:
+    """Before it is compiled: LiteRT 2.3 says of such a model no more than that variables are not yet supported."""
+    kept = sorted({op["op_name"] for op in _interpreter(path)._get_ops_details()} & _KEEP_STATE)
+    if kept:
+        raise RuntimeFailure(f"{path.name} keeps a state in {', '.join(kept)}, which only the processor resets")
 
 
 def count_ops(path: Path) -> int:

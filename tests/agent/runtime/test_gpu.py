@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from tests.agent.runtime.conftest import Loaded
-from tests.models import flat_classifier_tflite, tiny_classifier_tflite, wide_input_tflite
+from tests.models import flat_classifier_tflite, remembering_tflite, tiny_classifier_tflite, wide_input_tflite
 
 INPUTS = np.random.default_rng(0).random((3, 64)).tolist()
 
@@ -70,6 +70,17 @@ def test_a_type_that_no_buffer_holds_is_refused_when_the_model_is_loaded(
     assert loaded(wide_input_tflite(), "cpu", [[0.0] * 10]).outputs == [pytest.approx([0.1] * 10)]
     done = loaded(wide_input_tflite(), "gpu", [], swiftshader)
     assert done.kind == "RuntimeFailure" and "int64" in done.error
+
+
+def test_a_model_that_keeps_a_state_is_refused_and_the_processor_resets_it(
+    loaded: Loaded, swiftshader: dict[str, str]
+) -> None:
+    first, second, _ = INPUTS
+    one, _, again = loaded(remembering_tflite(), "cpu", [first, second, first]).outputs
+    assert one == again
+    done = loaded(remembering_tflite(), "gpu", [], swiftshader)
+    assert done.kind == "RuntimeFailure"
+    assert done.error == "model.tflite keeps a state in RNN, which only the processor resets"
 
 
 @pytest.mark.parametrize(

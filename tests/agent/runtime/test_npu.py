@@ -7,7 +7,7 @@ import pytest
 
 from maas_agent.runtime.npu import accelerated_in
 from tests.agent.runtime.conftest import Loaded
-from tests.models import flat_classifier_tflite, wide_input_tflite
+from tests.models import flat_classifier_tflite, remembering_tflite, wide_input_tflite
 
 INPUTS = np.random.default_rng(0).random((3, 64)).tolist()
 
@@ -30,6 +30,12 @@ def test_a_vendor_that_runs_nothing_is_refused_although_the_library_says_fully_a
     done = loaded(flat_classifier_tflite(op="CEIL"), "npu", [], **openvino)
     assert done.kind == "RuntimeFailure"
     assert done.error.startswith("the NPU (intel_openvino) runs none of the 4 ops: Exception in compilation")
+
+
+def test_a_model_that_keeps_a_state_is_refused(loaded: Loaded, openvino: dict[str, str]) -> None:
+    done = loaded(remembering_tflite(), "npu", [], **openvino)
+    assert done.kind == "RuntimeFailure"
+    assert done.error == "model.tflite keeps a state in RNN, which only the processor resets"
 
 
 def test_a_type_that_no_buffer_holds_is_refused_when_the_model_is_loaded(
