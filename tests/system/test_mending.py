@@ -4,6 +4,8 @@ import json
 from pathlib import Path
 from typing import Any
 
+import msgspec
+
 from maas_agent.bundle.staged import Staged
 from maas_agent.update.store import Store
 from maas_converter import keys
@@ -100,3 +102,45 @@ def test_without_a_server_the_file_it_came_from_makes_a_device_whole_without_a_r
     assert json.loads(done.stdout)["pipelines"]["digits"]["result"] == "mended"
     assert Staged(device.store, manifest).manifest.version == "1.0.0"
     assert answer(console, "anew") == right
+
+
+def test_neither_damage_nor_a_new_name_costs_a_model_while_the_repository_is_away(
+    make_device: MakeDevice, repository: Repository, console: Console
+) -> None:
+    repository.publish("digits", "1.0.0", seed=1)
+    device = make_device(PIPELINE, extra=repository.settings)
+    device.start()
+    manifest = served(console)
+    right = answer(console, "before")
+    assert device.stop() == 0
+    repository.close()
+    # (1) the state is damaged: its copy knows what runs.
+    state = device.store / "pipelines" / "digits.json"
+    state.write_bytes(b"{")
+    console.forget()
+    device.start()
+    console.wait(STATE, lambda s: s["serving"] and s["update"]["state"] == "failed")
+    assert answer(console, "damaged") == right
+    # (2) both are: nothing runs, and nothing is removed.
+    assert device.stop() == 0
+    for path in (state, state.with_name("digits.json.copy")):
+        path.write_bytes(b"{")
+    console.forget()
+    device.start()
+    console.wait(STATE, lambda s: s["update"]["state"] == "failed")
+    assert check_for_updates(console, "unknown")["status"] == "failed"
+    assert Staged(device.store, manifest).manifest.version == "1.0.0"
+    # (3) a new name, and an old one that looks as if it were served.
+    assert device.stop() == 0
+    state.write_bytes(msgspec.json.encode({"active": {"version": "1.0.0", "digest": manifest}}))
+    device.config.write_text(device.config.read_text().replace('name = "digits"', 'name = "numbers"'))
+    console.forget()
+    device.start()
+    console.wait("maas/dev/numbers/state", lambda s: s["update"]["state"] == "failed")
+    assert check_for_updates(console, "renamed")["status"] == "failed"
+    assert Staged(device.store, manifest).manifest.version == "1.0.0"
+    wait_until(lambda: [m.payload for m in console.on(STATE)][-1:] == [b""], "the old state is still on the broker")
+    noted = device.store / "pipelines"
+    wait_until(
+        lambda: [path.name for path in noted.glob("*.announced")] == ["numbers.json.announced"], "it is not forgotten"
+    )

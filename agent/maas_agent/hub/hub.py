@@ -20,6 +20,7 @@ from maas_agent.clock import wall_offset
 from maas_agent.config import Config
 from maas_agent.config import Pipeline as Settings
 from maas_agent.hub import health, journal, store
+from maas_agent.hub.announced import Announced
 from maas_agent.hub.answered import Input, digest
 from maas_agent.hub.client import Outbound
 from maas_agent.hub.commands import Commands, Finish
@@ -85,6 +86,8 @@ class Hub:
         self._outbox = self._make_outbox()
         self._groups = MemoryGroups.delegated()
         self._pipelines = {settings.name: self._make_pipeline(settings) for settings in config.pipeline}
+        self._announced = Announced(self._store, self._pipelines, log)
+        self._clearing = set[str]()
         self._wishes = Wishes(self._loop, self._store, self._topics, self._device, log)
         self._updates = Updates(self._loop, config, self._pipelines, self._wishes.of, log)
         self._health = Health(
@@ -148,6 +151,7 @@ class Hub:
         self._publish_status()
         for pipeline in self._pipelines.values():
             self._publish_state(pipeline)
+        self._clear_what_is_gone()
         self._publish_metrics()
         self._sharing.ask(self._link.publish)
 
@@ -238,6 +242,19 @@ class Hub:
 
     def _publish_state(self, pipeline: Pipeline) -> None:
         self._publish(self._topics.state(pipeline.settings.name), pipeline.state(), retain=True)
+
+    def _clear_what_is_gone(self) -> None:
+        """What the broker retains of pipelines that are not configured any more would look as if they were served."""
+        for name in self._announced.gone:
+            if name in self._clearing:
+                continue
+            self._clearing.add(name)
+            self._log.info("clearing what is retained of a pipeline that is gone", pipeline=name)
+            # An empty retained message removes the one that is there (MQTT 5.0 section 3.3.1.3).
+            out = Outbound(self._topics.out(name), b"", 1, True)
+            state = Outbound(self._topics.state(name), b"", 1, True)
+            self._outbox.put(out, None, Priority.EVENT)
+            self._outbox.put(state, lambda name=name: self._announced.cleared(name), Priority.EVENT)  # type: ignore[misc]
 
     def _publish_status(self) -> None:
         self._alarms_told = self._health.alarms

@@ -12,7 +12,7 @@ from maas_agent.hub.loop import Loop, Timer
 from maas_agent.hub.pipeline import Pipeline
 from maas_agent.log import Log
 from maas_agent.untrusted import Lines
-from maas_agent.update import inbox
+from maas_agent.update import inbox, slots
 from maas_agent.update.access import access_to
 from maas_agent.update.protocol import (
     MAX_LINE_BYTES,
@@ -57,6 +57,8 @@ class Updates:
         self._store = Path(config.store.path)
         self._installing: set[str] = set()
         """Pipelines whose bundle was brought by a person, while it is tried."""
+        self._reached = set[str]()
+        """Pipelines whose source has said since the start what it offers."""
         self._looked, self._suspects, self._thorough = set[str](), set[str](), set[str]()
         """Pipelines of which every byte was read since the start and is there, should be read, and is being read."""
 
@@ -101,11 +103,13 @@ class Updates:
         answer_to, self._waiting = self._waiting, []
         store = self._config.store
         keep = tuple(sorted(self._kept()))
+        keep_all = not self._knows_what_is_needed()
         job = Job(
             store=store.path,
             wanted=wanted,
             repository=self._access(),
             keep=keep,
+            keep_all=keep_all,
             max_bytes=store.max_bytes,
             withdrawn=self._withdrawn(wanted),
         )
@@ -123,9 +127,11 @@ class Updates:
 
     def _may_update(self, pipeline: Pipeline) -> bool:
         """A bundle on probation is judged first. Where there is no repository, something must have been brought."""
-        settings = pipeline.settings
-        has_source = settings.bundle is not None or self._has_url or inbox.waiting(self._store, settings.name)
+        has_source = self._has_source(pipeline) or inbox.waiting(self._store, pipeline.settings.name)
         return bool(has_source) and not pipeline.is_judging
+
+    def _has_source(self, pipeline: Pipeline) -> bool:
+        return pipeline.settings.bundle is not None or self._has_url
 
     def _wanted(self, pipeline: Pipeline) -> Wanted:
         settings, state = pipeline.settings, pipeline.slots
@@ -172,6 +178,8 @@ class Updates:
             return
         # First: a power cut in between tries it once more, the other way round it would be forgotten.
         pipeline.conclude(event)
+        if event.reached:
+            self._reached.add(event.pipeline)
         if event.result != "failed":
             self._looked.add(event.pipeline)
         if event.mended:
@@ -201,11 +209,41 @@ class Updates:
             self._schedule(outcomes.values())
 
     def _kept(self) -> set[str]:
-        """The manifests that some pipeline runs, tries or may go back to: also of those that want nothing now."""
-        return {digest for pipeline in self._pipelines.values() for digest in pipeline.slots.digests()}
+        """The manifests that some pipeline runs, tries or may go back to: also of those that want nothing now.
+
+        Until every pipeline has got something, or its source has spoken, what pipelines had that are not configured any
+        more stays too: a new name may be all that has changed.
+        """
+        kept = {digest for pipeline in self._pipelines.values() for digest in pipeline.slots.digests()}
+        return kept if self._is_settled else kept | (slots.left_behind(self._store, self._pipelines) or set())
+
+    @property
+    def _is_settled(self) -> bool:
+        """Whether what is not needed now was not what some pipeline has lost sight of."""
+        has_begun = all(p.slots.active or name in self._reached for name, p in self._pipelines.items())
+        return has_begun and (not self._has_url or self._repository_was_reached)
+
+    @property
+    def _repository_was_reached(self) -> bool:
+        from_there = {name for name, p in self._pipelines.items() if p.settings.bundle is None}
+        return not from_there or bool(from_there & self._reached)
+
+    def _knows_what_is_needed(self) -> bool:
+        """Whether all else may be removed: no state is unreadable, and no pipeline waits for its source's word."""
+        pipelines = self._pipelines.items()
+        if any(slots.is_lost(self._store, name, pipeline.slots) for name, pipeline in pipelines):
+            return False
+        if any(self._has_source(p) and not p.slots.active and name not in self._reached for name, p in pipelines):
+            return False
+        return self._is_settled or slots.left_behind(self._store, self._pipelines) is not None
 
     def _collect_garbage(self) -> None:
-        """Remove blobs that no pipeline needs any more; only here, where no puller is adding to them."""
+        """Remove blobs that no pipeline needs any more; only here, where no puller is adding to them.
+
+        Not before the repository was reached: what nobody seems to need now could not be had again.
+        """
+        if not self._knows_what_is_needed() or (self._has_url and not self._repository_was_reached):
+            return
         try:
             freed = Store(Path(self._config.store.path)).collect_garbage(self._kept())
         except OSError as error:

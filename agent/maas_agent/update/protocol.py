@@ -87,6 +87,7 @@ class Job(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True)
     """All that a puller is to do. ``store`` is a folder; ``repository`` may be missing if every bundle is local.
 
     ``keep`` are the digests of all manifests that must stay in the store, also of pipelines that want nothing now.
+    With ``keep_all`` nothing is removed to make room: it is not known what some pipeline needs.
     ``max_bytes`` bounds what all bundles together may take in the store; 0 says that only the disk does.
     ``withdrawn`` are the versions of each model that the desired state takes back; many pipelines may run one model.
     """
@@ -95,6 +96,7 @@ class Job(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True)
     wanted: list[Wanted]
     repository: RepositoryAccess | None = None
     keep: tuple[str, ...] = ()
+    keep_all: bool = False
     max_bytes: int = 0
     withdrawn: dict[str, tuple[str, ...]] = {}
 
@@ -134,6 +136,8 @@ class Outcome(msgspec.Struct, frozen=True, kw_only=True, tag_field="event", tag=
     """What the self-test measured, of a bundle that is ``tested``."""
     revoked: dict[str, str] = {}
     """Versions of this model that its publisher has revoked, with the reasons, as they are signed."""
+    reached: bool = False
+    """Whether the source has said what it offers of this model."""
     mended: bool = False
     """Whether what is active was not whole on this device, and is now."""
 

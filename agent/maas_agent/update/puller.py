@@ -33,7 +33,7 @@ def pull(job: Job, hub: HubLink, log: Log) -> None:
     """Do all of ``job``: one refresh for all, then one outcome for each wanted pipeline, whatever happens to others."""
     folder, store = Path(job.store), Store(Path(job.store))
     _sweep(folder)
-    room = Room(_kept(job), job.max_bytes)
+    room = Room(_kept(job), job.max_bytes, keep_all=job.keep_all)
     repository = _refreshed(job, log)
     begun, unfinished = store.pulling(), set[str]()
     for left, wanted in zip(reversed(range(len(job.wanted))), job.wanted, strict=True):
@@ -58,7 +58,7 @@ class Attempt:
         self._hub = hub
         self._state: State = "init"
         self._offer: Offer | None = None
-        self._mended = False
+        self._mended = self._reached = False
         self.unmended = set[str]()
         """Manifests of what was installed and is not whole: what has arrived for them is no garbage."""
 
@@ -71,7 +71,9 @@ class Attempt:
         except Exception as error:  # the edge of this process: the hub gets a reason, the log the rest
             log.error("update failed unexpectedly", pipeline=self._wanted.pipeline, detail=_where(error))
             outcome = self._failed(f"unexpected {type(error).__name__}: {error}", blamed=False)
-        return msgspec.structs.replace(outcome, revoked=_said(source.revoked(self._wanted)), mended=self._mended)
+        revoked = _said(source.revoked(self._wanted))
+        reached = self._reached or source.reached(self._wanted)
+        return msgspec.structs.replace(outcome, revoked=revoked, mended=self._mended, reached=reached)
 
     def update(self, source: Source) -> Outcome:
         """Stage and test what ``source`` offers, if it is to replace what is active; first mend what is installed."""
@@ -79,6 +81,7 @@ class Attempt:
         lacks = self._lacks(source, wanted.active_digest, f"{wanted.active_version}, which is active,")
         no_way_back = self._lacks(source, wanted.previous_digest, "what was active before")
         offer = source.offer(wanted)
+        self._reached = True
         if not isinstance(offer, Offer):
             if lacks is not None and not self._mended and wanted.thorough:
                 return msgspec.structs.replace(self._failed(lacks, blamed=False), version=wanted.active_version)

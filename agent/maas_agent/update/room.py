@@ -19,11 +19,13 @@ class Need(msgspec.Struct, frozen=True):
 class Room:
     """The space for bundles: at most ``max_bytes`` for all bundles together, 0: as much as the disk has.
 
-    ``keep`` are the digests of the manifests that stay whatever comes: what is active, previous or just tested.
+    ``keep`` are the digests of the manifests that stay whatever comes: what is active, previous or just tested; with
+    ``keep_all`` everything stays.
     """
 
-    def __init__(self, keep: set[str], max_bytes: int) -> None:
+    def __init__(self, keep: set[str], max_bytes: int, *, keep_all: bool = False) -> None:
         self.keep = keep
+        self._keep_all = keep_all
         self._max_bytes = max_bytes
 
     def make(self, store: Store, what: str, manifest: str, need: Need) -> None:
@@ -33,7 +35,8 @@ class Room:
         """
         if self._refusal(store, what, need) is None:
             return
-        store.collect_garbage(self.keep, {manifest})
+        if not self._keep_all:
+            store.collect_garbage(self.keep, {manifest})
         refusal = self._refusal(store, what, need)
         if refusal is not None:
             raise PullError(refusal)

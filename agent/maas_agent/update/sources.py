@@ -41,6 +41,10 @@ class Source(Protocol):
         """Bring up to date what belongs to a bundle that is active already. Raises `MaasError`."""
         ...
 
+    def reached(self, wanted: Wanted, /) -> bool:
+        """Whether it is known what is offered of the wanted model, be it nothing."""
+        ...
+
     def mend(self, digest: str, wanted: Wanted, store: Store, room: Room, /) -> None:
         """Bring what is missing or damaged of a bundle that was installed already. Raises `MaasError`."""
         ...
@@ -77,6 +81,10 @@ class FromRepository:
             if is_here and offer.delivery is not None and offer.delivery.digest != held:
                 with deadline(self._timeout_s, f"the renewal of {offer.name} {offer.version}"):
                     Bringing(self._repository, offer, store, wanted.device_key).renew()
+
+    def reached(self, wanted: Wanted) -> bool:
+        """See `Source`."""
+        return isinstance(self._offered.get(str(wanted.model)), Catalogue)
 
     def mend(self, digest: str, wanted: Wanted, store: Store, room: Room) -> None:
         """See `Source`: what its publisher has revoked is not brought again."""
@@ -132,6 +140,10 @@ class FromFile:
     def renew(self, _wanted: Wanted, _store: Store) -> None:
         """See `Source`: a file holds its blobs as they are."""
 
+    def reached(self, _wanted: Wanted) -> bool:
+        """See `Source`: a file that is not taken says nothing."""
+        return False
+
     def mend(self, digest: str, wanted: Wanted, store: Store, room: Room) -> None:
         """See `Source`."""
         offer = self._verified(wanted)
@@ -181,6 +193,10 @@ class Unavailable:
     def renew(self, _wanted: Wanted, _store: Store) -> None:
         """Raise the error."""
         raise self._error
+
+    def reached(self, _wanted: Wanted) -> bool:
+        """It is not."""
+        return False
 
     def mend(self, _digest: str, _wanted: Wanted, _store: Store, _room: Room) -> None:
         """Raise the error."""

@@ -2,8 +2,10 @@
 
 from pathlib import Path
 
+import msgspec
 import pytest
 
+from maas_agent.bundle.manifest import digest_of
 from maas_agent.errors import DataError
 from maas_agent.update import slots
 from maas_agent.update.protocol import Outcome, Progress, State, Step
@@ -212,12 +214,96 @@ def test_a_revoked_bundle_is_no_way_back() -> None:
 @pytest.mark.parametrize("damage", [b"", b"{", b'{"active": 7}', b"\xff\xfe"])
 def test_a_damaged_state_is_set_aside_and_said(tmp_path: Path, damage: bytes) -> None:
     """The pipeline starts afresh rather than not at all."""
-    save(tmp_path, "p", RUNNING)
+    path_of(tmp_path, "p").parent.mkdir()
     path_of(tmp_path, "p").write_bytes(damage)
     said: list[str] = []
     assert load(tmp_path, "p", said.append) == PipelineState()
     assert len(said) == 1 and "p.json.damaged" in said[0]
     assert path_of(tmp_path, "p").with_name("p.json.damaged").read_bytes() == damage
+    # What it ran is unknown until something is active: nothing may be collected, also after the next start.
+    assert slots.is_lost(tmp_path, "p", load(tmp_path, "p", never))
+    assert not slots.is_lost(tmp_path, "p", RUNNING)
+
+
+KNOWN = PipelineState(active=TWO, previous=ONE, refused={"9": "no"}, revoked={"0.1.0": "leaks"})
+
+
+@pytest.mark.parametrize("damage", [b"", b"{", b'{"active": 7}', b"\xff\xfe", b"[" * 100_000])
+def test_the_copy_of_a_damaged_state_knows_what_runs(tmp_path: Path, damage: bytes) -> None:
+    """Written before the state, whenever a bundle changes; the damaged file is kept for whoever wants to look."""
+    save(tmp_path, "p", msgspec.structs.replace(KNOWN, update=UpdateState("active", "2.0.0", None, 9.0)))
+    path = path_of(tmp_path, "p")
+    path.write_bytes(damage)
+    said: list[str] = []
+    assert load(tmp_path, "p", said.append) == KNOWN
+    assert len(said) == 1 and "known from its copy" in said[0]
+    assert path.with_name("p.json.damaged").read_bytes() == damage
+    assert load(tmp_path, "p", never) == KNOWN
+
+
+def test_a_copy_is_written_only_when_a_bundle_changes(tmp_path: Path) -> None:
+    """Steps of an update cost one file each; and a damaged copy is made anew."""
+    save(tmp_path, "p", RUNNING)
+    copy = path_of(tmp_path, "p").with_name("p.json.copy")
+    written = copy.stat().st_ino
+    save(tmp_path, "p", after(RUNNING, *STEPS))
+    assert copy.stat().st_ino == written
+    copy.write_bytes(b"{")
+    save(tmp_path, "p", RUNNING)
+    assert load(tmp_path, "p", never) == RUNNING and copy.stat().st_ino != written
+
+
+def test_a_state_with_one_wrong_digit_gives_way_to_the_copy_that_names_what_is_here(tmp_path: Path) -> None:
+    """Still a document, and nobody has ever had such a bundle."""
+    (tmp_path / "blobs").mkdir()
+    manifest = b"a manifest"
+    here = Slot("1.0.0", digest_of(manifest))
+    (tmp_path / "blobs" / here.digest).write_bytes(manifest)
+    save(tmp_path, "p", PipelineState(active=here))
+    path = path_of(tmp_path, "p")
+    path.write_bytes(path.read_bytes().replace(here.digest.encode(), here.digest[::-1].encode()))
+    said: list[str] = []
+    assert load(tmp_path, "p", said.append).active == here and len(said) == 1
+    # A cut between the copy and the state: what had not begun to be active is not.
+    path.write_bytes(msgspec.json.encode(PipelineState()))
+    assert load(tmp_path, "p", never).active is None
+
+
+def test_a_removed_state_is_a_fresh_start_whatever_its_copy_says(tmp_path: Path) -> None:
+    """That is how a person starts over."""
+    save(tmp_path, "p", RUNNING)
+    path_of(tmp_path, "p").unlink()
+    assert load(tmp_path, "p", never) == PipelineState()
+
+
+def test_the_state_of_a_newer_agent_is_understood_as_far_as_it_goes_and_left_alone(tmp_path: Path) -> None:
+    """Until a bundle changes: then what it wrote is kept beside."""
+    active = {"version": "2.0.0", "digest": TWO.digest, "trials": {"rows": "of another form"}}
+    newer = msgspec.json.encode({"active": active, "update": {"state": "levitating"}, "refused": {"9": "no"}})
+    path = path_of(tmp_path, "p")
+    path.parent.mkdir()
+    path.write_bytes(newer)
+    said: list[str] = []
+    state = load(tmp_path, "p", said.append)
+    assert state == PipelineState(active=TWO, refused={"9": "no"})
+    assert len(said) == 1 and "a newer one has written" in said[0]
+    away = Outcome(pipeline="p", result="failed", state="init", reason="server down")
+    save(tmp_path, "p", failed(state, away, 20.0))
+    assert path.read_bytes() == newer and not path.with_name("p.json.damaged").exists()
+    save(tmp_path, "p", PipelineState(active=ONE))
+    assert load(tmp_path, "p", never).active == ONE
+    assert path.with_name("p.json.newer").read_bytes() == newer
+
+
+def test_what_other_names_have_left_behind_is_known(tmp_path: Path) -> None:
+    """A pipeline that was renamed."""
+    save(tmp_path, "old", KNOWN)
+    assert slots.left_behind(tmp_path, {"new"}) == {ONE.digest, TWO.digest}
+    assert slots.left_behind(tmp_path, {"new", "old"}) == set()
+    path_of(tmp_path, "old").write_bytes(b"{")
+    assert slots.left_behind(tmp_path, {"new"}) == {ONE.digest, TWO.digest}
+    path_of(tmp_path, "old").with_name("old.json.copy").unlink()
+    assert slots.left_behind(tmp_path, {"new"}) is None
 
 
 def test_a_state_that_cannot_be_read_is_an_error_and_not_a_fresh_start(tmp_path: Path) -> None:
