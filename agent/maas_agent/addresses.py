@@ -2,7 +2,8 @@
 
 import re
 
-_USERINFO = re.compile(r"(?<=//)[^/?#\s]*@")
+_USERINFO = re.compile(r"(?<=//)(?:[^/?#\s@:\[]*:(?!\d+[/?#])\S*|[^/?#\s]*)@|^(?!\S*//)[^\s/]*:\S*@")
+"""Also of a password with a slash in it, which should have been percent-encoded, and where no scheme was written."""
 _QUERY = re.compile(r"(?P<address>//[^\s?'\"]*)\?[^\s'\"]+")
 HIDDEN = "…"
 

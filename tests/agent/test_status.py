@@ -1,7 +1,9 @@
 """``maas-agent status`` against a real control socket; with a real agent it is tested in tests/system."""
 
 import json
+import os
 import socket
+import stat
 import threading
 from collections.abc import Iterator
 from contextlib import ExitStack
@@ -10,9 +12,11 @@ from typing import Any
 
 import pytest
 
+from maas_agent import door
 from maas_agent.errors import ConfigError, UnavailableError
 from maas_agent.hub.control import ControlSocket
 from maas_agent.hub.loop import Loop
+from maas_agent.hub.store import own
 from maas_agent.status import show_status
 
 SLOT = {"version": "1.0.0", "digest": "d" * 64}
@@ -257,3 +261,18 @@ def test_what_a_person_has_to_mend_is_shown_although_it_is_connected(
     agent.says = status(pipeline(), trouble="another client uses the client id maas-dev")
     assert show_status(agent.config, as_json=False) == 0
     assert "\n  TROUBLE: another client uses the client id maas-dev\n" in capsys.readouterr().out
+
+
+def test_a_request_may_name_hundreds_of_pipelines(agent: Agent) -> None:
+    """As ``install`` does for all that run a model; and the folder of a store that is made is for nobody else."""
+    request = {"do": "status", "pipelines": [f"{number:03}-{'n' * 60}" for number in range(500)]}
+    assert door.ask(agent.config.parent, request, 10) == agent.says
+
+
+def test_a_store_that_is_made_is_closed_to_others(tmp_path: Path) -> None:
+    before = os.umask(0)
+    try:
+        os.close(own(tmp_path / "made"))
+    finally:
+        os.umask(before)
+    assert stat.S_IMODE((tmp_path / "made").stat().st_mode) == 0o750

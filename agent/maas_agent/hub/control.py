@@ -21,7 +21,8 @@ from maas_agent.untrusted import MALFORMED, is_deeper
 
 NAME = "control.sock"
 _MAX_CLIENTS = 8
-_MAX_REQUEST_BYTES = 4096
+_MAX_REQUEST_BYTES = 1 << 16
+"""``install`` names pipelines: hundreds of them, with names of 64 characters."""
 _PATIENCE_S = 5.0
 """Whoever has not asked by then is let go."""
 _REST_S = 1.0

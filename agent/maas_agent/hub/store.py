@@ -42,7 +42,7 @@ def own(store: Path) -> int:
 
 def _opened(store: Path) -> int:
     try:
-        store.mkdir(parents=True, exist_ok=True)
+        store.mkdir(0o750, parents=True, exist_ok=True)  # results and models: nothing for others
         return os.open(store / _LOCK, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o640)
     except OSError as error:
         if error.errno not in TAKES_NOTHING or not store.is_dir():
