@@ -26,19 +26,21 @@ def breed(specimen: Specimen, folder: Path) -> None:
     folder.mkdir()
     answers = _SAVED[specimen.framework](specimen, folder, evaluation)
     np.savez(folder / "calibration.npz", x=calibration)
-    np.savez(folder / "evaluation.npz", **{"x": evaluation} | _truth(answers))  # type: ignore[arg-type]
+    np.savez(folder / "evaluation.npz", **{"x": evaluation} | _truth(answers, specimen))  # type: ignore[arg-type]
     np.savez(folder / "source.npz", **answers)  # type: ignore[arg-type]
     (folder / "outputs.txt").write_text("\n".join(answers))
     (folder / "labels.txt").write_text("".join(f"{label}\n" for label in specimen.labels))
 
 
-def _truth(answers: Answers) -> Answers:
+def _truth(answers: Answers, specimen: Specimen) -> Answers:
     """``y``, as the source answers: the class of probabilities, else its values; none where there are several."""
     if len(answers) != 1:
         return {}
     values = np.asarray(next(iter(answers.values())))
     if values.ndim == 2 and values.shape[1] > 1 and np.allclose(values.sum(axis=1), 1, atol=1e-3):
         return {"y": values.argmax(axis=1)}
+    if len(specimen.labels) == 2 and values.shape[1:] == (1,):  # a probability of the second of two classes
+        return {"y": (values[:, 0] > 0.5).astype(np.int64)}
     return {"y": values.astype(np.float32)} if values.ndim == 2 and values.dtype.kind == "f" else {}
 
 

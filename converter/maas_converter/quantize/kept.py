@@ -5,6 +5,7 @@
 (2) *Columns of different sizes*: a tensor has one scale. Boxes of 0 to 640 beside scores of 0 to 1 leave every score at
     0 or 2.5. Inputs and outputs are looked at by column, concatenations by part, on calibration data
     (`maas_converter.quantize.columns`); the ops that make or read such a tensor stay float.
+(3) *Steps that a kernel prescribes*: in int8 LOG_SOFTMAX gives sixteenths down to -15.9, whatever its values are.
 """
 
 import re
@@ -14,7 +15,7 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from maas_converter.quantize import columns, entries, library
+from maas_converter.quantize import columns, entries, library, stand_ins
 from maas_converter.quantize.entries import Entry
 from maas_converter.quantize.feed import Feed
 from maas_converter.quantize.recipes import Recipe
@@ -50,6 +51,9 @@ _WEIGHTED = {"FULLY_CONNECTED": 0, "CONV_2D": 0, "DEPTHWISE_CONV_2D": 3}
 _WEIGHTS = 8
 """Bits that inputs are looked at with: of a column that is 1000 times smaller the weights are as much larger, and these
 have no more in any recipe."""
+
+_STEPS = 4
+"""Standard deviations of so many steps: rounding moves such values by a fourteenth of what they vary by."""
 
 _LOOKED_AT = 128
 """Samples: as many tell how large a column is."""
@@ -101,7 +105,8 @@ def kept_for(float32: bytes, feed: Feed, *, bits: int, static: bool) -> Kept:
     why = _indexes(contents)
     if feed.count:
         seen = _Seen(float32, contents, feed, bits, static=static)
-        for tensor, reason in (*_wide_inputs(contents, seen), *(_wide_inside(contents, seen) if static else ())):
+        inside = (*_wide_inside(contents, seen), *_beyond_their_steps(contents, seen)) if static else ()
+        for tensor, reason in (*_wide_inputs(contents, seen), *inside):
             why.setdefault(tensor, reason)
     return _kept(contents, why)
 
@@ -203,7 +208,7 @@ def _looked_at(contents: Contents, *, static: bool) -> set[int]:
             ahead += op.outputs
     wanted = {*ahead, *(index for output in back for index in _behind(graph, output))}
     for op in graph.ops if static else ():
-        wanted |= {*op.inputs, *op.outputs} if op.name == "CONCATENATION" else set()
+        wanted |= {*op.inputs, *op.outputs} if op.name in ("CONCATENATION", *stand_ins.PRESCRIBED) else set()
     return {index for index in wanted if index >= 0 and _has_values(graph.tensors[index])}
 
 
@@ -263,6 +268,21 @@ def _wide_concatenation(graph: GraphFacts, op: OpFacts, seen: _Seen) -> Iterator
         if other.name in _MOVES and not set(found).isdisjoint(other.inputs):
             found += other.outputs
     yield from ((made, "") for made in found[1:])
+
+
+def _beyond_their_steps(contents: Contents, seen: _Seen) -> Iterator[tuple[int, str]]:
+    """What ops give that have steps prescribed, where these are too short or too coarse for it."""
+    graph = contents.graphs[0]
+    for op in graph.ops:
+        values = seen.of(op.outputs[0]) if op.name in stand_ins.PRESCRIBED else None
+        if values is None or seen.bits not in stand_ins.STAND_INS[op.name].bits:
+            continue
+        low, high = stand_ins.PRESCRIBED[op.name]
+        step = (high - low) / 255
+        if values.min() < low - step / 2 or values.std() < _STEPS * step:
+            spans = f"its kernel gives {low:.4g} … {high:.4g} in steps of {step:.4g}"
+            lies = f"the values lie in {values.min():.4g} … {values.max():.4g}"
+            yield op.outputs[0], f"what {op.name} gives stays float: {spans}, {lies}"
 
 
 def _called(what: str, tensor: TensorFacts) -> str:

@@ -6,8 +6,10 @@ import pytest
 from maas_converter.console import Silent
 from maas_converter.quantize.calibration import quantize_fed
 from maas_converter.quantize.fallback import check, precision_of
+from maas_converter.quantize.kept import kept_in
 from maas_converter.quantize.recipes import recipe
 from maas_converter.quantize.stand_ins import STAND_INS
+from maas_converter.tflite.contents import contents_of
 from maas_converter.tflite.signature import with_signature
 from tests.converter.quantize.running import answers, feed
 from tests.converter.tflite.graphs import Body, Op, tflite
@@ -62,7 +64,7 @@ def _between_convolutions(kind):
     op = Op(kind, ("made", *constants), made, options=options)
     last = Op("MUL", ("out", "half"), ("y",))
     shapes = {"x": SHAPE, "made": SHAPE, "out": shape, "rest": (1, 4, 4, 3), "y": shape}
-    constants |= weights | {"half": np.array(0.5, np.float32)}
+    constants = constants | weights | {"half": np.array(0.5, np.float32)}
     shapes["indexes"] = shape
     return with_signature(tflite(Body((conv, op, last), ("x",), ("y",), constants, shapes, {"indexes": "int32"})))
 
@@ -115,3 +117,19 @@ def test_a_comparison_of_numbers_of_any_size_is_right_and_no_fallback(name, size
     quantized = quantize_fed(float32, recipe(name), feed(samples), None, Silent())
     assert check(precision_of(quantized), recipe(name), allow_float=False) == ()
     assert np.abs(answers(quantized, samples, tmp_path) - before).max() < 0.15 * before.std()
+
+
+@pytest.mark.parametrize("size", [0.01, 100])
+def test_a_log_softmax_whose_values_its_kernel_has_no_steps_for_stays_float_and_says_so(size, tmp_path):
+    float32 = _between_convolutions("LOG_SOFTMAX")
+    samples = (size * np.random.default_rng(5).normal(0, 0.7, (60, *SHAPE[1:]))).astype(np.float32)
+    kept = kept_in(float32, recipe("int8"), feed(samples))
+    said = "what LOG_SOFTMAX gives stays float: its kernel gives -15.94 … 0 in steps of 0.0625"
+    assert any(reason.startswith(said) for reason in kept.reasons)
+    quantized = quantize_fed(float32, recipe("int8"), feed(samples), None, Silent())
+    kinds = {op.name: op.kind for op in precision_of(quantized).ops}
+    assert (kinds["CONV_2D"], kinds["LOG_SOFTMAX"]) == ("integer", "float")
+    labels = kept.labels(contents_of(float32))
+    assert check(precision_of(quantized), recipe("int8"), allow_float=False, kept=labels) == ()
+    before = answers(float32, samples, tmp_path)
+    assert np.sqrt(np.mean((answers(quantized, samples, tmp_path) - before) ** 2)) < 0.04 * before.std()
