@@ -26,7 +26,9 @@ from maas_agent.toml_lines import line_of
 from maas_agent.trials import terms
 from maas_agent.untrusted import toml_table
 
-ID = re.compile(r"^[^/+#$\x00-\x1f\x7f][^/+#\x00-\x1f\x7f]{0,63}\Z")
+_UNSEEN = r"\x00-\x1f\x7f-\x9f\u200b-\u200f\u2028-\u202e\u2060-\u206f\ufeff"
+ID = re.compile(rf"^(?!\.\.?\Z)[^/+#${_UNSEEN}][^/+#{_UNSEEN}]{{0,63}}\Z")
+"""A level of a topic, part of a file's name, and a word that people read: no control or bidi character, no folder."""
 _DEVICE_KEY = "device.key"
 _NO_DEVICE_ID = {"groups"}
 _NO_PIPELINE_NAME = {"status", "metrics", "desired", "cmd"}

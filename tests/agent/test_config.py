@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from maas_agent.config import CommandSource, Config, MqttSource, load_config
+from maas_agent.config import ID, CommandSource, Config, MqttSource, load_config
 from maas_agent.errors import ConfigError
 
 PIPELINE = '[[pipeline]]\nname = "a"\nbundle = "b"\n'
@@ -324,3 +324,10 @@ def test_a_path_that_begins_with_a_tilde_is_refused(path: Path, text: str, where
     message = refused(path, text)
     assert "~ is another folder for each user; write " in message
     assert where.rpartition(".")[2] in message
+
+
+@pytest.mark.parametrize("name", ["..", ".", "a\u202eb", "a\u2066", "\u200bdev", "a\x9b2J", "a\ufeff", "a\u2028b"])
+def test_a_name_is_no_folder_and_has_nothing_that_nobody_sees(name: str) -> None:
+    """It is a level of topics, part of file names, and shown to people, who could take it for another one."""
+    assert not ID.match(name)
+    assert all(ID.match(fine) for fine in ("gate-1", "a..b", "...", "Tür 3", "門", "dev.1"))
