@@ -116,6 +116,9 @@ class Picture:
                     self._status(device, msgspec.json.decode(payload, type=_Status))
                 case [device, "metrics"]:
                     self._metrics(device, msgspec.json.decode(payload, type=_Metrics))
+                case [device, pipeline, "state"] if not payload:
+                    self._gone(device, pipeline)
+                    return False
                 case [device, _, "state"]:
                     self._state(device, msgspec.json.decode(payload, type=_State))
                 case _:
@@ -146,6 +149,11 @@ class Picture:
             latency = figures.latency_ms
             if latency.p50 is not None and latency.p99 is not None:
                 device.latency_ms[pipeline] = (latency.p50, latency.p99)
+
+    def _gone(self, name: str, pipeline: str) -> None:
+        """The device has cleared the state of a pipeline that it does not have any more."""
+        if name in self.devices:
+            self.devices[name].running.pop(pipeline, None)
 
     def _state(self, name: str, said: _State) -> None:
         self._device(name).running[said.pipeline] = Running(

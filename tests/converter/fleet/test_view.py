@@ -51,6 +51,18 @@ def test_on_probation_the_candidate_is_what_serves() -> None:
     assert (running.serves, running.active) == ("1.1.0", "1.0.0")
 
 
+def test_a_pipeline_whose_state_was_cleared_is_gone() -> None:
+    """Its device has another name for it by now; nobody else is made known or forgotten by that."""
+    picture = heard(
+        ("maas/d1/gate/state", STATE),
+        ("maas/d1/door/state", STATE | {"pipeline": "door"}),
+        ("maas/d1/gate/state", b""),
+        ("maas/d2/gate/state", b""),
+    )
+    assert [each.pipeline for each in picture.devices["d1"].of_model("digits")] == ["door"]
+    assert list(picture.devices) == ["d1"]
+
+
 def test_a_version_on_its_way_concerns_a_device_and_one_that_failed_does_not() -> None:
     running = Running("digits", "digits", "1.0.0", state="testing", version="1.1.0")
     assert running.has_to_do_with("1.0.0") and running.has_to_do_with("1.1.0") and not running.has_to_do_with("1.2.0")
