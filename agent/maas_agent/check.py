@@ -11,7 +11,7 @@ from maas_agent.checks.clock import clock
 from maas_agent.checks.finding import Finding
 from maas_agent.checks.sources import sources
 from maas_agent.checks.store import store
-from maas_agent.config import Config, load_config
+from maas_agent.config import Config, load_config, unprotected
 from maas_agent.errors import MaasError
 from maas_agent.runtime.setup import Setup
 from maas_agent.terminal import write_document, write_lines
@@ -48,6 +48,8 @@ def _findings(config: Config) -> Iterator[Finding]:
     yield from machine.runtimes(asked)
     yield from machine.accelerators(asked)
     yield services.broker(config)
+    for what, mend in unprotected(config):
+        yield Finding("not protected", None, what, mend)
     if repository is not None:
         yield services.root(repository)
         if has_url:

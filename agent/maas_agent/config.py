@@ -316,6 +316,22 @@ def _checked(path: Path, text: str, config: Config) -> Config:
     return msgspec.structs.replace(config, device=msgspec.structs.replace(config.device, id=device_id))
 
 
+def unprotected(config: Config) -> Iterator[tuple[str, str]]:
+    """What this configuration leaves open, a sentence each, and what closes it: it is allowed, and has to be known."""
+    broker = config.broker
+    if broker.password_file and broker.url.startswith(("mqtt:", "ws:")):
+        yield (
+            f"the password goes to {shown(broker.url)} unencrypted: whoever is on the way reads it",
+            "set broker.url to mqtts:// or wss://",
+        )
+    for pipeline in config.pipeline:
+        if pipeline.allow_unsigned:
+            yield (
+                f"pipeline {pipeline.name} runs bundles that nobody has signed",
+                "sign them (convert --keys), and remove allow_unsigned",
+            )
+
+
 def _check_broker(broker: Broker, refuse: Any) -> None:
     if has_userinfo(broker.url):
         raise refuse("broker.url", f"no name and no password in {shown(broker.url)}: {_LOGIN.format('broker')}")

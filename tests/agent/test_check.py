@@ -22,6 +22,7 @@ from maas_agent.checks.clock import server_time
 from maas_agent.checks.machine import Asked, accelerators, runtimes
 from maas_agent.checks.store import store
 from maas_agent.checks.store import store as store_finding
+from maas_agent.config import load_config, unprotected
 from maas_agent.errors import ConfigError
 from maas_agent.hub.control import NAME
 from maas_agent.runtime.setup import Setup
@@ -491,3 +492,17 @@ def test_a_program_is_looked_at_as_whoever_owns_the_store(deaf: Peer, capsys: py
         assert (found["passed"], found["found"]) == (False, f"{reader} is not executable for nobody")
         reader.chmod(0o755)
         assert findings(Path(folder), deaf, more, capsys)[1]["source of p"]["found"] == f"{reader}, for nobody"
+
+
+def test_what_is_left_open_is_told_and_is_no_failure(
+    tmp_path: Path, deaf: Peer, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "word").write_text("secret")
+    more = f'username = "d"\npassword_file = "{tmp_path}/word"\n'
+    bundle = make_bundle(tmp_path / "a.maas")
+    more += f'[[pipeline]]\nname = "a"\nbundle = "{bundle}"\nallow_unsigned = true\n'
+    _, found = findings(tmp_path, deaf, more, capsys)
+    assert found["not protected"]["passed"] is None and "allow_unsigned" in found["not protected"]["mend"]
+    told = [what for what, _ in unprotected(load_config(tmp_path / "agent.toml"))]
+    assert [each.partition(" ")[0] for each in told] == ["the", "pipeline"]
+    assert "password" in told[0] and "secret" not in told[0]

@@ -17,7 +17,7 @@ from maas_agent import codes, descendants
 from maas_agent.addresses import shown
 from maas_agent.bundle.staged import DEVICE_KEY
 from maas_agent.clock import wall_offset
-from maas_agent.config import Config
+from maas_agent.config import Config, unprotected
 from maas_agent.config import Pipeline as Settings
 from maas_agent.hub import health, journal, store
 from maas_agent.hub.announced import Announced
@@ -126,6 +126,8 @@ class Hub:
         if count := descendants.kill(descendants.mark_of(self._store)):
             self._log.warning("ended what sources of an earlier run left behind", processes=count)
         self._log_alarms()
+        for what, mend in unprotected(self._config):
+            self._log.warning("not protected", what=what, mend=mend)
         self._commands.resume()
         self._link.start()
         for pipeline in self._pipelines.values():
