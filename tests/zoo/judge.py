@@ -129,10 +129,12 @@ def _difference(specimen: Specimen, recipe: str, folder: Path, out: Path) -> str
         if set(found) != set(source):
             return f"outputs {', '.join(found)}, the source's are {', '.join(source)}"
         pairs = [((name, values), found[name]) for name, values in source.items()]
-    return "; ".join(filter(None, (_off(name, values, answers, recipe) for (name, values), answers in pairs)))
+    return "; ".join(
+        filter(None, (_off(name, values, answers, recipe, specimen.rounded) for (name, values), answers in pairs))
+    )
 
 
-def _off(name: str, source: Array, found: Array, recipe: str) -> str:
+def _off(name: str, source: Array, found: Array, recipe: str, rounded: float) -> str:
     """How far off an output is, column by column; empty if it is near enough."""
     before = source.reshape(len(source), -1).astype(np.float64)
     after = found.reshape(len(found), -1).astype(np.float64)
@@ -142,7 +144,7 @@ def _off(name: str, source: Array, found: Array, recipe: str) -> str:
     size = np.abs(before).max(axis=0)
     # A column that hardly varies has no spread to measure by: a part of its size stands in.
     spread = np.maximum(before.std(axis=0), 0.02 * size) if recipe != "float32" else np.maximum(size, 1e-3)
-    limit = LIMITS.get(recipe, _COARSER if recipe in ("int4", "dynamic4") else _COARSE)
+    limit = max(rounded, LIMITS.get(recipe, _COARSER if recipe in ("int4", "dynamic4") else _COARSE))
     part = error / np.maximum(spread, 1e-9)
     worst = int(np.argmax(part))
     if part[worst] <= limit:

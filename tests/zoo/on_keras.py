@@ -409,7 +409,9 @@ house(KERAS, Specimen("nested", "keras", lambda: _nested(_library("keras")), PIC
 house(KERAS, Specimen("old-nested", "tf_keras", lambda: _nested(_library("tf_keras")), PICTURE))
 house(KERAS, Specimen("old-plain-ops", "tf_keras", _old_ops, VECTOR, form=".h5"))
 for _policy in ("mixed_float16", "mixed_bfloat16", "float16"):
-    house(KERAS, Specimen(f"policy-{_policy.replace('_', '-')}", "keras", _with_policy(_policy), PICTURE))
+    _rounded = 4e-3 if "bfloat16" in _policy else 1e-3
+    _name = f"policy-{_policy.replace('_', '-')}"
+    house(KERAS, Specimen(_name, "keras", _with_policy(_policy), PICTURE, rounded=_rounded))
 for _recipe in ("float16", "dynamic", "dynamic4", "int16x8", "int4"):
     house(
         KERAS,

@@ -75,6 +75,8 @@ class Specimen:
     """By recipe (or ``*``), words of the true reason for which it is refused."""
     differs: dict[str, str] = field(default_factory=dict)
     """By recipe, why its answers may lie outside of the tolerance if the converter says so."""
+    rounded: float = 0.0
+    """How far off the source's own answers are, as a part of their size, where it computes in 16 bits."""
     ordered: bool = True
     """Whether the order of the source's outputs is one that a person chose: a list's is, a SavedModel's is not."""
 
