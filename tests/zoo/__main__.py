@@ -13,10 +13,12 @@ from pathlib import Path
 
 from tests.zoo.breeding import bred
 from tests.zoo.collection import ZOO
-from tests.zoo.judge import Verdict, judge
-from tests.zoo.specimens import Specimen
+from tests.zoo.judge import COARSE, COARSER, LIMITS, Verdict, judge
+from tests.zoo.page import page
+from tests.zoo.specimens import EVALUATION, Specimen
 
 _SIDE_BY_SIDE = 3
+_PAGE = Path(__file__).parents[2] / "docs" / "zoo.md"
 
 
 def main(arguments: list[str]) -> int:
@@ -25,6 +27,8 @@ def main(arguments: list[str]) -> int:
     chosen = [one for name, one in ZOO.items() if not names or any(name.startswith(asked) for asked in names)]
     with tempfile.TemporaryDirectory(prefix="maas-zoo-") as scratch:
         verdicts = judged(chosen, Path(scratch))
+    if "--write" in arguments:
+        _PAGE.write_text(page(verdicts, EVALUATION, _limits()))
     for verdict in verdicts:
         mark = " " if verdict.expected else "!"
         print(f"{mark} {verdict.outcome:<10} {verdict.recipe:<8} {verdict.name:<28} {verdict.note[:200]}")
@@ -33,6 +37,11 @@ def main(arguments: list[str]) -> int:
         f"{len(chosen)} models, {len(verdicts)} conversions: {', '.join(f'{n} {what}' for what, n in counted.items())}"
     )
     return 0 if all(verdict.expected for verdict in verdicts) else 1
+
+
+def _limits() -> str:
+    coarse = f"{COARSE:g} (8 bits), {COARSER:g} (4 bits)"
+    return ", ".join([*(f"{limit:g} ({recipe})" for recipe, limit in LIMITS.items()), coarse])
 
 
 def judged(chosen: Iterable[Specimen], folder: Path) -> list[Verdict]:

@@ -21,8 +21,8 @@ Outcome = Literal["right", "told", "refused", "DIFFERS", "BAD REASON"]
 
 LIMITS = {"float32": 1e-4, "float16": 5e-3, "as-is": 2e-2, "int16x8": 0.1}
 """By recipe, how far off answers may be: the root mean square over the samples, as a part of the source's own spread.
-What quantizes to 8 bits or fewer may be off by `_COARSE` of it. Weights of 4 bits are coarser still."""
-_COARSE, _COARSER = 0.3, 0.8
+What quantizes to 8 bits or fewer may be off by `COARSE` of it. Weights of 4 bits are coarser still."""
+COARSE, COARSER = 0.3, 0.8
 
 _RAW = re.compile(
     r"Traceback|a defect of|in user code|NoneType|loc\(|tf\.Op|tfl\.|MLIR|RET_CHECK|object has no attribute|\bstd::"
@@ -144,7 +144,7 @@ def _off(name: str, source: Array, found: Array, recipe: str, rounded: float) ->
     size = np.abs(before).max(axis=0)
     # A column that hardly varies has no spread to measure by: a part of its size stands in.
     spread = np.maximum(before.std(axis=0), 0.02 * size) if recipe != "float32" else np.maximum(size, 1e-3)
-    limit = max(rounded, LIMITS.get(recipe, _COARSER if recipe in ("int4", "dynamic4") else _COARSE))
+    limit = max(rounded, LIMITS.get(recipe, COARSER if recipe in ("int4", "dynamic4") else COARSE))
     part = error / np.maximum(spread, 1e-9)
     worst = int(np.argmax(part))
     if part[worst] <= limit:
