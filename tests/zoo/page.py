@@ -8,9 +8,9 @@ from tests.zoo.judge import Verdict
 _OUTCOMES = ("right", "told", "refused", "DIFFERS", "BAD REASON")
 _HEAD = """# The zoo
 
-Small models of every layer, framework, recipe and shape, each converted as a person would, and what its bundle answers compared
-with its own framework's answers on {samples} samples. `make zoo ZOO=--write` makes this page; `make zoo ZOO=NAME` judges the
-models whose names begin so. The rules are in `tests/zoo/judge.py`.
+Small models of every layer, framework, recipe and shape, each converted as a person would, and what its bundle
+answers compared with its own framework's answers on {samples} samples. `make zoo ZOO=--write` makes this page, `make
+zoo ZOO=NAME` judges the models whose names begin so. The rules are in `tests/zoo/judge.py`.
 
 - **right**: the same outputs, in the author's order and by the author's names; values within {limits} of the
   spread that the source's own answers have over the samples, column by column.
