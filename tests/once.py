@@ -21,7 +21,7 @@ def once(factory: pytest.TempPathFactory, name: str, make: Make) -> Path:
     folder = run / f"once-{name}"
     with (run / f"once-{name}.made").open("a+") as made:
         fcntl.flock(made, fcntl.LOCK_EX)  # released with the file, or with a process that dies
-        if made.tell() == 0:
+        if os.fstat(made.fileno()).st_size == 0:  # not its position, which is of when it was opened
             folder.mkdir(exist_ok=True)
             make(folder)
             made.write("made")
