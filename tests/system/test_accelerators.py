@@ -143,7 +143,7 @@ def test_a_deadline_is_for_one_inference_and_not_for_a_batch_of_many(
     """A batch that takes several deadlines is answered: the worker says in between that it is alive."""
     from tests.models import large_classifier_tflite
 
-    slow = make_bundle(tmp_path / "slow.maas", model=large_classifier_tflite(100_000))
+    slow = make_bundle(tmp_path / "slow.maas", model=large_classifier_tflite(300_000))
     device = make_device(LOCAL.format(bundle=slow) + "deadline_s = 0.4\nthreads = 1\n")
     device.start()
     console.wait(STATE, lambda s: s["serving"])
