@@ -67,7 +67,7 @@ $(TFLITE)/.installed: pyproject.toml constraints.txt constraints-tflite-runtime.
 	$(TFLITE)/bin/pip install --quiet --disable-pip-version-check --no-deps --target $(TFLITE)/numpy2 -r $(TFLITE)/numpy2.txt
 	@touch $@
 
-zoo: $(STAMP) ## some 200 small models by every recipe, beside their own frameworks (20 minutes); ZOO=names for some of them
+zoo: $(STAMP) ## 200 small models by every recipe, beside their own frameworks (20 minutes); ZOO=names for some of them
 	$(BIN)/python -m tests.zoo $(ZOO)
 
 swaps: $(STAMP) broker ## a thousand swaps under load (10 minutes)
