@@ -104,13 +104,7 @@ def _chain(spec: Input) -> Step:
         return lambda sample: sample.astype(tensor.dtype, copy=False)
     steps = [_step(step) for step in spec.preprocess]
 
-    def chain(sample: Array) -> Array:
-        values: Array = sample.astype(np.float32)
-        for step in steps:
-            values = step(values)
-        return quantize(values, tensor.quantization, tensor.dtype)
-
-    return chain
+    return lambda sample: quantize(_stepped(sample, steps), tensor.quantization, tensor.dtype)
 
 
 def _step(step: Preprocess) -> Step:
