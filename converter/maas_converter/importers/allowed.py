@@ -130,7 +130,7 @@ OPS = frozenset(_OPS.split())
 
 def refuse_reach(configuration: Any) -> None:
     """Raise `DataError` for the first thing that ``configuration`` names and that does more than compute."""
-    for entry in _entries(configuration):
+    for entry in entries(configuration, trained=False):
         problem = _problem(entry)
         if problem is not None:
             raise DataError(f"{problem}, or allow it with --trust if you know who wrote it")
@@ -168,8 +168,8 @@ def _problem(entry: Entry) -> str | None:
     return None
 
 
-def _entries(configuration: Any) -> Iterator[Entry]:
-    """Every JSON object in it that may name a class, outer ones first; how it was trained is not loaded."""
+def entries(configuration: Any, *, trained: bool) -> Iterator[Entry]:
+    """Every JSON object in it that may name a class, wherever it is nested; ``trained``: also of how it was trained."""
     left = [configuration]
     while left:
         value = left.pop()
@@ -178,14 +178,21 @@ def _entries(configuration: Any) -> Iterator[Entry]:
         elif isinstance(value, dict):
             yield value
             left.extend(
-                inner for key, inner in value.items() if not (value is configuration and key == "compile_config")
+                inner
+                for key, inner in value.items()
+                if trained or not (value is configuration and key == "compile_config")
             )
 
 
-def _label(entry: Entry) -> str:
+def name_of(entry: Entry) -> str | None:
+    """What the object is called, if it is called something."""
     inner = entry.get("config")
     found = (inner.get("name") if isinstance(inner, dict) else None) or entry.get("name")
-    return str(found or entry.get("class_name"))
+    return str(found) if found else None
+
+
+def _label(entry: Entry) -> str:
+    return name_of(entry) or str(entry.get("class_name"))
 
 
 def _ops_of(node: Any) -> list[str]:

@@ -12,7 +12,7 @@ from typing import Any
 
 from maas_agent.errors import DataError
 from maas_agent.untrusted import read_member
-from maas_converter.importers.allowed import refuse_reach
+from maas_converter.importers.allowed import entries, name_of, refuse_reach
 
 _HDF5 = b"\x89HDF\r\n\x1a\n"
 _CODE = ("Lambda", "__lambda__")
@@ -37,8 +37,9 @@ def refuse_code(source: Path, *, trust: bool) -> None:
     configuration = read_configuration(source)
     if trust:
         return
-    names = sorted(set(code_in(configuration)) - {_NAMELESS}) or list(set(code_in(configuration)))
-    if names:
+    found = set(code_in(configuration))
+    if found:
+        names = sorted(found - {_NAMELESS}) or [_NAMELESS]
         raise DataError(
             f"it holds Python code (Lambda: {', '.join(names[:5])}), which is not run: replace it by layers, "
             "or allow it with --trust if you know who wrote it"
@@ -75,21 +76,11 @@ def read_configuration(source: Path) -> Any:
 
 def code_in(configuration: Any) -> Iterator[str]:
     """Names of all layers that hold Python code, wherever they are nested."""
-    left = [configuration]
-    while left:
-        value = left.pop()
-        if isinstance(value, list):
-            left.extend(value)
-        elif isinstance(value, dict):
-            left.extend(value.values())
-            if value.get("class_name") in _CODE:
-                yield _name(value)
-
-
-def _name(value: dict[str, Any]) -> str:
-    inner = value.get("config")
-    found = (inner.get("name") if isinstance(inner, dict) else None) or value.get("name")
-    return str(found or _NAMELESS)
+    return (
+        name_of(entry) or _NAMELESS
+        for entry in entries(configuration, trained=True)
+        if entry.get("class_name") in _CODE
+    )
 
 
 def _of_archive(source: Path) -> str:
