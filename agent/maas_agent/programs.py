@@ -24,6 +24,8 @@ _BOM = b"\xef\xbb\xbf"
 _RUNS_TOO = {(62, 3), (183, 40)}
 """ELF machines: a processor of the first kind runs programs for the second (x86-64 i386, AArch64 ARM)."""
 _PT_INTERP = 3
+FORMATS = Path("/proc/sys/fs/binfmt_misc")
+"""The formats that the kernel was taught, one file each, where they can be seen."""
 _DEEPEST = 4
 """Scripts whose interpreter is a script: the kernel stops there too."""
 
@@ -107,7 +109,7 @@ def _not_loadable(path: Path, depth: int) -> Obstacle | None:
         return _bad_first_line(path, head, depth)
     if head.startswith(b"\x7fELF"):
         return _foreign(path, head)
-    if _has_more_formats():
+    if _is_registered(path, head):
         return None
     if head.startswith(_BOM):
         return Obstacle(
@@ -155,7 +157,7 @@ def _foreign(path: Path, head: bytes) -> Obstacle | None:
     """A program for another processor, or one whose loader is not here (musl and glibc, 32 and 64 bits)."""
     with suppress(OSError, struct.error):
         ours = _machine(Path(sys.executable).read_bytes()[:_HEAD_BYTES])
-        if (theirs := _machine(head)) != ours and (ours, theirs) not in _RUNS_TOO and not _has_more_formats():
+        if (theirs := _machine(head)) != ours and (ours, theirs) not in _RUNS_TOO and not _is_registered(path, head):
             return Obstacle(f"{path} was built for another processor than this one", "install the one for this device")
         loader = _loader(head)
         if loader is not None and not Path(loader).exists():
@@ -190,11 +192,28 @@ def _loader(head: bytes) -> str | None:
     return None
 
 
-def _has_more_formats() -> bool:
-    """Whether the kernel was taught other formats (binfmt_misc): then what looks like no program may be one."""
+def _is_registered(path: Path, head: bytes) -> bool:
+    """Whether the kernel was taught what to run this file with (binfmt_misc, as by qemu-user-static or wine)."""
     with suppress(OSError):
-        return any(name not in ("register", "status") for name in os.listdir("/proc/sys/fs/binfmt_misc"))  # noqa: PTH208
+        if (FORMATS / "status").read_text().strip() == "enabled":
+            formats = [file for file in FORMATS.iterdir() if file.name not in ("register", "status")]
+            return any(_matches(file.read_text(), path, head) for file in formats)
     return False
+
+
+def _matches(described: str, path: Path, head: bytes) -> bool:
+    """Whether a format takes a file: by bytes of its head, or by what its name ends in (admin-guide/binfmt-misc)."""
+    lines = described.splitlines()
+    if not lines or lines[0] != "enabled":
+        return False
+    said = {key: value for key, _, value in (line.partition(" ") for line in lines[1:])}
+    if "extension" in said:
+        return path.name.rpartition(".")[2] == said["extension"].removeprefix(".") and "." in path.name
+    magic = bytes.fromhex(said.get("magic", ""))
+    mask = bytes.fromhex(said.get("mask", "ff" * len(magic)))
+    start = int(said.get("offset", 0))
+    found = head[start : start + len(magic)]
+    return len(found) == len(magic) and all((a ^ b) & m == 0 for a, b, m in zip(found, magic, mask, strict=True))
 
 
 def _no_script(path: Path, arguments: Sequence[str]) -> Obstacle | None:

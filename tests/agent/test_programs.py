@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from maas_agent import programs
 from maas_agent.programs import obstacle
 
 MakeCommand = Callable[[Path], list[str]]
@@ -77,6 +78,39 @@ def test_a_program_that_cannot_be_started_is_told_with_what_to_do(tmp_path: Path
     except OSError:
         return
     assert ended.returncode != 0
+
+
+def formats(folder: Path, **described: str) -> Path:
+    """What the kernel shows of the formats it was taught: as it shows them, in a folder of ours."""
+    folder.mkdir()
+    (folder / "register").touch()
+    (folder / "status").write_text("enabled\n")
+    for name, text in described.items():
+        (folder / name).write_text(text)
+    return folder
+
+
+FOREIGN = (
+    "enabled\ninterpreter /usr/bin/qemu\nflags: POCF\noffset 18\nmagic {magic}\nmask fcff\n"  # two bytes of e_machine
+)
+WINDOWS = "enabled\ninterpreter /usr/bin/wine\nflags: \nextension .exe\n"
+
+
+def test_a_format_that_the_kernel_was_taught_is_a_program(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    taught = formats(tmp_path / "formats", qemu=FOREIGN.format(magic="f0ff"), wine=WINDOWS)
+    monkeypatch.setattr(programs, "FORMATS", taught)
+    windows = script(tmp_path, b"MZ\0\0", name="reader.exe")
+    assert obstacle([foreign(tmp_path)]) is None and obstacle([windows]) is None
+    # What it was not taught stays none, however much else it was.
+    assert obstacle([script(tmp_path, b"MZ\0\0", name="readerexe")]) is not None
+    assert obstacle([script(tmp_path, "print(1)\n")]) is not None
+    (taught / "qemu").write_text(FOREIGN.format(magic="f4ff"))
+    assert "another processor" in str(obstacle([foreign(tmp_path)]))
+    (taught / "wine").write_text(WINDOWS.replace("enabled", "disabled"))
+    assert "it begins neither" in str(obstacle([windows]))
+    (taught / "qemu").write_text(FOREIGN.format(magic="f0ff"))
+    (taught / "status").write_text("disabled\n")
+    assert "another processor" in str(obstacle([foreign(tmp_path)]))
 
 
 GOOD: dict[str, MakeCommand] = {
