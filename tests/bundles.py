@@ -78,7 +78,7 @@ def make_picture_bundle(path: Path, model: bytes, pictures: NDArray[np.uint8]) -
 
     Its tolerance is the one that the converter gives to a model that comes quantized.
     """
-    from maas_converter.golden import tolerance
+    from maas_converter.bench.golden import tolerance
 
     taken, made = _tensors(model)
     draft = msgspec.structs.replace(

@@ -10,8 +10,8 @@ from typing import NamedTuple
 import pytest
 
 from maas_converter.importers.process import import_model
-from maas_converter.keys import create_keys
-from maas_converter.repository import init_repository
+from maas_converter.publishing.keys.key_files import create_keys
+from maas_converter.publishing.repository import init_repository
 from tests.once import once
 
 _TRAIN = """

@@ -9,9 +9,9 @@ from numpy.typing import NDArray
 
 from maas_agent.bundle.archive import open_bundle
 from maas_agent.bundle.manifest import Manifest, When
-from maas_converter import measure
-from maas_converter.blobs import Blobs
-from maas_converter.console import Silent
+from maas_converter.base.console import Silent
+from maas_converter.bench import measure
+from maas_converter.bench.blobs import Blobs
 from maas_converter.evidence.gather import Pair, Side
 from tests.bundles import make_bundle, samples
 from tests.models import tiny_classifier_tflite

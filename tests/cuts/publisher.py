@@ -14,11 +14,11 @@ from pathlib import Path
 
 from maas_agent.errors import MaasError
 from maas_converter.publishing.folder import locked
+from maas_converter.publishing.keys.key_ring import KeyRing
 from maas_converter.publishing.release import complete
-from maas_converter.publishing.ring import KeyRing
+from maas_converter.publishing.repository import init_repository, publish, refresh_repository, revoke
 from maas_converter.publishing.trust import delegate, rotate, undelegate
 from maas_converter.publishing.verify import verify
-from maas_converter.repository import init_repository, publish, refresh_repository, revoke
 
 FAR = 1_000_000
 """CUTS_AT: the count is set so that the Nth change from now is this one."""

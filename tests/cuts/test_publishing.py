@@ -12,12 +12,12 @@ from pathlib import Path
 import pytest
 
 from maas_agent.errors import MaasError
-from maas_converter.keys import create_keys
+from maas_converter.publishing.keys.key_files import create_keys
+from maas_converter.publishing.keys.key_ring import KeyRing
 from maas_converter.publishing.pending import discard
-from maas_converter.publishing.ring import KeyRing
+from maas_converter.publishing.repository import init_repository, publish
 from maas_converter.publishing.trust import delegate
 from maas_converter.publishing.verify import verify
-from maas_converter.repository import init_repository, publish
 from tests.converter.publisher import bundle, offered
 from tests.cuts.publisher import CHANGES, FAR, keys_of
 from tests.cuts.rig import compiled

@@ -9,8 +9,8 @@ import pytest
 typer_main = pytest.importorskip("typer.main", reason="the converter extra is not installed")
 
 from maas_agent import cli as agent  # noqa: E402 - after the look for typer
-from maas_converter import cli as converter  # noqa: E402
-from maas_converter.commands import app  # noqa: E402
+from maas_converter.cli import command_list  # noqa: E402
+from maas_converter.cli.app import app  # noqa: E402
 from tests.docs.pages import section, text  # noqa: E402
 
 PAGE = "docs/commands.md"
@@ -43,7 +43,7 @@ COMMANDS = dict([*agent_commands(), *converter_commands()])
 
 def test_every_command_was_found() -> None:
     found = {name.removeprefix("maas-converter ") for name in COMMANDS if name.startswith("maas-converter")}
-    assert found == set(converter.COMMANDS)
+    assert found == set(command_list.COMMANDS)
 
 
 @pytest.mark.parametrize("name", COMMANDS)
@@ -65,5 +65,5 @@ def test_a_command_is_in_the_readme(name: str) -> None:
 
 
 def test_the_table_in_the_readme_says_what_the_help_says() -> None:
-    for name, what in converter.COMMANDS.items():
+    for name, what in command_list.COMMANDS.items():
         assert re.search(rf"^\| `maas-converter {name}\b.*\| {re.escape(what)} \|$", text("README.md"), re.MULTILINE)

@@ -10,19 +10,19 @@ from functools import lru_cache
 from maas_agent.config import Config, load_config
 from maas_agent.errors import ConfigError, DataError, NoInputError, UnavailableError, UsageError
 from maas_agent.toml_lines import line_of
+from maas_converter.bench.samples import read_processing
+from maas_converter.convert.graph_file import read_graph
 from maas_converter.data.folder import read_folder
 from maas_converter.data.formats import load
 from maas_converter.data.labels import read_labels
 from maas_converter.fleet import table
 from maas_converter.fleet.rollout import Rollout, progress, rollout_of, step, wish_of
 from maas_converter.fleet.view import Picture
-from maas_converter.graph_file import read_graph
-from maas_converter.importers.configuration import code_in, read_configuration
+from maas_converter.importers.keras.configuration import code_in, read_configuration
+from maas_converter.publishing.keys.key_ring import read_private, read_public
 from maas_converter.publishing.reading import read_metadata
-from maas_converter.publishing.ring import read_private, read_public
 from maas_converter.publishing.sealing import read_recipients
-from maas_converter.quantize.search.journal import Journal
-from maas_converter.samples import read_processing
+from maas_converter.quantize.search.measuring.journal import Journal
 from tests.fuzz.on_bundles import _key
 from tests.fuzz.on_updates import _KEYS, _metadata
 from tests.fuzz.registry import scratch, target

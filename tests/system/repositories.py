@@ -6,7 +6,8 @@ from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
-from maas_converter import keys, repository
+from maas_converter.publishing import repository
+from maas_converter.publishing.keys import key_files
 from tests.bundles import make_bundle
 
 
@@ -21,7 +22,7 @@ class Repository:
     def __init__(self, folder: Path) -> None:
         self.folder, self.keys = folder / "repo", folder / "keys"
         self._bundles = folder
-        keys.create_keys(self.keys)
+        key_files.create_keys(self.keys)
         repository.init_repository(self.folder, self.keys)
         self.root = folder / "root.json"
         self.root.write_bytes((self.folder / "metadata" / "root.json").read_bytes())

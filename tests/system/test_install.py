@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from maas_converter import keys
+from maas_converter.publishing.keys import key_files
 from tests.bundles import make_bundle, samples
 from tests.system.conftest import MakeDevice
 from tests.system.console import Console
@@ -28,7 +28,9 @@ def signed(tmp_path: Path, repository: Repository) -> Sign:
     def make(version: str) -> Path:
         path = tmp_path / f"usb-{version}.maas"
         seed = int(version.replace(".", ""))
-        return make_bundle(path, "digits", version, seed, sign=lambda data: keys.sign_manifest(repository.keys, data))
+        return make_bundle(
+            path, "digits", version, seed, sign=lambda data: key_files.sign_manifest(repository.keys, data)
+        )
 
     return make
 

@@ -8,7 +8,7 @@ import msgspec
 
 from maas_agent.bundle.staged import Staged
 from maas_agent.update.store import Store
-from maas_converter import keys
+from maas_converter.publishing.keys import key_files
 from tests.bundles import make_bundle
 from tests.system.conftest import MakeDevice
 from tests.system.console import Console
@@ -78,7 +78,7 @@ def test_a_device_whose_model_is_damaged_fetches_it_again_and_serves(
 def test_without_a_server_the_file_it_came_from_makes_a_device_whole_without_a_restart(
     make_device: MakeDevice, repository: Repository, console: Console, tmp_path: Path
 ) -> None:
-    signed = make_bundle(tmp_path / "usb.maas", sign=lambda data: keys.sign_manifest(repository.keys, data))
+    signed = make_bundle(tmp_path / "usb.maas", sign=lambda data: key_files.sign_manifest(repository.keys, data))
     device = make_device(PIPELINE, extra=f'[repository]\nroot = "{repository.root}"\n')
     device.start()
     console.wait(STATE)

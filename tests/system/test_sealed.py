@@ -10,7 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from maas_converter import cli, keys
+from maas_converter.cli import main
+from maas_converter.publishing.keys import key_files
 from tests.bundles import make_bundle, samples
 from tests.models import tiny_classifier_tflite
 from tests.system.conftest import MakeDevice
@@ -26,7 +27,7 @@ SAMPLE = samples(1)[0].tobytes()
 @pytest.fixture
 def repository(repository: Repository) -> Repository:
     """Its publisher can also encrypt."""
-    keys.create_keys(repository.keys, roles=("content",))
+    key_files.create_keys(repository.keys, roles=("content",))
     return repository
 
 
@@ -49,12 +50,12 @@ def publish(repository: Repository, tmp_path: Path, version: str, line: str, see
     path = make_bundle(tmp_path / f"digits-{version}.maas", "digits", version, seed, golden_samples=8)
     (tmp_path / "devices").write_text(f"# those at the gate\n{line}\n")
     where = ["--repo", str(repository.folder), "--keys", str(repository.keys)]
-    assert cli.run(["publish", str(path), *where, "--encrypt-to", str(tmp_path / "devices")]) == 0
+    assert main.run(["publish", str(path), *where, "--encrypt-to", str(tmp_path / "devices")]) == 0
     return path
 
 
 def recipients(repository: Repository, version: str, *options: str) -> int:
-    return cli.run(
+    return main.run(
         ["repo", "recipients", str(repository.folder), "digits", version, "--keys", str(repository.keys), *options]
     )
 
@@ -142,7 +143,7 @@ def test_a_device_that_is_no_recipient_says_so_and_serves_on_and_one_that_become
     device.start()
     console.wait("maas/dev/digits/state", lambda state: state["serving"])
     other = tmp_path / "other"
-    keys.create_keys(other, roles=("content",))
+    key_files.create_keys(other, roles=("content",))
     publish(repository, tmp_path, "1.1.0", (other / "content.pub").read_text())
     blobs = {path.name: path.read_bytes() for path in (repository.folder / "blobs").iterdir()}
     assert check_for_updates(console, "no")["status"] == "failed"
@@ -164,7 +165,7 @@ def test_a_device_that_is_no_recipient_says_so_and_serves_on_and_one_that_become
     left = json.loads(capsys.readouterr().out)["recipients"]
     assert len(left) == 2 and document["recipient"] not in left
     assert {path.name: path.read_bytes() for path in (repository.folder / "blobs").iterdir()} == blobs
-    assert cli.run(["repo", "verify", str(repository.folder)]) == 0
+    assert main.run(["repo", "verify", str(repository.folder)]) == 0
 
 
 def test_a_sealed_blob_that_was_changed_on_the_card_is_not_loaded(
@@ -220,7 +221,7 @@ def test_recipients_that_are_none_are_refused(
     (tmp_path / "devices").write_text(line)
     bundle = make_bundle(tmp_path / "digits.maas")
     where = ["--repo", str(repository.folder), "--keys", str(repository.keys)]
-    assert cli.run(["publish", str(bundle), *where, "--encrypt-to", str(tmp_path / "devices")]) == code
+    assert main.run(["publish", str(bundle), *where, "--encrypt-to", str(tmp_path / "devices")]) == code
     assert reason in capsys.readouterr().err
     repository.publish("digits", "1.0.0", seed=0)
     assert recipients(repository, "1.0.0") == 65

@@ -25,9 +25,9 @@ from maas_agent import cli as agent
 from maas_agent.bundle.archive import open_bundle, write_bundle
 from maas_agent.bundle.manifest import encode_manifest
 from maas_agent.terminal import Guarded, cell, guard_streams, printable
-from maas_converter import cli as converter
-from maas_converter.keys import create_keys
-from maas_converter.repository import init_repository, publish, revoke
+from maas_converter.cli import main as converter
+from maas_converter.publishing.keys.key_files import create_keys
+from maas_converter.publishing.repository import init_repository, publish, revoke
 from tests.bundles import make_bundle, samples
 from tests.docs.test_commands import COMMANDS
 from tests.models import tiny_classifier_tflite
@@ -356,7 +356,7 @@ def test_what_is_drawn_on_a_terminal_is_escaped_too(words: tuple[str, str]) -> N
     code = (
         "import sys, numpy as np\n"
         "from maas_agent.terminal import guard_streams\n"
-        "from maas_converter import console\n"
+        "from maas_converter.base import console\n"
         "guard_streams()\n"
         "what, words = sys.argv[1:]\n"
         "progress = console.TerminalProgress()\n"
@@ -378,7 +378,7 @@ def test_native_code_that_prints_to_descriptor_2_is_shown_as_lines(tmp_path: Pat
     code = (
         "import os, sys\n"
         "from maas_agent.terminal import guard_streams\n"
-        "from maas_converter.isolation import isolated\n"
+        "from maas_converter.base.isolation import isolated\n"
         "guard_streams()\n"
         "def work():\n"
         "    os.write(2, sys.argv[1].encode()); print('ours', file=sys.stderr); return 3\n"

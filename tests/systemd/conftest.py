@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from maas_converter import repository as publishing
+from maas_converter.publishing import repository as publishing
 from tests.system.repositories import Repository
 from tests.systemd.container import Container
 from tests.systemd.service import Service

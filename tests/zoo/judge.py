@@ -14,7 +14,7 @@ import numpy as np
 from maas_agent.bundle.archive import open_bundle
 from maas_agent.runtime.graph import Graph
 from maas_agent.runtime.selection import accelerator
-from maas_converter.blobs import unpack
+from maas_converter.bench.blobs import unpack
 from tests.zoo.specimens import Array, Specimen
 
 Outcome = Literal["right", "told", "refused", "DIFFERS", "BAD REASON"]

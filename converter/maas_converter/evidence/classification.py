@@ -4,9 +4,7 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from maas_converter.data.labels import some
-from maas_converter.evidence.figure import Figure
-from maas_converter.statistics import (
+from maas_converter.base.statistics import (
     SIGNIFICANT,
     Interval,
     macro_intervals,
@@ -15,6 +13,8 @@ from maas_converter.statistics import (
     paired_drop_points,
     wilson_interval,
 )
+from maas_converter.data.labels import some
+from maas_converter.evidence.figure import Figure
 
 LARGEST_MATRIX = 100
 """Classes up to which the whole confusion matrix is part of the evidence."""

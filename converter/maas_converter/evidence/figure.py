@@ -2,7 +2,7 @@
 
 import msgspec
 
-from maas_converter.statistics import Interval
+from maas_converter.base.statistics import Interval
 
 
 class Figure(msgspec.Struct, frozen=True):

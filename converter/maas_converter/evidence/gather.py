@@ -8,9 +8,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from maas_agent.bundle.manifest import Input, Manifest, Tensor
-from maas_converter.blobs import Blobs
-from maas_converter.console import Progress
-from maas_converter.document import whole
+from maas_converter.base.console import Progress
+from maas_converter.base.json_output import whole
+from maas_converter.bench.blobs import Blobs
+from maas_converter.bench.measure import Answers, answered
 from maas_converter.evidence import scoring
 from maas_converter.evidence.anomaly import real_inputs
 from maas_converter.evidence.latency import latencies_of
@@ -19,7 +20,6 @@ from maas_converter.evidence.memory import arena_bytes
 from maas_converter.evidence.record import Judged, Look, ModelFacts, Record, Spread
 from maas_converter.evidence.scoring import Truth
 from maas_converter.evidence.signal import Signal, signal_of
-from maas_converter.measure import Answers, answered
 from maas_converter.tflite.contents import Contents, contents_of
 
 _BINS = 40

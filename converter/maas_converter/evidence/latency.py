@@ -8,9 +8,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from maas_agent.bundle.manifest import Manifest
-from maas_converter import measure
-from maas_converter.blobs import Blobs
-from maas_converter.measure import Timing
+from maas_converter.bench import measure
+from maas_converter.bench.blobs import Blobs
+from maas_converter.bench.measure import Timing
 
 _MOST_THREADS = 4
 """Cores of the devices this is for; more threads than that rarely help one small model."""

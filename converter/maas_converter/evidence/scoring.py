@@ -8,13 +8,13 @@ from numpy.typing import NDArray
 
 from maas_agent.bundle.manifest import Input, Tensor
 from maas_agent.processing.postprocess import activate
+from maas_converter.bench.measure import answered
+from maas_converter.bench.postprocess import scores_of
 from maas_converter.data.dataset import Dataset, classes_of, targets_of
 from maas_converter.evidence import anomaly, classification, regression
 from maas_converter.evidence.figure import Figure
 from maas_converter.evidence.meant import found_second
 from maas_converter.evidence.task import Task
-from maas_converter.measure import answered
-from maas_converter.postprocess import scores_of
 
 Score = classification.ClassificationScore | regression.RegressionScore | anomaly.AnomalyScore
 Comparison = classification.ClassificationComparison | regression.RegressionComparison | anomaly.AnomalyComparison

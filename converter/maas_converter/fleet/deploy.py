@@ -10,7 +10,7 @@ from maas_agent.bundle.manifest import NAME
 from maas_agent.bundle.version import parse_version
 from maas_agent.errors import DataError, UsageError
 from maas_agent.terminal import cell
-from maas_converter.console import say, terminal, text
+from maas_converter.base.console import say, terminal, text
 from maas_converter.fleet.broker import Access, Broker
 from maas_converter.fleet.operator import Aim, Operator, Show
 from maas_converter.fleet.rollout import Progress, Rollout

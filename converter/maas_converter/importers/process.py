@@ -14,7 +14,7 @@ import msgspec
 
 from maas_agent.errors import DataError, MaasError, NoInputError, RuntimeFailure, UnavailableError
 from maas_agent.runtime.selection import accelerator
-from maas_converter.extras import require
+from maas_converter.base.extras import require
 from maas_converter.importers.agreement import Agreement, Draw, agreement, answers, seeded
 from maas_converter.importers.asking import Waiting, is_ready
 from maas_converter.importers.digest import digest_of

@@ -15,8 +15,8 @@ import msgspec
 
 from maas_agent.errors import DataError, NoInputError
 from maas_agent.untrusted import read_member
-from maas_converter.importers.configuration import is_hdf5
-from maas_converter.importers.foreign import foreign, foreign_folder
+from maas_converter.importers.keras.configuration import is_hdf5
+from maas_converter.importers.unsupported_formats import foreign, foreign_folder
 
 _HEAD_BYTES = 64
 _GRAPH = "saved_model.pb"
@@ -164,10 +164,10 @@ def _check_tflite(source: Path) -> None:
             raise DataError(f"{source} is no TFLite model: it has no 'TFL3' mark")
 
 
-_KERAS_3 = Rung("Keras 3", "maas_converter.importers.keras", ("tensorflow", "keras"))
-_TF_KERAS = Rung("tf-keras", "maas_converter.importers.keras_legacy", ("tensorflow", "tf_keras"))
-_V1 = Rung("tf.compat.v1", "maas_converter.importers.keras_v1", ("tensorflow", "tf_keras"))
-_TENSORFLOW = Rung("TensorFlow", "maas_converter.importers.saved_model", ("tensorflow",))
+_KERAS_3 = Rung("Keras 3", "maas_converter.importers.keras.keras3", ("tensorflow", "keras"))
+_TF_KERAS = Rung("tf-keras", "maas_converter.importers.keras.legacy", ("tensorflow", "tf_keras"))
+_V1 = Rung("tf.compat.v1", "maas_converter.importers.keras.v1", ("tensorflow", "tf_keras"))
+_TENSORFLOW = Rung("TensorFlow", "maas_converter.importers.tensorflow.saved_model", ("tensorflow",))
 
 IMPORTERS: dict[str, Importer] = {
     "keras": Importer("Keras 3", (".keras",), (_KERAS_3,), _is_keras_3, _check_keras),

@@ -17,10 +17,10 @@ from tuf.api.metadata import Metadata, MetaFile, Snapshot, Timestamp  # type: ig
 from maas_agent.errors import DataError, NoInputError, UsageError
 from maas_agent.files import write_durably
 from maas_converter.publishing.changes import changes
-from maas_converter.publishing.known import recognise, remember
+from maas_converter.publishing.keys.key_ring import KeyRing
+from maas_converter.publishing.keys.known_roots import recognise, remember
 from maas_converter.publishing.pending import Pending, discard, is_out, keep, metadata_of, waiting
 from maas_converter.publishing.reading import load, newest_root, roots_of
-from maas_converter.publishing.ring import KeyRing
 from maas_converter.publishing.state import TARGETS, State, delegations_of, lifetime_days, now
 
 ONLINE = ("snapshot", "timestamp")

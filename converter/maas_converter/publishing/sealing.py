@@ -15,13 +15,13 @@ from maas_agent.bundle.delivery import Delivery, decode_delivery, encode_deliver
 from maas_agent.bundle.manifest import digest_of
 from maas_agent.bundle.sealed import new_content_key, recipient_id, seal, unwrap, wrap
 from maas_agent.errors import BundleError, DataError, NoInputError, UsageError
-from maas_converter import storage
+from maas_converter.publishing import storage
 from maas_converter.publishing.folder import locked, put_target, stored_at, target_path
+from maas_converter.publishing.keys.key_ring import KeyRing
 from maas_converter.publishing.pending import refuse_pending
 from maas_converter.publishing.reading import load
 from maas_converter.publishing.release import ONLINE, Missing, release
-from maas_converter.publishing.ring import KeyRing
-from maas_converter.storage import Kept
+from maas_converter.publishing.storage import Kept
 
 _WORD = "maas-device"
 OWNER = "content"
@@ -49,7 +49,7 @@ class Recipients(msgspec.Struct, frozen=True):
 
 
 class Sealing:
-    """How one version is sealed: pass it to `maas_converter.repository.publish`."""
+    """How one version is sealed: pass it to `maas_converter.publishing.repository.publish`."""
 
     def __init__(self, recipients: Iterable[Recipient], ring: KeyRing) -> None:
         self._recipients = [_owner(ring), *recipients]

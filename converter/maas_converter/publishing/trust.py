@@ -8,10 +8,10 @@ from tuf.api.metadata import DelegatedRole, Delegations, Key, Root, Targets  # t
 from maas_agent.bundle.manifest import NAME
 from maas_agent.errors import DataError, UsageError
 from maas_converter.publishing.folder import locked
+from maas_converter.publishing.keys.key_ring import KeyRing
 from maas_converter.publishing.pending import refuse_pending
 from maas_converter.publishing.reading import load
 from maas_converter.publishing.release import ONLINE, Missing, release
-from maas_converter.publishing.ring import KeyRing
 from maas_converter.publishing.state import TARGETS, TOP, State, models_of, move
 
 

@@ -16,16 +16,16 @@ from maas_agent.errors import DataError, RuntimeFailure
 from maas_agent.processing.preprocess import preprocessor
 from maas_agent.runtime.interface import Model
 from maas_agent.runtime.selection import accelerator
-from maas_converter.console import Progress
-from maas_converter.quantize import library
+from maas_converter.base.console import Progress
+from maas_converter.quantize import quantizer
 from maas_converter.quantize.entries import Entry, static
 from maas_converter.quantize.feed import Feed as Feed
 from maas_converter.quantize.io import chosen_io, io_entries, named_as
-from maas_converter.quantize.kept import Kept, kept_in
+from maas_converter.quantize.kept_float import Kept, kept_in
 from maas_converter.quantize.plain import plain
 from maas_converter.quantize.recipes import Recipe
-from maas_converter.quantize.search import feeding, rounding
-from maas_converter.quantize.search.layers import Layer, layers_of
+from maas_converter.quantize.search.candidates import layer_inputs, rounding
+from maas_converter.quantize.search.candidates.layers import Layer, layers_of
 from maas_converter.tflite.contents import contents_of
 
 Array = NDArray[np.generic]
@@ -63,15 +63,15 @@ def quantize_fed(
     entries = recipe.build(contents)
     kept = kept if kept is not None else kept_in(model.tflite, recipe, feed)
     if not recipe.calibrated:
-        made = library.apply(model.tflite, [*entries, *kept.entries(contents)], None, model.steps)
+        made = quantizer.apply(model.tflite, [*entries, *kept.entries(contents)], None, model.steps)
         return _loadable(made, recipe)
     source, finer = _rounded(model.tflite, recipe, feed, kept, progress)
     numbers = progress.track("calibrating", np.arange(feed.count))
-    ranges = library.ranges_of(source, (feed.at(int(number)) for number in numbers)) | model.ranges
+    ranges = quantizer.ranges_of(source, (feed.at(int(number)) for number in numbers)) | model.ranges
     wanted = [*entries, *finer, *io_entries(recipe, chosen), *kept.entries(contents)]
     # Of two entries for the same op the library takes the later one, and writes a warning.
     told = {(entry["regex"], entry["operation"]): entry for entry in wanted}
-    made = library.apply(source, list(told.values()), ranges, model.steps)
+    made = quantizer.apply(source, list(told.values()), ranges, model.steps)
     return _loadable(named_as(float32, made), recipe)
 
 
@@ -80,7 +80,7 @@ def _rounded(float32: bytes, recipe: Recipe, feed: Feed, kept: Kept, progress: P
     contents = contents_of(float32)
     wanted = {op.index for op in recipe.rounds(contents)} if recipe.rounds is not None else set()
     wanted -= set(kept.ops)
-    layers = [layer for layer in layers_of(contents) if layer.op in wanted and feeding.can_round(float32, layer)]
+    layers = [layer for layer in layers_of(contents) if layer.op in wanted and layer_inputs.can_round(float32, layer)]
     if not layers or len(contents.inputs) != 1:
         return float32, []
     rows = np.linspace(0, feed.count - 1, min(feed.count, _ROUNDING_SAMPLES)).astype(np.int64)
@@ -90,13 +90,13 @@ def _rounded(float32: bytes, recipe: Recipe, feed: Feed, kept: Kept, progress: P
         for number in progress.track("rounding weights", np.arange(len(layers))):
             layer = layers[int(number)]
             found[layer.op] = _round(float32, layer, fed, Path(folder))
-    return feeding.with_weights(float32, found), [static(8, 4, layer.name, layer.regex) for layer in layers]
+    return layer_inputs.with_weights(float32, found), [static(8, 4, layer.name, layer.regex) for layer in layers]
 
 
 def _round(float32: bytes, layer: Layer, fed: list[Array], folder: Path) -> rounding.Rounded:
-    moments = feeding.moments(float32, layer, fed, lambda tflite: _load(tflite, folder))
+    moments = layer_inputs.moments(float32, layer, fed, lambda tflite: _load(tflite, folder))
     try:
-        return rounding.rounded(feeding.weights_of(float32, layer), moments)
+        return rounding.rounded(layer_inputs.weights_of(float32, layer), moments)
     except np.linalg.LinAlgError as error:
         raise RuntimeFailure(f"the weights of {layer.label} cannot be rounded ({error}); try --quantize int8") from None
 

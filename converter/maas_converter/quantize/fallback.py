@@ -12,7 +12,7 @@ from typing import Literal
 import msgspec
 
 from maas_agent.errors import DataError
-from maas_converter.quantize.finding import percent
+from maas_converter.quantize.guard.finding import percent
 from maas_converter.quantize.recipes import Recipe
 from maas_converter.tflite.contents import Contents, GraphFacts, OpFacts, TensorFacts, contents_of
 
@@ -94,7 +94,7 @@ def check(
 
     Raises `DataError` with them if they hold more than `SHARE` of the weights or of the work, unless ``allow_float``.
     Of a recipe that leaves activations float only weights count. ``kept`` are labels of ops that are float on purpose,
-    see `maas_converter.quantize.kept`: these are no fallback.
+    see `maas_converter.quantize.kept_float`: these are no fallback.
     """
     if recipe.computes == "float":
         return ()

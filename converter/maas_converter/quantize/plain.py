@@ -13,8 +13,9 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from maas_converter.quantize import constants, library
-from maas_converter.quantize.biases import Steps
+from maas_converter.quantize import quantizer
+from maas_converter.quantize.rewriting import constants
+from maas_converter.quantize.rewriting.biases import Steps
 from maas_converter.tflite import model as files
 from maas_converter.tflite.contents import GraphFacts, OpFacts, TensorFacts, contents_of
 from maas_converter.tflite.extract import extract
@@ -37,7 +38,7 @@ class Plain(msgspec.Struct, frozen=True):
     """The model, and what it was trained to be quantized with."""
 
     tflite: bytes
-    ranges: library.Ranges = {}
+    ranges: quantizer.Ranges = {}
     """By tensor name, of activations."""
     steps: Steps = {}
     """By tensor name, of weights: one for all, or one for each unit."""
@@ -54,7 +55,7 @@ class _Changes:
     def __init__(self) -> None:
         self.constants: dict[int, NDArray[np.float32]] = {}
         self.instead: dict[int, int] = {}
-        self.ranges: library.Ranges = {}
+        self.ranges: quantizer.Ranges = {}
         self.steps: Steps = {}
 
 
@@ -126,7 +127,7 @@ def _pass(model: Any, graph: GraphFacts, op: OpFacts, changes: _Changes) -> None
         lowest = -(2 ** (_BITS[kind] - 1)) if kind != "uint8" else 0
         zero = int(between.quantization.zeroPoint[0])
         low, high = ((end - zero) * float(step[0]) for end in (lowest, lowest + 2 ** _BITS[kind] - 1))
-        changes.ranges.setdefault(graph.tensors[source].name, library.Range(low, high))
+        changes.ranges.setdefault(graph.tensors[source].name, quantizer.Range(low, high))
 
 
 def _made(model: Any, graph: GraphFacts, changes: _Changes) -> Plain:

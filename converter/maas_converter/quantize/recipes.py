@@ -55,7 +55,7 @@ class Recipe(msgspec.Struct, frozen=True):
     name: str
     title: str
     quantized: bool
-    """Whether the bundle computes with integers: its answers then move in steps, see `maas_converter.golden`."""
+    """Whether the bundle computes with integers: its answers then move in steps, see `maas_converter.bench.golden`."""
     build: Callable[[Contents], list[Entry]] | None
     """Makes litert-quantizer's recipe for a float model; ``None`` ships that as it is."""
     calibrated: bool

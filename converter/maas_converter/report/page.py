@@ -11,9 +11,9 @@ import msgspec
 
 from maas_agent.errors import UnavailableError, UsageError
 from maas_agent.files import write_durably
-from maas_converter.document import whole
+from maas_converter.base.extras import require
+from maas_converter.base.json_output import whole
 from maas_converter.evidence.record import Record
-from maas_converter.extras import require
 
 PAGE, DOCUMENT = "report.html", "report.json"
 

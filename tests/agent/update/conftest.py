@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from maas_converter.keys import create_keys
-from maas_converter.repository import Published, init_repository, publish
+from maas_converter.publishing.keys.key_files import create_keys
+from maas_converter.publishing.repository import Published, init_repository, publish
 from tests.agent.update.device import Device
 from tests.agent.update.publisher import Publisher
 from tests.agent.update.site import Site, serving

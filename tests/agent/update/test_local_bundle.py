@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from maas_converter.keys import create_keys, sign_manifest
+from maas_converter.publishing.keys.key_files import create_keys, sign_manifest
 from tests.agent.update.device import Device
 from tests.bundles import make_bundle
 

@@ -9,7 +9,7 @@ import pytest
 from maas_agent.bundle.staged import Staged
 from maas_agent.update.protocol import Outcome
 from maas_agent.update.store import Store
-from maas_converter.keys import sign_manifest
+from maas_converter.publishing.keys.key_files import sign_manifest
 from tests.agent.update.conftest import Publish
 from tests.agent.update.device import Device
 from tests.agent.update.publisher import Publisher

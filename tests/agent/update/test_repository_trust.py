@@ -11,13 +11,13 @@ from tuf.api.metadata import TargetFile  # type: ignore[attr-defined]
 
 from maas_agent.bundle.archive import open_bundle
 from maas_agent.bundle.manifest import digest_of
-from maas_converter import repository as publisher
-from maas_converter.keys import create_keys
+from maas_converter.publishing import repository as publisher
 from maas_converter.publishing import state as publishing
+from maas_converter.publishing.keys.key_files import create_keys
+from maas_converter.publishing.keys.key_ring import KeyRing
 from maas_converter.publishing.reading import load
 from maas_converter.publishing.release import release
-from maas_converter.publishing.ring import KeyRing
-from maas_converter.repository import init_repository, refresh_repository
+from maas_converter.publishing.repository import init_repository, refresh_repository
 from tests.agent.update.conftest import Publish
 from tests.agent.update.device import Device
 from tests.bundles import make_bundle

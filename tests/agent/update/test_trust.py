@@ -12,7 +12,7 @@ from maas_agent.bundle.signature import Envelope, decode_envelope
 from maas_agent.errors import ConfigError, VerifyError
 from maas_agent.update.choose import Offer
 from maas_agent.update.trust import Trusted
-from maas_converter.keys import create_keys, load_signer, sign_manifest
+from maas_converter.publishing.keys.key_files import create_keys, load_signer, sign_manifest
 
 MANIFEST = b'{"any": "bytes"}'
 OFFER = Offer("digits", "1.0.0", "0" * 64, len(MANIFEST))

@@ -1,8 +1,8 @@
 import numpy as np
 import pytest
 
+from maas_converter.base.statistics import paired_drop_points
 from maas_converter.evidence import classification
-from maas_converter.statistics import paired_drop_points
 
 LABELS = ("ant", "bee", "cat", "dog")
 

@@ -4,8 +4,8 @@ import msgspec
 import numpy as np
 import pytest
 
-from maas_converter.console import Silent
-from maas_converter.document import whole
+from maas_converter.base.console import Silent
+from maas_converter.base.json_output import whole
 from maas_converter.evidence.gather import Pair, judged_of, look_at, record_of
 from maas_converter.evidence.scoring import Truth
 from tests.bundles import samples

@@ -6,13 +6,13 @@ import numpy as np
 import pytest
 
 from maas_agent.errors import DataError
-from maas_converter.console import Silent
+from maas_converter.base.console import Silent
 from maas_converter.data.dataset import Dataset, Stored
 from maas_converter.data.formats import load
-from maas_converter.evaluate import evaluate_bundle
+from maas_converter.evidence.evaluate import evaluate_bundle
 from maas_converter.evidence.meant import found_second, meant
 from tests.bundles import make_bundle, samples
-from tests.converter.test_evaluate import answers
+from tests.converter.evidence.test_evaluate import answers
 
 
 def dataset(y, classes=(), by_name=False):

@@ -11,7 +11,7 @@ from ai_edge_litert.interpreter import Interpreter
 
 from maas_agent.cli import main as agent
 from maas_agent.errors import DataError
-from maas_converter import cli
+from maas_converter.cli import main
 from maas_converter.tflite import model as files
 from maas_converter.tflite.contents import contents_of
 from tests.converter.tflite.graphs import Body, Op, tflite
@@ -109,7 +109,7 @@ def test_an_input_without_a_batch_goes_from_the_file_to_the_device(tmp_path, cap
     )
     (tmp_path / "row.tflite").write_bytes(tflite(body))
     made = ["--name", "row", "--version", "1.0.0", "--quantize", "float32", "-o", str(tmp_path / "row.maas")]
-    assert cli.run(["convert", str(tmp_path / "row.tflite"), *made, "--json"]) == 0, capsys.readouterr().err
+    assert main.run(["convert", str(tmp_path / "row.tflite"), *made, "--json"]) == 0, capsys.readouterr().err
     capsys.readouterr()
     sample = np.random.default_rng(2).standard_normal(100).astype(np.float32)
     (tmp_path / "sample.json").write_text(json.dumps(sample.tolist()))

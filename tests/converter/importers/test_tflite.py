@@ -10,8 +10,9 @@ from ai_edge_litert.interpreter import Interpreter
 
 from maas_agent.bundle.archive import open_bundle
 from maas_agent.errors import DataError
-from maas_converter import cli, measure
-from maas_converter.blobs import unpack
+from maas_converter.bench import measure
+from maas_converter.bench.blobs import unpack
+from maas_converter.cli import main
 from maas_converter.importers.process import import_model
 from maas_converter.tflite import model as files
 from maas_converter.tflite.contents import contents_of
@@ -106,7 +107,7 @@ def test_a_detector_with_litert_s_own_custom_op_answers_as_litert_does(tmp_path,
     data = _detector()
     (tmp_path / "detector.tflite").write_bytes(data)
     arguments = ["convert", str(tmp_path / "detector.tflite"), "--name", "detector", "--version", "1.0.0"]
-    assert cli.run([*arguments, "-o", str(tmp_path / "detector.maas"), "--json"]) == 0, capsys.readouterr().err
+    assert main.run([*arguments, "-o", str(tmp_path / "detector.maas"), "--json"]) == 0, capsys.readouterr().err
     plain = Interpreter(model_content=data)
     plain.allocate_tensors()
     names = ["TFLite_Detection_PostProcess", *(f"TFLite_Detection_PostProcess:{number}" for number in (1, 2, 3))]

@@ -7,10 +7,10 @@ import pytest
 
 from maas_agent.bundle.manifest import Decode, Input, Scale
 from maas_agent.errors import DataError, RuntimeFailure, UsageError
-from maas_converter.blobs import Blobs
-from maas_converter.console import Silent
-from maas_converter.pack import load_stage
-from maas_converter.plan import ONLY_STAGE, StagePlan
+from maas_converter.base.console import Silent
+from maas_converter.bench.blobs import Blobs
+from maas_converter.convert.bundle_plan import ONLY_STAGE, StagePlan
+from maas_converter.convert.packing import load_stage
 from maas_converter.quantize.calibration import quantize, quantize_fed
 from maas_converter.quantize.fallback import precision_of
 from maas_converter.quantize.recipes import RECIPES, recipe

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from maas_agent.errors import DataError
-from maas_converter.console import Silent
+from maas_converter.base.console import Silent
 from maas_converter.quantize.calibration import Feed, quantize_fed
 from maas_converter.quantize.fallback import check, precision_of
 from maas_converter.quantize.recipes import RECIPES, recipe

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from maas_agent.errors import UsageError
-from maas_converter.console import Silent
+from maas_converter.base.console import Silent
 from maas_converter.quantize.calibration import quantize_fed
 from maas_converter.quantize.io import chosen_io
 from maas_converter.quantize.recipes import RECIPES, recipe

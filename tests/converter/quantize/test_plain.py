@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 
 from maas_agent.errors import DataError
-from maas_converter.console import Silent
-from maas_converter.convert import convert
-from maas_converter.order import Order
-from maas_converter.quantize import library
+from maas_converter.base.console import Silent
+from maas_converter.convert.conversion import convert
+from maas_converter.convert.request import Order
+from maas_converter.quantize import quantizer
 from maas_converter.quantize.calibration import quantize_fed
 from maas_converter.quantize.entries import dynamic, halved
 from maas_converter.quantize.fallback import check, precision_of
@@ -40,7 +40,7 @@ STORED = {"float16": halved(), "dynamic": dynamic(8), "int4": dynamic(4)}
 @pytest.mark.parametrize("stored", list(STORED))
 def test_weights_that_are_stored_smaller_take_every_recipe(models, stored, name, tmp_path):
     samples = noise((64,))
-    source = with_signature(library.apply(models["dense"], [STORED[stored]], None))
+    source = with_signature(quantizer.apply(models["dense"], [STORED[stored]], None))
     quantized = _quantized(source, name, samples)
     check(precision_of(quantized), recipe(name), allow_float=False)
     assert _error(source, quantized, samples, tmp_path) < (0.2 if "4" in name else 0.05)

@@ -1,6 +1,6 @@
 """Which ops get fewer bits."""
 
-from maas_converter.quantize import library
+from maas_converter.quantize import quantizer
 from maas_converter.quantize.recipes import RECIPES, narrow
 from maas_converter.tflite.contents import contents_of
 
@@ -20,7 +20,7 @@ def test_first_layers_keep_8_bits_while_they_hold_few_weights(cifar):
 def test_dynamic4_gives_fully_connected_layers_blocks_and_needs_no_data(models):
     """Blockwise scales lie in a tensor of their own, of float16."""
     contents = contents_of(models["dense"])
-    made = contents_of(library.apply(models["dense"], RECIPES["dynamic4"].build(contents), None))
+    made = contents_of(quantizer.apply(models["dense"], RECIPES["dynamic4"].build(contents), None))
     assert not RECIPES["dynamic4"].calibrated
     assert made.constant_bytes["int4"] > 0
     assert made.constant_bytes["float16"] > 0

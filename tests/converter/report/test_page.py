@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 
 from maas_agent.errors import UnavailableError, UsageError
-from maas_converter.console import Silent
-from maas_converter.document import whole
+from maas_converter.base.console import Silent
+from maas_converter.base.json_output import whole
 from maas_converter.evidence.gather import Pair, judged_of, look_at, record_of
 from maas_converter.evidence.record import Candidate, Judged
 from maas_converter.evidence.scoring import Truth, compare, score_of

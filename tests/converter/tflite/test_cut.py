@@ -123,7 +123,7 @@ def test_the_same_cut_gives_the_same_bytes() -> None:
 
 def test_blockwise_weights_take_their_scales_along() -> None:
     """Their scales are a tensor that no op names."""
-    from maas_converter.quantize.library import apply
+    from maas_converter.quantize.quantizer import apply
     from maas_converter.tflite.signature import with_signature
 
     weights = {"num_bits": 4, "symmetric": True, "granularity": "BLOCKWISE_32", "dtype": "INT"}

@@ -8,9 +8,9 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from maas_converter.console import Progress
-from maas_converter.quantize.search.lab import Lab
-from maas_converter.quantize.search.plan import INT8, Plan
+from maas_converter.base.console import Progress
+from maas_converter.quantize.search.candidates.precision_plan import INT8, Plan
+from maas_converter.quantize.search.measuring.cache import Lab
 
 _RUNGS = (100, 95, 90, 80, 70, 60, 50, 40)
 """Percent of the range that calibration saw."""

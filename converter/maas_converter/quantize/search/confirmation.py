@@ -1,11 +1,12 @@
 """The last word on a candidate: samples that nothing was run on before, and a second timing where time decided."""
 
 from maas_agent.errors import DataError
-from maas_converter.quantize.search import choice, wording
-from maas_converter.quantize.search.bench import Bench
-from maas_converter.quantize.search.found import Candidate, HeldOut, Limits
-from maas_converter.quantize.search.lab import Lab
-from maas_converter.quantize.search.plan import INT8
+from maas_converter.quantize.search import wording
+from maas_converter.quantize.search.candidates import choice
+from maas_converter.quantize.search.candidates.outcome import Candidate, HeldOut, Limits
+from maas_converter.quantize.search.candidates.precision_plan import INT8
+from maas_converter.quantize.search.measuring.cache import Lab
+from maas_converter.quantize.search.measuring.runner import Bench
 
 _LOOKS = 3
 """How many candidates the held-out part may judge; with each it is a little less unseen."""

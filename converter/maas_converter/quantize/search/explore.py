@@ -6,14 +6,14 @@ from typing import TypeVar
 import msgspec
 import numpy as np
 
-from maas_converter.console import Progress
-from maas_converter.quantize.search.choice import keeps
+from maas_converter.base.console import Progress
+from maas_converter.quantize.search.candidates.choice import keeps
+from maas_converter.quantize.search.candidates.layers import ALGORITHMS, Layer, supported
+from maas_converter.quantize.search.candidates.outcome import Limits
+from maas_converter.quantize.search.candidates.precision_plan import INT8, REFERENCES, Change, Plan, Precision
+from maas_converter.quantize.search.candidates.strategy import Step, covers, doubling, ordered, prefixes
 from maas_converter.quantize.search.clipping import clipped
-from maas_converter.quantize.search.found import Limits
-from maas_converter.quantize.search.lab import Lab
-from maas_converter.quantize.search.layers import ALGORITHMS, Layer, supported
-from maas_converter.quantize.search.plan import INT8, REFERENCES, Change, Plan, Precision
-from maas_converter.quantize.search.strategy import Step, covers, doubling, ordered, prefixes
+from maas_converter.quantize.search.measuring.cache import Lab
 
 _NOT_SLOWER = 1.01
 

@@ -10,21 +10,22 @@ import numpy as np
 from numpy.typing import NDArray
 
 from maas_agent.bundle.manifest import Input, Postprocess
-from maas_converter.console import Progress
-from maas_converter.extras import require
+from maas_converter.base.console import Progress
+from maas_converter.base.extras import require
 from maas_converter.quantize.plain import plain
-from maas_converter.quantize.search import choice, wording
-from maas_converter.quantize.search.bench import Bench, Runner
+from maas_converter.quantize.search import wording
+from maas_converter.quantize.search.candidates import choice
+from maas_converter.quantize.search.candidates.layer_inputs import can_round
+from maas_converter.quantize.search.candidates.layers import layers_of, precision_of
+from maas_converter.quantize.search.candidates.outcome import Candidate, Found, Limits
+from maas_converter.quantize.search.candidates.precision_plan import INT8, Plan
 from maas_converter.quantize.search.confirmation import confirmed
 from maas_converter.quantize.search.explore import Model, explore
-from maas_converter.quantize.search.feeding import can_round
-from maas_converter.quantize.search.found import Candidate, Found, Limits
-from maas_converter.quantize.search.journal import Journal, digest_of
-from maas_converter.quantize.search.judge import Answers, judge_of
-from maas_converter.quantize.search.lab import Evaluation, Lab
-from maas_converter.quantize.search.layers import layers_of, precision_of
-from maas_converter.quantize.search.parts import split
-from maas_converter.quantize.search.plan import INT8, Plan
+from maas_converter.quantize.search.measuring.cache import Evaluation, Lab
+from maas_converter.quantize.search.measuring.journal import Journal, digest_of
+from maas_converter.quantize.search.measuring.loss import Answers, judge_of
+from maas_converter.quantize.search.measuring.parts import split
+from maas_converter.quantize.search.measuring.runner import Bench, Runner
 from maas_converter.tflite.contents import contents_of
 
 Samples = NDArray[np.generic]

@@ -4,10 +4,10 @@ from math import ceil
 
 from msgspec.structs import replace
 
-from maas_converter.quantize.search.choice import meets, nearest
-from maas_converter.quantize.search.found import Candidate, HeldOut, Limits
-from maas_converter.quantize.search.judge import Loss
-from maas_converter.quantize.search.lab import Evaluation
+from maas_converter.quantize.search.candidates.choice import meets, nearest
+from maas_converter.quantize.search.candidates.outcome import Candidate, HeldOut, Limits
+from maas_converter.quantize.search.measuring.cache import Evaluation
+from maas_converter.quantize.search.measuring.loss import Loss
 
 
 def refusal(candidates: tuple[Candidate, ...], limits: Limits) -> str:

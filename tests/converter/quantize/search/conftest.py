@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 
 from maas_agent.bundle.manifest import Decode, Input, Scale, Tensor
-from maas_converter.quantize.search.judge import Judge
-from maas_converter.quantize.search.lab import Evaluation
-from maas_converter.quantize.search.parts import split
+from maas_converter.quantize.search.measuring.cache import Evaluation
+from maas_converter.quantize.search.measuring.loss import Judge
+from maas_converter.quantize.search.measuring.parts import split
 
 
 class Given(NamedTuple):

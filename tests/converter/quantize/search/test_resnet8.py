@@ -7,9 +7,9 @@ import pytest
 
 from maas_agent.bundle.manifest import Decode, Input, Tensor
 from maas_agent.runtime.selection import accelerator
-from maas_converter.console import Silent
-from maas_converter.quantize.search.bench import Runner
-from maas_converter.quantize.search.found import Found, Limits
+from maas_converter.base.console import Silent
+from maas_converter.quantize.search.candidates.outcome import Found, Limits
+from maas_converter.quantize.search.measuring.runner import Runner
 from maas_converter.quantize.search.search import search
 from tests.once import once
 

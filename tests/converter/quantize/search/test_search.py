@@ -11,12 +11,12 @@ import pytest
 from maas_agent.bundle.manifest import Classification
 from maas_agent.errors import DataError
 from maas_agent.runtime.selection import accelerator
-from maas_converter.console import Silent
+from maas_converter.base.console import Silent
 from maas_converter.quantize.plain import Plain
-from maas_converter.quantize.search.bench import Bench
-from maas_converter.quantize.search.found import Limits
-from maas_converter.quantize.search.layers import Layer, layers_of, supported
-from maas_converter.quantize.search.plan import FLOAT32, INT8, Change, Plan
+from maas_converter.quantize.search.candidates.layers import Layer, layers_of, supported
+from maas_converter.quantize.search.candidates.outcome import Limits
+from maas_converter.quantize.search.candidates.precision_plan import FLOAT32, INT8, Change, Plan
+from maas_converter.quantize.search.measuring.runner import Bench
 from maas_converter.quantize.search.search import search
 from maas_converter.tflite.contents import contents_of
 
@@ -101,8 +101,8 @@ def test_a_search_that_is_killed_goes_on(look, given, plain, tmp_path):
         import os, pickle, signal, sys
         from pathlib import Path
         from maas_agent.bundle.manifest import Classification
-        from maas_converter.console import Silent
-        from maas_converter.quantize.search.found import Limits
+        from maas_converter.base.console import Silent
+        from maas_converter.quantize.search.candidates.outcome import Limits
         from maas_converter.quantize.search.search import search
         class Killing(Silent):
             def track(self, what, samples):

@@ -1,0 +1,67 @@
+"""What a bundle will consist of, before any model was read: one model, or the stages of a graph file."""
+
+from pathlib import Path
+
+import msgspec
+
+from maas_agent.bundle.manifest import When
+from maas_converter.quantize.recipes import Recipe, recipe
+
+GRAPH_SUFFIX = ".toml"
+"""A source that ends so is a graph file, see `maas_converter.convert.graph_file`."""
+
+ONLY_STAGE = "model"
+
+
+class StagePlan(msgspec.Struct, frozen=True):
+    """One stage to be. Without ``inputs`` and ``outputs`` its edges are called as the model's own tensors."""
+
+    name: str
+    source: Path
+    recipe: Recipe | None
+    """How it was asked to be quantized; ``None`` leaves that to the model."""
+    inputs: tuple[str, ...] = ()
+    outputs: tuple[str, ...] = ()
+    when: When | None = None
+
+
+class OutputPlan(msgspec.Struct, frozen=True):
+    """One answer to be: the edge it is read from, and the edge that stands in where that was not made."""
+
+    edge: str
+    otherwise: str = ""
+    labels: Path | None = None
+
+
+class Plan(msgspec.Struct, frozen=True):
+    """A whole bundle; without ``outputs`` they are the single stage's own."""
+
+    stages: tuple[StagePlan, ...]
+    outputs: tuple[OutputPlan, ...] = ()
+
+    @property
+    def single(self) -> bool:
+        """Whether there is one model only, as from anything but a graph file."""
+        return not self.outputs
+
+
+def plan_of(source: Path, quantize: str | None) -> Plan:
+    """Plan what ``source`` names; raises `NoInputError`, `DataError` or `UsageError`."""
+    asked = recipe(quantize) if quantize is not None else None
+    if source.suffix.lower() != GRAPH_SUFFIX:
+        return Plan(stages=(StagePlan(ONLY_STAGE, source, asked),))
+    from maas_converter.convert.graph_file import read_graph
+
+    graph = read_graph(source)
+    stages = tuple(
+        StagePlan(
+            name=stage.name,
+            source=stage.model,
+            recipe=recipe(stage.quantize) if stage.quantize else asked,
+            inputs=stage.inputs,
+            outputs=stage.outputs,
+            when=stage.when,
+        )
+        for stage in graph.stages
+    )
+    return Plan(stages, tuple(OutputPlan(output.edge, output.otherwise, output.labels) for output in graph.outputs))

@@ -1,0 +1,92 @@
+"""The models of a plan, imported: each as TFLite with the recipe that turns it into what ships."""
+
+from functools import partial
+
+import msgspec
+import numpy as np
+
+from maas_agent.bundle.manifest import Tensor
+from maas_agent.errors import DataError
+from maas_agent.processing.preprocess import preprocessor
+from maas_converter.bench import golden
+from maas_converter.bench.samples import Processing, input_of
+from maas_converter.convert.bundle_plan import StagePlan
+from maas_converter.convert.context import Job
+from maas_converter.convert.request import Order, check_recipe
+from maas_converter.data.dataset import samples_of, some_of
+from maas_converter.importers.agreement import MOST, Drawn
+from maas_converter.importers.process import Imported, import_model
+from maas_converter.importers.task import Importing
+from maas_converter.quantize.recipes import AS_IS, DEFAULT, Recipe
+from maas_converter.tflite.contents import contents_of
+
+
+class Brought(msgspec.Struct, frozen=True):
+    """One model of the plan, and how it will be quantized: `AS_IS` if it came quantized."""
+
+    plan: StagePlan
+    imported: Imported
+    recipe: Recipe
+
+
+def bring(job: Job) -> tuple[Brought, ...]:
+    """Import every model that the plan names; raises what `import_model` raises."""
+    return tuple(_brought(job, stage) for stage in job.given.plan.stages)
+
+
+def _brought(job: Job, stage: StagePlan) -> Brought:
+    order = job.order
+    job.progress.step(f"importing {stage.source.name}")
+    options = Importing(
+        trust=order.trust,
+        custom=_custom(order),
+        input_shape=order.input_shape,
+        signature=order.signature,
+        several_inputs=bool(stage.inputs),
+    )
+    draw = partial(_drawn, job, stage)
+    imported = import_model(stage.source, job.folder, options, draw)
+    chosen = _recipe(order, stage, imported)
+    if chosen.calibrated and contents_of(imported.tflite).has_control_flow:
+        # Ranges inside a loop cannot be measured; unrolled, a recurrent layer is a chain like any other.
+        job.progress.step(f"importing {stage.source.name} again, its loops unrolled")
+        imported = import_model(stage.source, job.folder, msgspec.structs.replace(options, unroll=True), draw)
+    return Brought(stage, imported, chosen)
+
+
+def _drawn(job: Job, stage: StagePlan, tensors: tuple[Tensor, ...]) -> Drawn | None:
+    """Some evaluation or calibration data, as the model is given them; ``None`` where they are not its own input."""
+    given = job.given
+    dataset = given.evaluation or given.calibration
+    if len(tensors) != 1 or not given.plan.single or (dataset is None and given.processing == Processing()):
+        return None
+    spec = input_of(tensors[0], given.processing, given.datasets)
+    prepare = preprocessor(spec)
+    if dataset is None:
+        rows, origin = golden.random_samples(spec.decode), f"seeded random ones for {stage.source.name}"
+    else:
+        rows, origin = samples_of(some_of(dataset, MOST), spec.decode), dataset.path.name
+    prepared = [prepare(row) for row in rows]
+    return Drawn((np.stack(prepared),), origin, given=dataset is not None)
+
+
+def _recipe(order: Order, stage: StagePlan, imported: Imported) -> Recipe:
+    weights_only = imported.quantized and contents_of(imported.tflite).hybrid
+    if not imported.quantized or (weights_only and stage.recipe is not None):
+        chosen = stage.recipe or DEFAULT
+        check_recipe(chosen, order)
+        return chosen
+    if order.io is not None:
+        raise DataError(
+            f"{stage.source} is quantized already, its inputs and outputs are what they are: leave out --io"
+        )
+    if stage.recipe is not None:
+        raise DataError(
+            f"{stage.source} is quantized already and is packed as it is: leave out --quantize {stage.recipe.name}, "
+            "or start from the float model"
+        )
+    return AS_IS
+
+
+def _custom(order: Order) -> str | None:
+    return str(order.custom.resolve()) if order.custom is not None else None

@@ -1,0 +1,102 @@
+"""A finished bundle on a data set: what ``maas-converter evaluate`` measures."""
+
+import tempfile
+from math import prod
+from pathlib import Path
+
+import msgspec
+
+from maas_agent.bundle.archive import open_bundle
+from maas_agent.bundle.manifest import Manifest, Multilabel, Output
+from maas_agent.errors import DataError, UsageError
+from maas_converter.base.console import Progress
+from maas_converter.bench import measure
+from maas_converter.bench.blobs import unpack
+from maas_converter.bench.postprocess import threshold_of
+from maas_converter.data.dataset import Dataset, samples_of
+from maas_converter.data.formats import load
+from maas_converter.evidence.meant import meant
+from maas_converter.evidence.scoring import Score, doubts_of, score_of, truth_of
+from maas_converter.evidence.several import told_of
+from maas_converter.evidence.task import Task, check_asked, task_of, why_none
+
+
+class Evaluation(msgspec.Struct, frozen=True):
+    """The ``--json`` document: which bundle did how well on which data, on which machine."""
+
+    name: str
+    version: str
+    digest: str
+    data: str
+    data_sha256: str
+    output: str
+    score: Score
+    """Its ``task`` says which one it is."""
+    unanswered: int
+    """Samples for which the bundle left the output out (its stage was skipped); they are not in the score."""
+    time: measure.Timing
+    host: str
+    notes: tuple[str, ...] = ()
+    """How the data were understood, and what speaks against it."""
+
+
+def evaluate_bundle(
+    path: Path, data_path: Path, progress: Progress, task: str | None = None, output: str | None = None
+) -> Evaluation:
+    """Run the bundle at ``path`` on every sample.
+
+    ``task`` and ``output`` are what the user asked for, see `maas_converter.evidence.task`. Raises `UsageError`,
+    `NoInputError`, `DataError` or `RuntimeFailure`.
+    """
+    check_asked(task)
+    with tempfile.TemporaryDirectory(prefix="maas-evaluate-") as folder, open_bundle(path) as bundle:
+        manifest = bundle.manifest
+        chosen = _output(manifest, output)
+        dataset = meant(load(data_path, chosen.labels), prod(chosen.tensor.shape), task)
+        judged_as = _task(manifest, chosen, dataset, task)
+        spec = manifest.inputs[0]
+        samples = samples_of(dataset, spec.decode)
+        threshold = threshold_of(chosen.postprocess) if judged_as == "classification" else None
+        truth = truth_of(judged_as, dataset, chosen.tensor, chosen.labels, spec, samples, binary=threshold is not None)
+        kind = chosen.postprocess
+        activation = kind.activation if isinstance(kind, Multilabel) else "none"
+        truth = msgspec.structs.replace(truth, threshold=threshold, activation=activation)
+        graph = measure.load_graph(manifest, unpack(bundle, Path(folder)))
+        values = measure.answers(graph, samples, progress, f"evaluating {manifest.name}")[chosen.tensor.name]
+        score = score_of(truth, values)
+        if score is None:
+            raise DataError(f"{path} leaves its output {chosen.tensor.name!r} out on these data: nothing to judge")
+        return Evaluation(
+            name=manifest.name,
+            version=manifest.version,
+            digest=bundle.digest,
+            data=data_path.name,
+            data_sha256=dataset.sha256,
+            output=chosen.tensor.name,
+            score=score,
+            unanswered=len(samples) - score.samples,
+            time=measure.times_of([graph], samples)[0],
+            host=measure.this_host(),
+            notes=(*dataset.notes, *truth.notes, *doubts_of(truth, values, score), *told_of(values, truth.y, kind)),
+        )
+
+
+def _output(manifest: Manifest, asked: str | None) -> Output:
+    names = [output.tensor.name for output in manifest.outputs]
+    if asked is None and len(names) == 1:
+        return manifest.outputs[0]
+    for output in manifest.outputs:
+        if output.tensor.name == asked:
+            return output
+    if asked is None:
+        raise UsageError(f"the bundle has {len(names)} outputs: choose one with --output, of {', '.join(names)}")
+    raise UsageError(f"--output {asked}: the bundle has {', '.join(names)}")
+
+
+def _task(manifest: Manifest, chosen: Output, dataset: Dataset, asked: str | None) -> Task:
+    outputs = (chosen.tensor,)
+    binary = threshold_of(chosen.postprocess) is not None and asked in (None, "classification")
+    found = task_of(dataset.y, outputs, prod(manifest.inputs[0].tensor.shape), asked, str(dataset.path), binary=binary)
+    if found is None:
+        raise DataError(f"{dataset.path}: {why_none(dataset.y, outputs)}")
+    return found
