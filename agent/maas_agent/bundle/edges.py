@@ -5,15 +5,48 @@ They look at names only, so that a graph can be checked before its models are re
 
 from collections.abc import Iterable, Mapping, Sequence
 from math import isfinite
-from typing import TYPE_CHECKING
+from typing import Protocol
 
 from maas_agent.errors import BundleError
 
-if TYPE_CHECKING:
-    from maas_agent.bundle.manifest import Stage, When
+
+class Condition(Protocol):
+    """What decides whether a stage runs: a bound on an edge."""
+
+    @property
+    def edge(self) -> str:
+        """The edge whose value decides."""
+
+    @property
+    def at_least(self) -> float | None:
+        """The stage runs at this value or above it."""
+
+    @property
+    def below(self) -> float | None:
+        """The stage runs below this value."""
 
 
-def check_stages(stages: "Sequence[Stage]", given: Iterable[str]) -> None:
+class NamedStage(Protocol):
+    """A stage as these rules see it: a name, and the names of its edges."""
+
+    @property
+    def name(self) -> str:
+        """The stage's own."""
+
+    @property
+    def inputs(self) -> tuple[str, ...]:
+        """The edges it takes."""
+
+    @property
+    def outputs(self) -> tuple[str, ...]:
+        """The edges it makes."""
+
+    @property
+    def when(self) -> Condition | None:
+        """The condition it runs on; ``None``: always."""
+
+
+def check_stages(stages: Sequence[NamedStage], given: Iterable[str]) -> None:
     """Each stage uses only edges that are ``given`` or made before it, and makes edges that nothing else makes."""
     known, names = set(given), set[str]()
     for stage in stages:
@@ -31,7 +64,7 @@ def check_stages(stages: "Sequence[Stage]", given: Iterable[str]) -> None:
             known.add(edge)
 
 
-def check_condition(stage: str, when: "When", known: set[str]) -> None:
+def check_condition(stage: str, when: Condition, known: set[str]) -> None:
     """A condition is one bound, on an edge made before the stage."""
     if when.edge not in known:
         raise BundleError(f"stage {stage!r} has a condition on {when.edge!r}, which nothing before it makes")
@@ -42,7 +75,7 @@ def check_condition(stage: str, when: "When", known: set[str]) -> None:
         raise BundleError(f"stage {stage!r} has a condition with the bound {bounds[0]}: it has to be finite")
 
 
-def check_answers(stages: "Sequence[Stage]", given: Iterable[str], otherwise: Mapping[str, str]) -> None:
+def check_answers(stages: Sequence[NamedStage], given: Iterable[str], otherwise: Mapping[str, str]) -> None:
     """There is an answer to every sample. ``otherwise`` has, for each output, what stands in for it ('': nothing)."""
     made = {edge for stage in stages for edge in stage.outputs} | set(given)
     absent = set(otherwise) - made
@@ -70,7 +103,7 @@ def stand_ins(output: str, otherwise: Mapping[str, str]) -> tuple[str, ...]:
     return tuple(chain[1:])
 
 
-def always_made(stages: "Sequence[Stage]", given: Iterable[str]) -> set[str]:
+def always_made(stages: Sequence[NamedStage], given: Iterable[str]) -> set[str]:
     """Edges that no condition can take away; ``stages`` are in order."""
     sure = set(given)
     for stage in stages:

@@ -30,7 +30,7 @@ from typing import Annotated, Any, TypeVar
 import msgspec
 
 from maas_agent.bundle.edges import check_answers, check_stages
-from maas_agent.bundle.manifest import Name, Stage, When
+from maas_agent.bundle.manifest import Name, When
 from maas_agent.errors import BundleError, DataError, NoInputError
 from maas_agent.untrusted import toml_table
 from maas_converter.data.folder import is_there
@@ -198,13 +198,12 @@ def _check(path: Path, stages: tuple[StageFile, ...], outputs: tuple[OutputFile,
         for key, edge in (("edge", output.edge), ("otherwise", output.otherwise)):
             if edge and edge not in made:
                 raise DataError(f"{path}: [[output]] {number} {key} = {edge!r}: no stage makes it{_meant(edge, made)}")
-    rules = [Stage(stage.name, "0" * 64, 1, stage.inputs, stage.outputs, stage.when) for stage in stages]
     names = [output.edge for output in outputs]
     try:
-        check_stages(rules, [given])
+        check_stages(stages, [given])
         if len(set(names)) < len(names):
             raise BundleError(f"there is an output twice: {', '.join(names)}")
-        check_answers(rules, [given], {output.edge: output.otherwise for output in outputs})
+        check_answers(stages, [given], {output.edge: output.otherwise for output in outputs})
     except BundleError as error:
         raise DataError(f"{path}: {error}") from None
 
