@@ -16,20 +16,20 @@ from typing import Any
 
 import msgspec
 
+from maas_agent.base.log import Silent
 from maas_agent.config import Broker, Config, Device, Pipeline, Repository, Store
-from maas_agent.hub import describe, health
-from maas_agent.hub.client import Outbound
-from maas_agent.hub.connection import Inbound
+from maas_agent.hub import health
+from maas_agent.hub.api.desired_state import Wishes
+from maas_agent.hub.api.topics import Topics
 from maas_agent.hub.health import Health
-from maas_agent.hub.link import Link
-from maas_agent.hub.loop import Loop
-from maas_agent.hub.outbox import Outbox
-from maas_agent.hub.topics import Topics
-from maas_agent.hub.wishes import Wishes
-from maas_agent.log import Silent
-from maas_agent.update import slots
+from maas_agent.hub.mqtt.link import Link
+from maas_agent.hub.mqtt.message import Inbound, Outbound
+from maas_agent.hub.outbox.outbox import Outbox
+from maas_agent.hub.pipeline import state_document
+from maas_agent.hub.system.loop import Loop
+from maas_agent.hub.takeover import pipeline_state
+from maas_agent.hub.takeover.pipeline_state import PipelineState, Slot
 from maas_agent.update.protocol import Outcome, Progress
-from maas_agent.update.slots import PipelineState, Slot
 
 MODEL, GROUP, FIRST = "digits", "all", "1.0.0"
 REASON = "the golden samples deviate by 0.7, allowed is 0.02"
@@ -54,7 +54,9 @@ class ControlPlane:
             pipeline=(self.settings,),
         )
         folder.mkdir(parents=True, exist_ok=True)
-        self.state = PipelineState(active=_slot(first), update=slots.UpdateState("active", first, None, time.time()))
+        self.state = PipelineState(
+            active=_slot(first), update=pipeline_state.UpdateState("active", first, None, time.time())
+        )
         self._topics = Topics(config)
         log = Silent("sim")  # a thousand devices would drown whoever reads
         will = Outbound(self._topics.status, msgspec.json.encode(health.offline(device, groups)), 1, True)
@@ -99,15 +101,15 @@ class ControlPlane:
 
     @property
     def newest_version(self) -> str | None:
-        """As `maas_agent.hub.pipeline.Pipeline` has it."""
+        """As `maas_agent.hub.pipeline.pipeline.Pipeline` has it."""
         newest = self.state.candidate if self.state.update.state == "probation" else self.state.active
         return newest.version if newest else None
 
     def roll_back(self, reason: str, done: Callable[[str | None], None]) -> None:
         """Back to the version before."""
         try:
-            self._become(slots.rolled_back(self.state, reason, time.time()))
-        except slots.IllegalTransition as error:
+            self._become(pipeline_state.rolled_back(self.state, reason, time.time()))
+        except pipeline_state.IllegalTransition as error:
             done(str(error))
         else:
             done(None)
@@ -125,23 +127,23 @@ class ControlPlane:
         slot, now = _slot(version), time.time()
         if number < len(STEPS):
             progress = Progress(MODEL, STEPS[number], version, slot.digest)
-            self._become(slots.progressed(self.state, progress, now))
+            self._become(pipeline_state.progressed(self.state, progress, now))
             self._loop.after(random.uniform(0.05, 0.3), lambda: self._step(version, number + 1))
             return
         reason = self._fate(self.id, version)
         told = SimpleNamespace(version=version, digest=slot.digest, trials=None, reason=reason, set_aside=True)
         outcome: Outcome = told  # type: ignore[assignment]
         if reason is not None:
-            self._become(slots.failed(self.state, outcome, now))
+            self._become(pipeline_state.failed(self.state, outcome, now))
             self.check()
         else:
-            self._become(slots.tested(self.state, outcome, now))
+            self._become(pipeline_state.tested(self.state, outcome, now))
             self._loop.after(random.uniform(0.05, 0.3), self._activate)
 
     def _activate(self) -> None:
         if self.state.update.state != "probation":
             return  # it was withdrawn meanwhile
-        self._become(slots.activated(self.state, time.time()))
+        self._become(pipeline_state.activated(self.state, time.time()))
         self.check()  # something else may be wanted by now
 
     # ------------------------------------------------------------- what is told
@@ -152,9 +154,9 @@ class ControlPlane:
 
     def _tell(self) -> None:
         document = {
-            **describe.bundles(MODEL, MODEL, self.state, serving=True),
-            **describe.running(None),
-            "update": describe.update(self.state.update),
+            **state_document.bundles(MODEL, MODEL, self.state, serving=True),
+            **state_document.running(None),
+            "update": state_document.update(self.state.update),
         }
         self._publish(self._topics.state(MODEL), document)
 

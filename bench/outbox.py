@@ -12,8 +12,8 @@ import tempfile
 import time
 from pathlib import Path
 
-from maas_agent.hub.client import Outbound
-from maas_agent.hub.journal import Journal, Row, key_of
+from maas_agent.hub.mqtt.message import Outbound
+from maas_agent.hub.outbox.journal import Journal, Row, key_of
 
 _RESULT = Outbound("maas/gate-1/digits/out/12345", b"x" * 420, 1, content_type="application/json")
 _SIZE = len(_RESULT.payload) + len(_RESULT.topic)

@@ -8,8 +8,8 @@ import sys
 from pathlib import Path
 
 from maas_agent import __version__
+from maas_agent.base.terminal import guard_streams, write_line
 from maas_agent.errors import MaasError
-from maas_agent.terminal import guard_streams, write_line
 
 _DEFAULT_CONFIG = "/etc/maas-agent/agent.toml"
 
@@ -32,45 +32,45 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def _run(options: argparse.Namespace) -> int:
+    from maas_agent.base.log import Log
     from maas_agent.config import load_config
     from maas_agent.hub.hub import Hub
-    from maas_agent.log import Log
 
     return Hub(load_config(options.config), Log("hub", debug=options.verbose)).run()
 
 
 def _check(options: argparse.Namespace) -> int:
-    from maas_agent.check import check
+    from maas_agent.commands.check import check
 
     return check(options.config, as_json=options.json)
 
 
 def _status(options: argparse.Namespace) -> int:
-    from maas_agent.status import show_status
+    from maas_agent.commands.status import show_status
 
     return show_status(options.config, as_json=options.json)
 
 
 def _install(options: argparse.Namespace) -> int:
-    from maas_agent.install import install
+    from maas_agent.commands.install import install
 
     return install(options.config, options.bundle, options.pipeline, as_json=options.json)
 
 
 def _rollback(options: argparse.Namespace) -> int:
-    from maas_agent.install import roll_back
+    from maas_agent.commands.install import roll_back
 
     return roll_back(options.config, options.pipeline, options.reason, as_json=options.json)
 
 
 def _enroll(options: argparse.Namespace) -> int:
-    from maas_agent.enroll import enroll
+    from maas_agent.commands.enroll import enroll
 
     return enroll(options.config, as_json=options.json)
 
 
 def _infer(options: argparse.Namespace) -> int:
-    from maas_agent.infer import infer
+    from maas_agent.commands.infer import infer
     from maas_agent.runtime.setup import CPU, Setup
 
     name = CPU if options.accelerator == "auto" else options.accelerator
@@ -79,7 +79,7 @@ def _infer(options: argparse.Namespace) -> int:
 
 
 def _bench(options: argparse.Namespace) -> int:
-    from maas_agent.bench import bench
+    from maas_agent.commands.bench import bench
     from maas_agent.config import ACCELERATOR
     from maas_agent.errors import UsageError
     from maas_agent.trials.terms import Terms

@@ -16,15 +16,15 @@ from urllib.parse import urlsplit
 
 import msgspec
 
-from maas_agent.addresses import HIDDEN, has_userinfo, shown
+from maas_agent.base.untrusted import toml_table
 from maas_agent.bundle.version import VersionRange
 from maas_agent.environment import UnknownVariable, expanded
 from maas_agent.errors import ConfigError, DataError
+from maas_agent.network.addresses import HIDDEN, has_userinfo, shown
 from maas_agent.processing.content import Form
 from maas_agent.runtime.setup import Library
 from maas_agent.toml_lines import line_of
 from maas_agent.trials import terms
-from maas_agent.untrusted import toml_table
 
 _UNSEEN = r"\x00-\x1f\x7f-\x9f\u200b-\u200f\u2028-\u202e\u2060-\u206f\ufeff"
 ID = re.compile(rf"^(?!\.\.?\Z)[^/+#${_UNSEEN}][^/+#{_UNSEEN}]{{0,63}}\Z")

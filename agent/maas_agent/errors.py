@@ -69,7 +69,7 @@ class BundleError(DataError):
 class DecodeError(DataError):
     """An input cannot be turned into a sample.
 
-    ``code`` is one of `maas_agent.codes` and goes into the error result.
+    ``code`` is one of `maas_agent.base.codes` and goes into the error result.
     """
 
     def __init__(self, code: str, message: str) -> None:

@@ -10,12 +10,12 @@ from typing import Annotated, Generic, Literal, TypeVar
 
 import msgspec
 
+from maas_agent.base.untrusted import MALFORMED
 from maas_agent.config import Source
 from maas_agent.errors import LONGEST_SENTENCE, brief
 from maas_agent.processing.content import Form
 from maas_agent.runtime.setup import Setup
 from maas_agent.trials.terms import Limits
-from maas_agent.untrusted import MALFORMED
 
 MAX_FRAME_BYTES = (1 << 28) - (1 << 18)
 """What an MQTT packet takes (2.1.4), less a topic and properties: an answer can be published."""

@@ -25,7 +25,7 @@ def loaded_by(statement: str) -> set[str]:
         ("maas_agent.worker.worker", ["paho", "tuf", "cryptography", "PIL", "asyncio", "tensorflow"]),
         ("maas_agent.update.hub_link", ["numpy", "ai_edge_litert", "paho", "PIL"]),
         ("maas_agent.cli", [*HEAVY, "paho", "msgspec"]),
-        ("maas_agent.status", [*HEAVY, "paho"]),
+        ("maas_agent.commands.status", [*HEAVY, "paho"]),
         ("maas_agent.config", [*HEAVY, "paho"]),
     ],
 )

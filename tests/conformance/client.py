@@ -20,10 +20,10 @@ from tuf.api.metadata import Targets  # type: ignore[attr-defined]  # tuf has no
 
 from maas_agent.bundle.manifest import digest_of
 from maas_agent.errors import MaasError, PullError
-from maas_agent.update.deadline import deadline
-from maas_agent.update.fetch import Fetcher
-from maas_agent.update.standing import Standing
-from maas_agent.update.tuf_client import TufClient
+from maas_agent.update.repository.trusted_state import Standing
+from maas_agent.update.repository.tuf_client import TufClient
+from maas_agent.update.transfer.deadline import deadline
+from maas_agent.update.transfer.fetch import Fetcher
 
 _OWN = "maas"
 """A folder in the metadata folder: the trusted root and the marks, which are no metadata of the repository."""

@@ -3,8 +3,8 @@
 import shutil
 from pathlib import Path
 
-from maas_agent.update.client import Repository
 from maas_agent.update.protocol import RepositoryAccess
+from maas_agent.update.repository.client import Repository
 from tests.bundles import make_bundle
 
 ONLINE = ("snapshot", "timestamp")

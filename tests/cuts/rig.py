@@ -12,10 +12,11 @@ import msgspec
 
 from maas_agent.bundle.manifest import digest_of
 from maas_agent.bundle.staged import Staged
-from maas_agent.update import marks, slots
-from maas_agent.update.client import Repository as SeenFromTheDevice
+from maas_agent.hub.takeover import pipeline_state
+from maas_agent.hub.takeover.pipeline_state import PipelineState
 from maas_agent.update.protocol import RepositoryAccess
-from maas_agent.update.slots import PipelineState
+from maas_agent.update.repository import high_water_marks
+from maas_agent.update.repository.client import Repository as SeenFromTheDevice
 from tests.bundles import samples
 from tests.cuts.disk import Change, read_log
 from tests.cuts.scenarios import Scenario
@@ -54,14 +55,14 @@ def recording(library: Path, store: Path, folder: Path) -> dict[str, str]:
 def remembered(store: Path) -> PipelineState:
     """What an agent that starts on this store remembers; nothing of it may be damaged."""
     said: list[str] = []
-    state = slots.load(store, "digits", said.append)
+    state = pipeline_state.load(store, "digits", said.append)
     assert not said, said
     return state
 
 
 def remembered_as_it_is(store: Path) -> str:
     """The state of the update that the cut fell into, before a start makes something of it."""
-    path = slots.path_of(store, "digits")
+    path = pipeline_state.path_of(store, "digits")
     return msgspec.json.decode(path.read_bytes(), type=PipelineState).update.state if path.exists() else "init"
 
 
@@ -127,7 +128,7 @@ class Rig:
         assert state.active is not None or not self.scenario.before
         assert state.active is None or state.active.version in self.scenario.versions
         said: list[str] = []
-        marks.load(store, digest_of(self._repository.root.read_bytes()), said.append)
+        high_water_marks.load(store, digest_of(self._repository.root.read_bytes()), said.append)
         assert not said, said
         return state
 

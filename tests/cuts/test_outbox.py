@@ -15,8 +15,8 @@ from typing import Any
 
 import pytest
 
-from maas_agent.hub.client import Outbound
-from maas_agent.hub.journal import Journal, JournalDamaged, Row
+from maas_agent.hub.mqtt.message import Outbound
+from maas_agent.hub.outbox.journal import Journal, JournalDamaged, Row
 from tests.cuts.disk import VARIANTS, Disk, read_log
 from tests.cuts.rig import compiled, recording
 
@@ -24,9 +24,9 @@ ALL = os.environ.get("MAAS_CUTS") == "all"
 CHILD = """
 import json, sys
 from pathlib import Path
-from maas_agent.hub import journal as module
-from maas_agent.hub.client import Outbound
-from maas_agent.hub.journal import Journal, Row
+from maas_agent.hub.outbox import journal as module
+from maas_agent.hub.mqtt.message import Outbound
+from maas_agent.hub.outbox.journal import Journal, Row
 
 module._LOG_PAGES = 12
 folder, log = Path(sys.argv[1]), Path(sys.argv[2])

@@ -5,14 +5,14 @@ from typing import get_args
 
 import msgspec
 
-from maas_agent import codes
+from maas_agent.base import codes
 from maas_agent.errors import ConfigError, DataError, MaasError, NoInputError, UnavailableError, UsageError
-from maas_agent.hub.client import RECEIVE_MAXIMUM
-from maas_agent.hub.commands import MAX_BURST, MAX_RUNNING
-from maas_agent.hub.connection import Counters
-from maas_agent.hub.dispatch import MAX_QUEUE_BYTES
-from maas_agent.hub.held import MOST_BYTES, MOST_MESSAGES
-from maas_agent.hub.topics import MAX_ID
+from maas_agent.hub.api.commands import MAX_BURST, MAX_RUNNING
+from maas_agent.hub.api.topics import MAX_ID
+from maas_agent.hub.mqtt.client import RECEIVE_MAXIMUM
+from maas_agent.hub.mqtt.connection import Counters
+from maas_agent.hub.mqtt.receive_window import MOST_BYTES, MOST_MESSAGES
+from maas_agent.hub.serving.dispatcher import MAX_QUEUE_BYTES
 from maas_agent.processing.content import _BY_CONTENT_TYPE
 from maas_agent.processing.decode import MAX_BATCH
 from maas_agent.update.protocol import State

@@ -104,7 +104,7 @@ def test_the_unit_says_what_the_agent_relies_on() -> None:
     # EX_CONFIG: only a person can mend that.
     assert (service["Restart"], service["RestartPreventExitStatus"]) == ("always", "78")
     assert service["TimeoutStartSec"] == "infinity"
-    # Out of SCHED_IDLE again: hub/priority.py.
+    # Out of SCHED_IDLE again: hub/system/scheduling.py.
     assert service["LimitNICE"] == "+0"
 
 

@@ -7,7 +7,7 @@ import sqlite3
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from maas_agent.hub.journal import NAME
+from maas_agent.hub.outbox.journal import NAME
 from tests.faults import kinds
 from tests.faults.scene import Scene, moment
 from tests.faults.sensor import local_account

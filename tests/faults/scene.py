@@ -14,7 +14,7 @@ from typing import Any
 
 import msgspec
 
-from maas_agent.door import ask
+from maas_agent.hub.api.control_client import ask
 from tests.bundles import make_bundle
 from tests.clocks import WrongClock
 from tests.faults.account import NOTHING, Account, Deaths, is_lost_by_broker, settle, unanswered

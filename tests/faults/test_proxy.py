@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from maas_agent.hub.wire import encode_puback, encode_publish
+from maas_agent.hub.mqtt.transport.wire import encode_puback, encode_publish
 from tests.faults.proxy import BOTH, DOWN, UP, Proxy
 from tests.faults.tap import Record, Tap
 from tests.system.device import wait_until

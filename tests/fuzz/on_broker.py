@@ -11,21 +11,27 @@ import msgspec
 from paho.mqtt.packettypes import PacketTypes
 from paho.mqtt.properties import Properties
 
-from maas_agent import desired
+from maas_agent.base.log import Log
+from maas_agent.bundle import desired_state
+from maas_agent.bundle.desired_state import Document, Topic, Wish
 from maas_agent.config import Broker, Config, Device, Outbox, Pipeline, Repository, Store
-from maas_agent.desired import Document, Topic, Wish
 from maas_agent.errors import DataError
-from maas_agent.hub.client import V5, V311, Client, Outbound, new_client
-from maas_agent.hub.connection import Inbound
+from maas_agent.hub.api.topics import MAX_ID, Topics
 from maas_agent.hub.hub import Hub
-from maas_agent.hub.journal import Journal, JournalDamaged, JournalUnavailable, Row
-from maas_agent.hub.link import Link
-from maas_agent.hub.loop import Loop
-from maas_agent.hub.packets import ForPaho, PacketSocket
-from maas_agent.hub.topics import MAX_ID, Topics
-from maas_agent.hub.websocket import WebSocket, shake_hands
-from maas_agent.hub.wire import Malformed, Publish, encode_publish, packed_properties, unpacked_properties
-from maas_agent.log import Log
+from maas_agent.hub.mqtt.client import V5, V311, Client, new_client
+from maas_agent.hub.mqtt.link import Link
+from maas_agent.hub.mqtt.message import Inbound, Outbound
+from maas_agent.hub.mqtt.transport.packets import ForPaho, PacketSocket
+from maas_agent.hub.mqtt.transport.websocket import WebSocket, shake_hands
+from maas_agent.hub.mqtt.transport.wire import (
+    Malformed,
+    Publish,
+    encode_publish,
+    packed_properties,
+    unpacked_properties,
+)
+from maas_agent.hub.outbox.journal import Journal, JournalDamaged, JournalUnavailable, Row
+from maas_agent.hub.system.loop import Loop
 from tests.fuzz.registry import check_sentence, pieces, scratch, target
 
 _MAX_PACKET = 2000
@@ -391,7 +397,7 @@ _COMMAND = {"status": "init", "pipeline": "digits", "reason": "because", "more":
 def _wish() -> bytes:
     said = {"id": "r1", "version": "1.2.0", "stages": [10, 100], "soak_s": 60, "patience_s": 600, "max_failures": 2}
     wish = Wish(version="1.2.0", percent=50, salt="r1", withdrawn=("1.1.0",), rollout=said)
-    return desired.encode_desired(Document(5, {"digits": wish}))
+    return desired_state.encode_desired(Document(5, {"digits": wish}))
 
 
 @target(
@@ -451,30 +457,30 @@ def _put(message: Outbound, on_safe: Callable[[], None] | None = None, *_: objec
 )
 def desired_document(data: bytes) -> None:
     known = {"t": Topic(3)}
-    now = desired.received(known, "t", data)
+    now = desired_state.received(known, "t", data)
     folder = scratch() / "desired"
     folder.mkdir(exist_ok=True)
     kept = msgspec.json.format(msgspec.json.encode(dict(now)), indent=2)
     assert len(kept) <= 40 * len(data) + 1000, f"{len(data)} bytes become {len(kept)} on the disk"
-    desired.path_of(folder).write_bytes(kept)
-    assert desired.load(folder, ["t"]) == now, "what was kept is not what comes back"
+    desired_state.path_of(folder).write_bytes(kept)
+    assert desired_state.load(folder, ["t"]) == now, "what was kept is not what comes back"
     for name, wish in (now["t"].document.models if now["t"].document else {}).items():
-        choice = desired.chosen(now, "t", "device", name)
+        choice = desired_state.chosen(now, "t", "device", name)
         assert choice.version in (None, wish.version)
 
 
 @target(
     "desired.kept",
     "desired.json, as a power cut or a hand left it",
-    lambda: [msgspec.json.encode({"t": Topic(5, desired.decode_desired(_wish()))})],
+    lambda: [msgspec.json.encode({"t": Topic(5, desired_state.decode_desired(_wish()))})],
     DataError,
     form="json",
 )
 def desired_kept(data: bytes) -> None:
     folder = scratch() / "kept"
     folder.mkdir(exist_ok=True)
-    desired.path_of(folder).write_bytes(data)
-    for wanted in desired.load(folder, ["t"]):
+    desired_state.path_of(folder).write_bytes(data)
+    for wanted in desired_state.load(folder, ["t"]):
         assert wanted == "t"
 
 

@@ -30,7 +30,7 @@ from maas_agent.bundle.staged import DEVICE_KEY, Staged, blob_path, delivery_pat
 from maas_agent.bundle.version import VersionRange, parse_version
 from maas_agent.errors import BundleError, DataError, NoInputError, UnavailableError
 from maas_agent.processing.preprocess import preprocessor
-from maas_agent.update.deliveries import kept
+from maas_agent.update.store.deliveries import kept
 from tests.bundles import make_bundle
 from tests.fuzz.registry import scratch, target
 

@@ -327,7 +327,7 @@ def _said() -> list[bytes]:
 def fleet(data: bytes) -> None:
     import msgspec
 
-    from maas_agent.desired import Wish
+    from maas_agent.bundle.desired_state import Wish
 
     picture = Picture("maas")
     for topic, payload in zip(("maas/d/status", "maas/d/digits/state", "maas/d/metrics"), _said(), strict=False):

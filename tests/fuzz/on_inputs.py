@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from maas_agent import codes
+from maas_agent.base import codes
 from maas_agent.bundle.manifest import Decode, DType, Input, LogMel, Normalize, Quantization, Scale, Tensor, check_input
 from maas_agent.errors import DataError, DecodeError, NoInputError
 from maas_agent.offline import samples

@@ -28,17 +28,17 @@ from urllib3.connectionpool import HTTPConnectionPool
 
 from maas_agent.bundle.manifest import digest_of
 from maas_agent.errors import ConfigError, DataError, PullError, VerifyError
-from maas_agent.update import marks as rules
-from maas_agent.update.catalogue import catalogue
 from maas_agent.update.choose import Offer, choose, why_nothing
-from maas_agent.update.fetch import Fetcher
-from maas_agent.update.marks import Mark, Marks, Signed
-from maas_agent.update.parts import Body, Part
 from maas_agent.update.protocol import Outcome, Wanted, line_of
-from maas_agent.update.standing import Standing
-from maas_agent.update.store import Store
-from maas_agent.update.trust import Trusted
-from maas_agent.update.tuf_client import TufClient, sound
+from maas_agent.update.repository import high_water_marks as rules
+from maas_agent.update.repository.catalogue import catalogue
+from maas_agent.update.repository.file_signature import Trusted
+from maas_agent.update.repository.high_water_marks import Mark, Marks, Signed
+from maas_agent.update.repository.trusted_state import Standing
+from maas_agent.update.repository.tuf_client import TufClient, sound
+from maas_agent.update.store.blob_store import Store
+from maas_agent.update.transfer.fetch import Fetcher
+from maas_agent.update.transfer.partial_download import Body, Part
 from tests.fuzz.registry import check_sentence, pieces, scratch, target
 
 # ----------------------------------------------------------------- HTTP

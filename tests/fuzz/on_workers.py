@@ -9,21 +9,21 @@ from typing import Any
 
 import msgspec
 
+from maas_agent.base.documents import ResultDocument, encode
 from maas_agent.config import Report, Update
-from maas_agent.documents import ResultDocument, encode
 from maas_agent.errors import DataError
-from maas_agent.hub.agreement import Compared, agree
-from maas_agent.hub.answers import Answers
-from maas_agent.hub.client import Outbound
-from maas_agent.hub.meter import Meter
-from maas_agent.hub.tally import Tally, worse
+from maas_agent.hub.mqtt.message import Outbound
+from maas_agent.hub.serving.metrics import Meter
+from maas_agent.hub.serving.replies import Answers
+from maas_agent.hub.takeover import pipeline_state
+from maas_agent.hub.takeover.answer_statistics import Tally, worse
+from maas_agent.hub.takeover.comparison import Compared, agree
+from maas_agent.hub.takeover.pipeline_state import PipelineState, Slot, UpdateState
 from maas_agent.ipc import Alive, Answer, Channel, Drained, Failed, Pong, Ready, SourceIs, ToHub
 from maas_agent.runtime.setup import Setup
 from maas_agent.trials.record import Trial, Trials, document_of
 from maas_agent.trials.terms import Terms
-from maas_agent.update import slots
 from maas_agent.update.protocol import Job, Outcome, Progress, Wanted, decode_event, decode_job, line_of
-from maas_agent.update.slots import PipelineState, Slot, UpdateState
 from maas_agent.worker.sources.command import LineSplitter
 from tests.fuzz.registry import check_sentence, pieces, target
 
@@ -167,14 +167,17 @@ def event(data: bytes) -> None:
 
 def _obeyed(state: PipelineState, told: Progress | Outcome) -> None:
     if isinstance(told, Progress):
-        after = slots.progressed(state, told, 1.0)
+        after = pipeline_state.progressed(state, told, 1.0)
     else:
-        state = slots.informed(state, told.revoked)
-        after = {"tested": slots.tested, "current": slots.current, "failed": slots.failed}[told.result](
-            state, told, 1.0
-        )
+        state = pipeline_state.informed(state, told.revoked)
+        by_result = {
+            "tested": pipeline_state.tested,
+            "current": pipeline_state.current,
+            "failed": pipeline_state.failed,
+        }
+        after = by_result[told.result](state, told, 1.0)
     msgspec.json.encode(after)
-    slots.rolled_back(after, "why", 2.0)
+    pipeline_state.rolled_back(after, "why", 2.0)
 
 
 @target(
@@ -197,12 +200,12 @@ def job(data: bytes) -> None:
 def kept_state(data: bytes) -> None:
     from tests.fuzz.registry import scratch
 
-    path = slots.path_of(scratch(), "p")
+    path = pipeline_state.path_of(scratch(), "p")
     path.parent.mkdir(exist_ok=True)
     path.write_bytes(data)
-    state = slots.load(scratch(), "p", check_sentence)
-    slots.save(scratch(), "q", state)
-    assert slots.load(scratch(), "q", check_sentence).active == state.active
+    state = pipeline_state.load(scratch(), "p", check_sentence)
+    pipeline_state.save(scratch(), "q", state)
+    assert pipeline_state.load(scratch(), "q", check_sentence).active == state.active
     for slot in (state.active, state.previous):
         if slot and slot.trials and (best := slot.trials.best()):
             document_of(best)

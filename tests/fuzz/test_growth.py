@@ -10,7 +10,7 @@ from contextlib import suppress
 
 import pytest
 
-from maas_agent.hub.packets import PacketSocket
+from maas_agent.hub.mqtt.transport.packets import PacketSocket
 from maas_agent.toml_lines import line_of
 from maas_agent.worker.sources.command import LineSplitter
 from tests.fuzz.on_broker import Wire

@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from maas_agent import door
+from maas_agent.hub.api import control_client
 from tests.runtimes import RUNTIME
 
 WAIT_S = 60.0
@@ -75,7 +75,7 @@ class Device:
     @property
     def connections(self) -> int:
         """Connections that a broker has accepted in this run; its log tells fewer and fewer of them."""
-        said: int = door.ask(self.store, {"do": "status"}, WAIT_S)["link"]["connections"]
+        said: int = control_client.ask(self.store, {"do": "status"}, WAIT_S)["link"]["connections"]
         return said
 
     def workers(self) -> list[int]:

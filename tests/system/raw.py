@@ -4,9 +4,9 @@ import socket
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
-from maas_agent.hub.loop import Loop
-from maas_agent.hub.wire import decode_publish, encode_puback, encode_publish, variable_integer
-from tests.agent.hub.broker import Connection, ScriptedBroker
+from maas_agent.hub.mqtt.transport.wire import decode_publish, encode_puback, encode_publish, variable_integer
+from maas_agent.hub.system.loop import Loop
+from tests.agent.hub.mqtt.broker import Connection, ScriptedBroker
 from tests.system.device import WAIT_S
 
 LARGEST = 268_435_455 - 8

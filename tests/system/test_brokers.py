@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 
 import pytest
 
-from maas_agent.desired import Document, Wish, encode_desired
+from maas_agent.bundle.desired_state import Document, Wish, encode_desired
 from tests.bundles import make_bundle, samples
 from tests.system.conftest import LOCAL
 from tests.system.console import WAIT_S, Console

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from maas_agent.desired import Document, Wish, encode_desired
+from maas_agent.bundle.desired_state import Document, Wish, encode_desired
 from tests.bundles import make_bundle, samples
 from tests.system.balancer import Balancer
 from tests.system.conftest import LOCAL

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from maas_agent.desired import Document, Wish, encode_desired, position
+from maas_agent.bundle.desired_state import Document, Wish, encode_desired, position
 from tests.bundles import samples
 from tests.system.conftest import MakeDevice
 from tests.system.console import Console

@@ -6,7 +6,7 @@ import signal
 
 import pytest
 
-from maas_agent import door
+from maas_agent.hub.api import control_client
 from tests.bundles import samples
 from tests.system.conftest import LOCAL, MakeDevice
 from tests.system.console import Console
@@ -42,7 +42,7 @@ def test_what_takes_a_descriptor_fails_with_a_reason_and_goes_well_later(device:
     assert "the puller cannot be started: Too many open files" in failed["reason"]
     # Somebody at the door, and what was there answers on.
     with pytest.raises(Exception):  # noqa: B017 - whichever way he is let wait
-        door.ask(device.store, {"do": "status"}, 2.0)
+        control_client.ask(device.store, {"do": "status"}, 2.0)
     assert "result" in console.ask("dev", "digits", SAMPLE, "while")
     # A worker that dies: its successor needs two.
     (worker,) = device.workers()
@@ -53,7 +53,7 @@ def test_what_takes_a_descriptor_fails_with_a_reason_and_goes_well_later(device:
 
     allow(device, 1024)
     assert "result" in console.ask("dev", "digits", SAMPLE, "after")
-    assert door.ask(device.store, {"do": "status"}, 30.0)["connected"]
+    assert control_client.ask(device.store, {"do": "status"}, 30.0)["connected"]
     console.publish("maas/dev/cmd/update/2", '{"status": "init"}', retain=True)
     console.wait("maas/dev/digits/state", lambda s: s["active"] and s["active"]["version"] == "1.1.0")
     assert device.log().count("a worker cannot be started") == 1

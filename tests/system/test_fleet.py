@@ -13,8 +13,8 @@ from typing import Any
 import pytest
 
 from bench.control_planes import GROUP, REASON, names
-from maas_agent.desired import position
-from maas_agent.documents import rfc3339
+from maas_agent.base.documents import rfc3339
+from maas_agent.bundle.desired_state import position
 from tests.system.brokers import Mosquitto
 from tests.system.conftest import MakeDevice
 from tests.system.console import Console, Message

@@ -10,8 +10,8 @@ from typing import Any
 
 import pytest
 
-from maas_agent.hub.commands import MAX_BURST
-from maas_agent.hub.wire import encode_publish
+from maas_agent.hub.api.commands import MAX_BURST
+from maas_agent.hub.mqtt.transport.wire import encode_publish
 from tests.bundles import samples
 from tests.system.brokers import Mosquitto
 from tests.system.conftest import LOCAL, MakeDevice

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from maas_agent.hub.commands import INTERRUPTED
+from maas_agent.hub.api.commands import INTERRUPTED
 from tests.system.conftest import MakeDevice
 from tests.system.console import Console
 from tests.system.device import Device, wait_until

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from maas_agent.hub.crew import _FIRST_RESTART_S
+from maas_agent.hub.serving.worker_pool import _FIRST_RESTART_S
 from tests.bundles import make_bundle, samples
 from tests.models import large_classifier_tflite
 from tests.system.brokers import Mosquitto

@@ -7,7 +7,7 @@ from typing import Any
 import msgspec
 
 from maas_agent.bundle.staged import Staged
-from maas_agent.update.store import Store
+from maas_agent.update.store.blob_store import Store
 from maas_converter.publishing.keys import key_files
 from tests.bundles import make_bundle
 from tests.system.conftest import MakeDevice

@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
-from maas_agent import door
 from maas_agent.errors import UnavailableError
+from maas_agent.hub.api import control_client
 from tests.bundles import samples
 from tests.faults.outages import on_disk as results_on_disk
 from tests.system.brokers import Mosquitto
@@ -26,7 +26,7 @@ EVERY_MS = "while True:\n    for line in LINES:\n        print(line, flush=True)
 def status(device: Device) -> dict[str, Any]:
     """What the device says of itself over its control socket; of one that is just starting that it did nothing."""
     try:
-        return door.ask(device.store, {"do": "status"}, 5.0)
+        return control_client.ask(device.store, {"do": "status"}, 5.0)
     except UnavailableError:
         return {"connected": False, "outbox": {"on_disk_only": 0}, "pipelines": []}
 

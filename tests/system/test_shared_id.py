@@ -23,7 +23,7 @@ def connections(broker: Mosquitto) -> int:
 
 
 def status(device: Device, capsys: pytest.CaptureFixture[str]) -> dict[str, object]:
-    from maas_agent.status import show_status
+    from maas_agent.commands.status import show_status
 
     show_status(device.config, as_json=True)
     document: dict[str, object] = json.loads(capsys.readouterr().out)

@@ -22,9 +22,9 @@ import pytest
 pytest.importorskip("typer", reason="the converter extra is not installed")
 
 from maas_agent import cli as agent
+from maas_agent.base.terminal import Guarded, cell, guard_streams, printable
 from maas_agent.bundle.archive import open_bundle, write_bundle
 from maas_agent.bundle.manifest import encode_manifest
-from maas_agent.terminal import Guarded, cell, guard_streams, printable
 from maas_converter.cli import main as converter
 from maas_converter.publishing.keys.key_files import create_keys
 from maas_converter.publishing.repository import init_repository, publish, revoke
@@ -314,7 +314,7 @@ def test_what_came_from_outside_is_escaped(
 
 def test_there_is_no_other_door() -> None:
     """But the log, which escapes too, and the importers' processes, which speak to the converter alone."""
-    doors = {"terminal.py", "log.py", "importers/refusal.py", "importers/asking.py"}
+    doors = {"base/terminal.py", "base/log.py", "importers/refusal.py", "importers/asking.py"}
     writes = re.compile(
         r"(?<![\w.])print\(|(?<!\w)echo\(|std(out|err)\.write\(|os\.write\([12],|Console\((?!file=beneath)"
     )
@@ -323,12 +323,12 @@ def test_there_is_no_other_door() -> None:
         for path in package.rglob("*.py"):
             if str(path.relative_to(package)) not in doors:
                 found = [line for line in path.read_text().splitlines() if writes.search(line)]
-                assert not found, f"{path}: {found}: write by maas_agent.terminal"
+                assert not found, f"{path}: {found}: write by maas_agent.base.terminal"
 
 
 def test_what_an_agent_says_is_escaped(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """Over its control socket, where reasons of bundles, brokers and repositories come together."""
-    from tests.agent.test_status import Agent, pipeline, status
+    from tests.agent.commands.test_status import Agent, pipeline, status
 
     tried = {"accelerator": EVIL, "threads": 1, "options": {EVIL: EVIL}, "p50_ms": 1.0, "p99_ms": 1.0}
     tried |= {"peak_bytes": None, "deviation": 0.0, "accelerated": None, "refused": EVIL}
@@ -355,7 +355,7 @@ def test_what_is_drawn_on_a_terminal_is_escaped_too(words: tuple[str, str]) -> N
     """Colours and bars are escape sequences of our own: none of them sets a title, links, or begins a new row."""
     code = (
         "import sys, numpy as np\n"
-        "from maas_agent.terminal import guard_streams\n"
+        "from maas_agent.base.terminal import guard_streams\n"
         "from maas_converter.base import console\n"
         "guard_streams()\n"
         "what, words = sys.argv[1:]\n"
@@ -377,7 +377,7 @@ def test_native_code_that_prints_to_descriptor_2_is_shown_as_lines(tmp_path: Pat
     """A library's message names ops and tensors as the model calls them."""
     code = (
         "import os, sys\n"
-        "from maas_agent.terminal import guard_streams\n"
+        "from maas_agent.base.terminal import guard_streams\n"
         "from maas_converter.base.isolation import isolated\n"
         "guard_streams()\n"
         "def work():\n"

@@ -13,9 +13,9 @@ from typing import Annotated, Literal
 
 import msgspec
 
+from maas_agent.base.untrusted import MALFORMED
 from maas_agent.bundle.manifest import Sha256, Size
 from maas_agent.errors import BundleError
-from maas_agent.untrusted import MALFORMED
 
 SCHEMA = 1
 """The delivery schema this code writes, and the only one it reads."""

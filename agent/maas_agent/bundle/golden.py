@@ -13,9 +13,9 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
+from maas_agent.base.untrusted import MALFORMED
 from maas_agent.bundle.manifest import DType
 from maas_agent.errors import BundleError
-from maas_agent.untrusted import MALFORMED
 
 _LEVEL = 3
 """Higher ones take seconds for floats, and save a few percent."""

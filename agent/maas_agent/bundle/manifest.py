@@ -12,11 +12,11 @@ from typing import Annotated, Literal
 
 import msgspec
 
+from maas_agent.base.untrusted import MALFORMED
 from maas_agent.bundle import schema
 from maas_agent.bundle.edges import check_answers, check_stages
 from maas_agent.bundle.version import parse_version
 from maas_agent.errors import BundleError, DataError
-from maas_agent.untrusted import MALFORMED
 
 SINCE: dict[str, int] = {
     "Multilabel": 2,

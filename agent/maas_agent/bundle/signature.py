@@ -6,8 +6,8 @@ signed bytes begin with a context string so that no signature made here can pass
 
 import msgspec
 
+from maas_agent.base.untrusted import MALFORMED
 from maas_agent.errors import BundleError
-from maas_agent.untrusted import MALFORMED
 
 _CONTEXT = b"maas-edge bundle v1\n"
 

@@ -10,8 +10,8 @@ import msgspec
 
 from maas_agent.checks.clock import server_time
 from maas_agent.checks.questions import Loads, Offers, Question, Reaches, Reply
-from maas_agent.children import die_with_parent
 from maas_agent.errors import MaasError
+from maas_agent.host.children import die_with_parent
 from maas_agent.runtime.setup import CPU
 
 
@@ -54,8 +54,8 @@ def _loads(question: Loads) -> str:
 
 
 def _reaches(question: Reaches) -> Reply:
-    from maas_agent.update.deadline import deadline
-    from maas_agent.update.fetch import Fetcher
+    from maas_agent.update.transfer.deadline import deadline
+    from maas_agent.update.transfer.fetch import Fetcher
 
     asked = time.time()
     with deadline(question.seconds, f"the request for {question.url}"):
@@ -64,7 +64,7 @@ def _reaches(question: Reaches) -> Reply:
 
 
 def _offers(question: Offers) -> str:
-    from maas_agent.update.client import Repository
+    from maas_agent.update.repository.client import Repository
 
     # Not the store's own metadata: those are the agent's, which may be running.
     offers = Repository(question.access, Path(question.scratch)).refresh().offers

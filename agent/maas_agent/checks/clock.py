@@ -6,7 +6,7 @@ from email.utils import parsedate_to_datetime
 import msgspec
 
 from maas_agent.checks.finding import Finding
-from maas_agent.clock import UNSET_BEFORE
+from maas_agent.host.clock import UNSET_BEFORE
 
 _MOST_SKEW_S = 60.0
 _MEND = "timedatectl set-ntp true   (signatures expire by date)"

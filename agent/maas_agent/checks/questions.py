@@ -7,11 +7,11 @@ import sys
 
 import msgspec
 
+from maas_agent.base.untrusted import MALFORMED
 from maas_agent.checks.clock import ServerTime
-from maas_agent.children import signal_name
 from maas_agent.errors import UnavailableError
+from maas_agent.host.children import signal_name
 from maas_agent.runtime.setup import Setup
-from maas_agent.untrusted import MALFORMED
 from maas_agent.update.protocol import RepositoryAccess
 
 

@@ -5,14 +5,14 @@ from typing import Any
 
 import msgspec
 
-from maas_agent import door
-from maas_agent.addresses import HIDDEN, shown, split_query
 from maas_agent.checks.clock import ServerTime
 from maas_agent.checks.finding import Finding
 from maas_agent.checks.questions import Offers, Reaches, answer, ask
 from maas_agent.config import Broker, Config, Repository
 from maas_agent.errors import MaasError, UnavailableError
-from maas_agent.scratch import scratch_folder
+from maas_agent.host.scratch import scratch_folder
+from maas_agent.hub.api import control_client
+from maas_agent.network.addresses import HIDDEN, shown, split_query
 from maas_agent.update.access import access_to
 
 _WAIT_S = 10.0
@@ -31,7 +31,7 @@ class Reached(msgspec.Struct, frozen=True):
 
 def broker(config: Config) -> Finding:
     """The running agent's word for it, if it has been started with this [broker]; else by connecting as this device."""
-    from maas_agent.hub.probe import UnreachableError, known_by_username, probe_broker
+    from maas_agent.hub.mqtt.probe import UnreachableError, known_by_username, probe_broker
 
     url = shown(config.broker.url)
     agent = _agent(config)
@@ -51,7 +51,7 @@ def broker(config: Config) -> Finding:
 def _agent(config: Config) -> dict[str, Any] | None:
     """What the agent on this store says of itself, if one runs and is connected to a broker."""
     try:
-        status = door.ask(Path(config.store.path), {"do": "status"}, _AGENT_S)
+        status = control_client.ask(Path(config.store.path), {"do": "status"}, _AGENT_S)
     except UnavailableError:
         return None
     return status if status.get("connected") else None

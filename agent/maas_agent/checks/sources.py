@@ -9,7 +9,7 @@ import msgspec
 
 from maas_agent.checks.finding import Finding
 from maas_agent.config import CommandSource, Config
-from maas_agent.programs import Obstacle, obstacle
+from maas_agent.host.programs import Obstacle, obstacle
 
 SERVICE_USER = "maas-agent"
 _SERVICE_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"

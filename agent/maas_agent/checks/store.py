@@ -8,9 +8,9 @@ from pathlib import Path
 
 from maas_agent.checks.finding import Finding
 from maas_agent.errors import UnavailableError
-from maas_agent.hub.control import NAME
-from maas_agent.ownership import strangers
-from maas_agent.privileges import as_owner_of
+from maas_agent.host.ownership import strangers
+from maas_agent.host.privileges import as_owner_of
+from maas_agent.hub.api.control_socket import NAME
 
 _LOW_BYTES = 64 << 20
 _LOW_FILES = 1000

@@ -6,12 +6,12 @@ from pathlib import Path
 from typing import Any
 
 from maas_agent import __version__
-from maas_agent.documents import rfc3339
-from maas_agent.hub import store
-from maas_agent.hub.loop import Loop
-from maas_agent.hub.notify import ServiceManager
-from maas_agent.hub.outbox import Outbox
-from maas_agent.hub.pipeline import Pipeline
+from maas_agent.base.documents import rfc3339
+from maas_agent.hub.outbox.outbox import Outbox
+from maas_agent.hub.pipeline.pipeline import Pipeline
+from maas_agent.hub.system import store_folder
+from maas_agent.hub.system.loop import Loop
+from maas_agent.hub.system.systemd import ServiceManager
 
 
 class Health:
@@ -28,7 +28,7 @@ class Health:
     ) -> None:
         self._loop, self._device, self._groups, self._outbox = loop, device, groups, outbox
         self._pipelines = list(pipelines)
-        self._folder, self.store_alarms = folder, store.alarms(folder)
+        self._folder, self.store_alarms = folder, store_folder.alarms(folder)
         """The store, and what a person should know of its disk."""
         self._manager = ServiceManager()
         self._started = time.monotonic()
@@ -59,7 +59,7 @@ class Health:
 
     def look(self) -> bool:
         """Look at the disk of the store; whether there is something new to say."""
-        before, self.store_alarms = self.store_alarms, store.alarms(self._folder)
+        before, self.store_alarms = self.store_alarms, store_folder.alarms(self._folder)
         return self.store_alarms != before
 
     def stopping(self) -> None:

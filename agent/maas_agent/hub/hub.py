@@ -13,37 +13,39 @@ from typing import Any
 
 import msgspec
 
-from maas_agent import codes, descendants
-from maas_agent.addresses import shown
+from maas_agent.base import codes
+from maas_agent.base.log import Log
 from maas_agent.bundle.staged import DEVICE_KEY
-from maas_agent.clock import wall_offset
 from maas_agent.config import Config, unprotected
 from maas_agent.config import Pipeline as Settings
-from maas_agent.hub import health, journal, store
-from maas_agent.hub.announced import Announced
-from maas_agent.hub.answered import Input, digest
-from maas_agent.hub.client import Outbound
-from maas_agent.hub.commands import Commands, Finish
-from maas_agent.hub.connection import Inbound
-from maas_agent.hub.control import ControlSocket
-from maas_agent.hub.dispatch import Job
-from maas_agent.hub.entry import OnSafe, Priority
+from maas_agent.host import descendants
+from maas_agent.host.clock import wall_offset
+from maas_agent.hub import health
+from maas_agent.hub.api.announcements import Announced
+from maas_agent.hub.api.commands import Commands, Finish
+from maas_agent.hub.api.control_socket import ControlSocket
+from maas_agent.hub.api.desired_state import Wishes
+from maas_agent.hub.api.topics import MAX_ID, Address, Command, Topics
+from maas_agent.hub.api.unfinished_commands import Unfinished
 from maas_agent.hub.health import Health
-from maas_agent.hub.journal import Journal
-from maas_agent.hub.link import Link
-from maas_agent.hub.loop import Loop, every
-from maas_agent.hub.memory_groups import MemoryGroups
-from maas_agent.hub.once import Once
-from maas_agent.hub.orphans import reap_orphans
-from maas_agent.hub.outbox import Outbox
-from maas_agent.hub.packet_limit import TooLargeError
-from maas_agent.hub.pipeline import Pipeline
-from maas_agent.hub.sharing import Sharing
-from maas_agent.hub.topics import MAX_ID, Address, Command, Topics
-from maas_agent.hub.unfinished import Unfinished
-from maas_agent.hub.updates import Updates
-from maas_agent.hub.wishes import Wishes
-from maas_agent.log import Log
+from maas_agent.hub.mqtt.answered import Input, digest
+from maas_agent.hub.mqtt.link import Link
+from maas_agent.hub.mqtt.message import Inbound, Outbound
+from maas_agent.hub.mqtt.packet_limit import TooLargeError
+from maas_agent.hub.mqtt.shared_subscriptions import Sharing
+from maas_agent.hub.outbox import journal
+from maas_agent.hub.outbox.entry import OnSafe, Priority
+from maas_agent.hub.outbox.journal import Journal
+from maas_agent.hub.outbox.outbox import Outbox
+from maas_agent.hub.pipeline.pipeline import Pipeline
+from maas_agent.hub.serving.request import Job
+from maas_agent.hub.system import store_folder
+from maas_agent.hub.system.cgroups import MemoryGroups
+from maas_agent.hub.system.log_limiter import Once
+from maas_agent.hub.system.loop import Loop, every
+from maas_agent.hub.system.orphans import reap_orphans
+from maas_agent.hub.updates.scheduler import Updates
+from maas_agent.network.addresses import shown
 from maas_agent.update.protocol import Outcome
 
 _STOP_S = 20.0
@@ -64,7 +66,7 @@ class Hub:
     def __init__(self, config: Config, log: Log) -> None:
         self._config, self._log = config, log
         self._store = Path(config.store.path)
-        self._lock = store.own(self._store)
+        self._lock = store_folder.own(self._store)
         self._device = config.device.id
         # For whoever loads a sealed bundle: workers, and the trials of the puller and of the tester. It is no secret.
         os.environ[DEVICE_KEY] = str(Path(config.device_key).absolute())

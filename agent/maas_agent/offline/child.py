@@ -19,12 +19,12 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import msgspec
 
-from maas_agent import codes
+from maas_agent.base import codes
 from maas_agent.bundle.archive import open_bundle
 from maas_agent.bundle.golden import decode_golden
 from maas_agent.bundle.manifest import Manifest, Raw
-from maas_agent.children import die_with_parent
 from maas_agent.errors import DataError, MaasError, NoInputError
+from maas_agent.host.children import die_with_parent
 from maas_agent.ipc import Request
 from maas_agent.offline.messages import BAD_DATA, NO_INPUT, Answered, Doing, Failed, Message, Mistake, Task, Warned
 from maas_agent.offline.samples import Input, inputs

@@ -8,7 +8,7 @@ from maas_agent.runtime.setup import Setup
 
 NO_INPUT = "no_input"
 BAD_DATA = "bad_data"
-"""Codes beside those of `maas_agent.codes`, for what only files can have: they are not there, or not readable."""
+"""Codes beside those of `maas_agent.base.codes`, for what only files can have: they are not there, or not readable."""
 
 Given = str | int | float | list[Any]
 """What a data file says a sample is: a class, a number, or several."""

@@ -8,11 +8,11 @@ from collections.abc import Callable, Generator, Iterator
 
 import msgspec
 
-from maas_agent.children import signal_name
+from maas_agent.base.terminal import relayed_stderr
+from maas_agent.base.untrusted import MALFORMED
 from maas_agent.errors import DataError, MaasError, NoInputError, RuntimeFailure, UnavailableError, UsageError
+from maas_agent.host.children import signal_name
 from maas_agent.offline.messages import Answered, Doing, Failed, Message, Task, Warned
-from maas_agent.terminal import relayed_stderr
-from maas_agent.untrusted import MALFORMED
 
 _ERRORS: dict[int, type[MaasError]] = {
     kind.exit_code: kind for kind in (UsageError, DataError, NoInputError, UnavailableError, RuntimeFailure)

@@ -5,7 +5,7 @@ from math import prod
 import numpy as np
 from numpy.typing import NDArray
 
-from maas_agent import codes
+from maas_agent.base import codes
 from maas_agent.bundle.manifest import Decode
 from maas_agent.errors import DecodeError
 from maas_agent.processing import resample, wav

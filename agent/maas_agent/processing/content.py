@@ -4,11 +4,11 @@ from typing import Literal
 
 import msgspec
 
-from maas_agent import codes
+from maas_agent.base import codes
+from maas_agent.base.untrusted import MALFORMED
 from maas_agent.errors import DecodeError
 from maas_agent.processing.magic import is_certain, kind_of
 from maas_agent.processing.marks import MARKS, PRINTABLE, without_mark
-from maas_agent.untrusted import MALFORMED
 
 Form = Literal["raw", "json", "image", "audio"]
 

@@ -12,7 +12,8 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from maas_agent import codes
+from maas_agent.base import codes
+from maas_agent.base.untrusted import MALFORMED
 from maas_agent.bundle.manifest import Decode
 from maas_agent.errors import DecodeError
 from maas_agent.processing import audio, picture
@@ -23,7 +24,6 @@ from maas_agent.processing.magic import kind_of, not_read
 from maas_agent.processing.marks import without_mark
 from maas_agent.processing.picture import MAX_PIXELS
 from maas_agent.processing.text import NOT_FINITE, NUMBER, instead_of_raw, printed
-from maas_agent.untrusted import MALFORMED
 
 MAX_BATCH = 1024
 
@@ -64,7 +64,7 @@ def decode(
 ) -> Decoded:
     """Decode one payload as ``spec`` says.
 
-    Raises `DecodeError` with one of the codes in `maas_agent.codes`.
+    Raises `DecodeError` with one of the codes in `maas_agent.base.codes`.
     """
     if not payload:
         raise DecodeError(codes.EMPTY, "the payload is empty")

@@ -6,7 +6,7 @@ from urllib.parse import unquote_to_bytes
 
 import msgspec
 
-from maas_agent import codes
+from maas_agent.base import codes
 from maas_agent.errors import DecodeError
 from maas_agent.processing.magic import kind_of
 

@@ -11,7 +11,7 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from maas_agent import codes
+from maas_agent.base import codes
 from maas_agent.errors import DecodeError
 
 DATATYPES = {

@@ -4,7 +4,7 @@ from typing import Literal
 
 import msgspec
 
-from maas_agent import codes
+from maas_agent.base import codes
 
 PICTURES = "PNG, JPEG, BMP, GIF, WebP or TIFF"
 SOUND = "WAV"

@@ -14,7 +14,7 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from maas_agent import codes
+from maas_agent.base import codes
 from maas_agent.errors import DecodeError
 from maas_agent.processing.magic import kind_of, not_read
 

@@ -10,8 +10,8 @@ from pathlib import Path
 
 import msgspec
 
-from maas_agent.children import die_with_parent
 from maas_agent.errors import MaasError
+from maas_agent.host.children import die_with_parent
 from maas_agent.trials import run
 from maas_agent.trials.task import Assignment, Report
 

@@ -22,8 +22,8 @@ import msgspec
 
 from maas_agent.bundle.manifest import Manifest
 from maas_agent.bundle.staged import Staged
-from maas_agent.children import die_with_parent
 from maas_agent.errors import BundleError, MaasError, SelfTestError, UnavailableError, UsageError
+from maas_agent.host.children import die_with_parent
 from maas_agent.trials.limits import available_bytes, bound_memory, peak_resident, share_device, taken
 from maas_agent.trials.record import Trial
 from maas_agent.trials.task import Task, Verdict

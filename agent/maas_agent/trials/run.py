@@ -9,8 +9,9 @@ from pathlib import Path
 
 import msgspec
 
-from maas_agent.children import signal_name
+from maas_agent.base.untrusted import MALFORMED
 from maas_agent.errors import SelfTestError, UnavailableError
+from maas_agent.host.children import signal_name
 from maas_agent.runtime.machine import look
 from maas_agent.runtime.setup import Setup
 from maas_agent.trials import plan
@@ -18,7 +19,6 @@ from maas_agent.trials.hardware import cores, fingerprint, runtime_version
 from maas_agent.trials.record import Trial, Trials, ranked
 from maas_agent.trials.task import Task, Verdict
 from maas_agent.trials.terms import Terms
-from maas_agent.untrusted import MALFORMED
 
 TRIAL_S = 120.0
 """How long one trial may take, loading included."""

@@ -5,9 +5,9 @@ import resource
 import socket
 import sys
 
-from maas_agent.children import die_with_parent
+from maas_agent.base.log import Log
 from maas_agent.errors import MaasError
-from maas_agent.log import Log
+from maas_agent.host.children import die_with_parent
 from maas_agent.update.hub_link import HubLink
 from maas_agent.update.puller import pull
 

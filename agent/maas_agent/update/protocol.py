@@ -16,11 +16,11 @@ from typing import Literal
 
 import msgspec
 
+from maas_agent.base.untrusted import MALFORMED
 from maas_agent.bundle.manifest import Sha256
 from maas_agent.errors import DataError
 from maas_agent.trials.record import Trials
 from maas_agent.trials.terms import Terms
-from maas_agent.untrusted import MALFORMED
 
 State = Literal[
     "init", "pulling", "verifying", "staged", "testing", "shadow", "probation", "active", "failed", "rolled_back"

@@ -6,20 +6,20 @@ from pathlib import Path
 
 import msgspec
 
-from maas_agent.addresses import shown
+from maas_agent.base.log import Log
 from maas_agent.bundle.version import parse_version
 from maas_agent.errors import MaasError, PullError, SelfTestError, VerifyError
-from maas_agent.log import Log
+from maas_agent.network.addresses import shown
 from maas_agent.trials import run as trying
 from maas_agent.trials.record import Trials
-from maas_agent.update.bring import read_manifest
 from maas_agent.update.choose import Offer
-from maas_agent.update.deadline import deadline
+from maas_agent.update.downloader import read_manifest
 from maas_agent.update.hub_link import HubLink
 from maas_agent.update.protocol import Job, Outcome, Progress, RepositoryAccess, State, Step, Wanted
-from maas_agent.update.room import Room
 from maas_agent.update.sources import FromFile, FromRepository, Source, Unavailable
-from maas_agent.update.store import Store
+from maas_agent.update.store.blob_store import Store
+from maas_agent.update.store.disk_quota import Room
+from maas_agent.update.transfer.deadline import deadline
 
 _BLAMES_THE_BUNDLE = (VerifyError, SelfTestError)
 """After these the digest is set aside: trying again would end the same."""
@@ -216,7 +216,7 @@ def _refreshed(job: Job, log: Log) -> Source:
 
 
 def _from_repository(access: RepositoryAccess, store: Path, models: set[str], log: Log) -> Source:
-    from maas_agent.update.client import Repository  # here, because only this needs TUF
+    from maas_agent.update.repository.client import Repository  # here, because only this needs TUF
 
     with deadline(access.timeout_s, f"the refresh from {shown(access.url)}"):
         repository = Repository(access, store, lambda what: log.warning(what))

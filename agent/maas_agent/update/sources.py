@@ -10,16 +10,16 @@ from typing import TYPE_CHECKING, Protocol
 
 from maas_agent.bundle.archive import Bundle, open_bundle
 from maas_agent.errors import BundleError, PullError, UpdateError, VerifyError
-from maas_agent.update.bring import Bringing
 from maas_agent.update.choose import Catalogue, Offer, choose, refuse_downgrade, refuse_unwanted, why_nothing
-from maas_agent.update.deadline import deadline
-from maas_agent.update.parts import whole
+from maas_agent.update.downloader import Bringing
 from maas_agent.update.protocol import RepositoryAccess, Wanted
-from maas_agent.update.room import Need, Room
-from maas_agent.update.store import Store
+from maas_agent.update.store.blob_store import Store
+from maas_agent.update.store.disk_quota import Need, Room
+from maas_agent.update.transfer.deadline import deadline
+from maas_agent.update.transfer.partial_download import whole
 
 if TYPE_CHECKING:
-    from maas_agent.update.client import Offered, Repository
+    from maas_agent.update.repository.client import Offered, Repository
 
 
 class Source(Protocol):
@@ -166,7 +166,7 @@ class FromFile:
             raise VerifyError(
                 f"{self._path} cannot be verified without a [repository] root: name one, or set allow_unsigned = true"
             )
-        from maas_agent.update.trust import Trusted, read_root
+        from maas_agent.update.repository.file_signature import Trusted, read_root
 
         trusted = Trusted(read_root(Path(self._access.root)), self._store)
         trusted.verify(offer, bundle.manifest_bytes, bundle.signature())

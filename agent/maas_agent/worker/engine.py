@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from maas_agent import codes
-from maas_agent.documents import ErrorDetail, ErrorDocument, ResultDocument, encode, rfc3339
+from maas_agent.base import codes
+from maas_agent.base.documents import ErrorDetail, ErrorDocument, ResultDocument, encode, rfc3339
 from maas_agent.errors import DecodeError, RuntimeFailure
 from maas_agent.ipc import MAX_GIST, Answer, Request
 from maas_agent.processing.content import Form

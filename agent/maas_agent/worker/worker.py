@@ -12,10 +12,11 @@ from pathlib import Path
 
 import msgspec
 
-from maas_agent import codes
+from maas_agent.base import codes
+from maas_agent.base.log import Log
 from maas_agent.bundle.staged import Staged
-from maas_agent.descendants import mark_of
 from maas_agent.errors import BundleError, MaasError, brief
+from maas_agent.host.descendants import mark_of
 from maas_agent.ipc import (
     Alive,
     Answer,
@@ -32,7 +33,6 @@ from maas_agent.ipc import (
     Start,
     ToWorker,
 )
-from maas_agent.log import Log
 from maas_agent.runtime.graph import Graph
 from maas_agent.runtime.interface import Accelerator
 from maas_agent.runtime.selection import accelerator

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from maas_agent.base.terminal import ask, beneath, cell, printable, write_line
 from maas_agent.errors import UsageError
-from maas_agent.terminal import ask, beneath, cell, printable, write_line
 from maas_converter.base.isolation import note_step
 
 if TYPE_CHECKING:

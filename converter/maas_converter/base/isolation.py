@@ -11,9 +11,9 @@ import sys
 import tempfile
 from collections.abc import Callable
 
-from maas_agent.children import die_with_parent
+from maas_agent.base.terminal import part_from_libraries, relaying
 from maas_agent.errors import RuntimeFailure
-from maas_agent.terminal import part_from_libraries, relaying
+from maas_agent.host.children import die_with_parent
 
 _BOARD_BYTES = 512
 _REST_S = 1.0

@@ -4,7 +4,7 @@ from typing import Any
 
 import msgspec
 
-from maas_agent.terminal import write_json
+from maas_agent.base.terminal import write_json
 
 
 def answer(json: bool, document: Any) -> None:

@@ -19,9 +19,9 @@ from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 import msgspec
 
+from maas_agent.base.untrusted import toml_table
 from maas_agent.bundle.manifest import Decode, DType, Input, LogMel, Normalize, Preprocess, Scale, Tensor, check_input
 from maas_agent.errors import DataError, NoInputError
-from maas_agent.untrusted import toml_table
 from maas_converter.bench import pixels
 from maas_converter.bench.pixels import Ready
 from maas_converter.data.dataset import Dataset, Files

@@ -5,8 +5,8 @@ from typing import Annotated, Any
 
 import typer
 
+from maas_agent.base.terminal import cell
 from maas_agent.errors import UsageError
-from maas_agent.terminal import cell
 from maas_converter.base.json_output import answer
 from maas_converter.cli.options import Json
 

@@ -10,8 +10,8 @@ import traceback
 from collections.abc import Sequence
 
 from maas_agent import __version__
+from maas_agent.base.terminal import guard_streams, write_line, write_lines
 from maas_agent.errors import MaasError, UsageError
-from maas_agent.terminal import guard_streams, write_line, write_lines
 from maas_converter.base.extras import INSTALL, require
 from maas_converter.base.isolation import isolated
 from maas_converter.cli.command_list import COMMANDS

@@ -29,10 +29,10 @@ from typing import Annotated, Any, TypeVar
 
 import msgspec
 
+from maas_agent.base.untrusted import toml_table
 from maas_agent.bundle.edges import check_answers, check_stages
 from maas_agent.bundle.manifest import Name, When
 from maas_agent.errors import BundleError, DataError, NoInputError
-from maas_agent.untrusted import toml_table
 from maas_converter.data.folder import is_there
 
 _Edge = Annotated[str, msgspec.Meta(min_length=1)]

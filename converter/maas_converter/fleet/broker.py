@@ -15,10 +15,10 @@ import msgspec
 import paho.mqtt.client as paho
 from paho.mqtt.enums import CallbackAPIVersion, MQTTProtocolVersion
 
-from maas_agent.addresses import has_userinfo, shown
 from maas_agent.errors import ConfigError, NoInputError, UnavailableError, UsageError
-from maas_agent.secret_files import read_secret
-from maas_agent.tls import Identity, Peer, client_context, distrusted
+from maas_agent.host.secret_files import read_secret
+from maas_agent.network.addresses import has_userinfo, shown
+from maas_agent.network.tls import Identity, Peer, client_context, distrusted
 
 _CONNECT_S = 10.0
 _QUIET_S = 0.5

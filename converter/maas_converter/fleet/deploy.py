@@ -6,10 +6,10 @@ from typing import Any, Literal
 
 import msgspec
 
+from maas_agent.base.terminal import cell
 from maas_agent.bundle.manifest import NAME
 from maas_agent.bundle.version import parse_version
 from maas_agent.errors import DataError, UsageError
-from maas_agent.terminal import cell
 from maas_converter.base.console import say, terminal, text
 from maas_converter.fleet.broker import Access, Broker
 from maas_converter.fleet.operator import Aim, Operator, Show

@@ -11,7 +11,7 @@ from typing import Any
 
 import msgspec
 
-from maas_agent.desired import Document, Wish, decode_desired, encode_desired
+from maas_agent.bundle.desired_state import Document, Wish, decode_desired, encode_desired
 from maas_agent.errors import DataError, UnavailableError, UsageError
 from maas_converter.fleet.broker import Broker
 from maas_converter.fleet.rollout import ENDED, Progress, Rollout, progress, rollout_of, step, wish_of

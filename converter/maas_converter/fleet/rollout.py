@@ -1,7 +1,7 @@
 """A staged rollout as a state machine: what it is, what the devices make of it, what comes next. No I/O.
 
-Which device is in which stage is its `maas_agent.desired.position`; so a stage has the same devices for everybody who
-looks, and a larger one all of those that the smaller one had.
+Which device is in which stage is its `maas_agent.bundle.desired_state.position`; so a stage has the same devices for
+everybody who looks, and a larger one all of those that the smaller one had.
 """
 
 from collections.abc import Iterable
@@ -9,7 +9,7 @@ from typing import Literal
 
 import msgspec
 
-from maas_agent.desired import Wish, position
+from maas_agent.bundle.desired_state import Wish, position
 from maas_converter.fleet.view import Device
 
 State = Literal["running", "stopped", "aborted", "done", "rolled_back"]

@@ -2,7 +2,7 @@
 
 import time
 
-from maas_agent.terminal import cell
+from maas_agent.base.terminal import cell
 from maas_converter.fleet.broker import Access, Broker
 from maas_converter.fleet.view import Device, Picture, Running
 

@@ -2,7 +2,7 @@
 
 import msgspec
 
-from maas_agent.untrusted import MALFORMED
+from maas_agent.base.untrusted import MALFORMED
 
 ONLINE = "online"
 _ON_THE_WAY = ("pulling", "verifying", "staged", "testing", "shadow", "probation")

@@ -13,8 +13,8 @@ from pathlib import Path
 
 import msgspec
 
+from maas_agent.base.untrusted import read_member
 from maas_agent.errors import DataError, NoInputError
-from maas_agent.untrusted import read_member
 from maas_converter.importers.keras.configuration import is_hdf5
 from maas_converter.importers.unsupported_formats import foreign, foreign_folder
 

@@ -11,8 +11,8 @@ from pathlib import Path
 
 import msgspec
 
-from maas_agent.children import die_with_parent
 from maas_agent.errors import MaasError
+from maas_agent.host.children import die_with_parent
 from maas_converter.importers.asking import Converted, wait_to_be_asked
 from maas_converter.importers.refusal import first_sentence, refuse
 

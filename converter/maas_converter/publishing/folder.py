@@ -10,7 +10,7 @@ from tuf.api.metadata import TargetFile, Targets  # type: ignore[attr-defined]  
 
 from maas_agent.bundle.manifest import digest_of
 from maas_agent.errors import DataError, NoInputError
-from maas_agent.files import write_durably
+from maas_agent.host.files import write_durably
 
 
 @contextmanager

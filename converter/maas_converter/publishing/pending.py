@@ -6,9 +6,9 @@ from typing import Any
 import msgspec
 from tuf.api.metadata import Metadata, Root, Targets  # type: ignore[attr-defined]  # it has no __all__
 
+from maas_agent.base.untrusted import MALFORMED
 from maas_agent.errors import DataError, UsageError
-from maas_agent.files import write_durably
-from maas_agent.untrusted import MALFORMED
+from maas_agent.host.files import write_durably
 from maas_converter.publishing.reading import load, read_metadata
 
 _FOLDER = "pending"

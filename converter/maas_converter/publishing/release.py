@@ -15,7 +15,7 @@ from securesystemslib.signer import Signer  # type: ignore[attr-defined]  # it h
 from tuf.api.metadata import Metadata, MetaFile, Snapshot, Timestamp  # type: ignore[attr-defined]
 
 from maas_agent.errors import DataError, NoInputError, UsageError
-from maas_agent.files import write_durably
+from maas_agent.host.files import write_durably
 from maas_converter.publishing.changes import changes
 from maas_converter.publishing.keys.key_ring import KeyRing
 from maas_converter.publishing.keys.known_roots import recognise, remember

@@ -10,7 +10,7 @@ from pathlib import Path
 import msgspec
 
 from maas_agent.errors import UnavailableError, UsageError
-from maas_agent.files import write_durably
+from maas_agent.host.files import write_durably
 from maas_converter.base.extras import require
 from maas_converter.base.json_output import whole
 from maas_converter.evidence.record import Record

@@ -16,7 +16,7 @@ import msgspec
 
 from maas_agent.bundle.manifest import digest_of
 from maas_agent.errors import DataError, NoInputError, UnavailableError, UsageError
-from maas_agent.files import sync_folder, write_durably
+from maas_agent.host.files import sync_folder, write_durably
 from maas_converter.base.console import Progress
 from maas_converter.split.validation import Evidence, prove
 from maas_converter.tflite.cut import Cut, Part, cut, input_edges, output_edges, places_of

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 
 import msgspec
 
-from maas_agent.untrusted import read_member
+from maas_agent.base.untrusted import read_member
 from maas_converter.tflite import model as files
 
 METADATA = "metadata.json"

@@ -1,4 +1,4 @@
-"""The content of ``signature.json``; what a signature is worth is tested in tests/agent/update/test_trust.py."""
+"""The content of ``signature.json``; what one is worth: tests/agent/update/repository/test_file_signature.py."""
 
 import msgspec
 import pytest

@@ -2,9 +2,9 @@
 
 import pytest
 
-from maas_agent import clock as boottime
-from maas_agent.hub import timeline
-from tests.agent.hub.outboxes import Clock
+from maas_agent.host import clock as boottime
+from maas_agent.hub.outbox import timeline
+from tests.agent.hub.outbox.outboxes import Clock
 
 
 @pytest.fixture

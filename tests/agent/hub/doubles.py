@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from maas_agent.log import Log
+from maas_agent.base.log import Log
 
 
 class Lines(Log):

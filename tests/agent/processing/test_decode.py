@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from PIL import Image
 
-from maas_agent import codes
+from maas_agent.base import codes
 from maas_agent.bundle.manifest import Decode
 from maas_agent.errors import DecodeError
 from maas_agent.processing.decode import MAX_BATCH, MAX_PIXELS, Decoded, decode

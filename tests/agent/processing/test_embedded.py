@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from maas_agent import codes
+from maas_agent.base import codes
 from maas_agent.bundle.manifest import Decode
 from maas_agent.errors import DecodeError
 from maas_agent.processing.decode import CARRIERS, Decoded, decode

@@ -10,7 +10,7 @@ import pytest
 from numpy.typing import NDArray
 from PIL import Image, ImageOps, features
 
-from maas_agent import codes
+from maas_agent.base import codes
 from maas_agent.bundle.manifest import Decode
 from maas_agent.errors import DecodeError
 from maas_agent.processing.decode import MAX_PIXELS, decode

@@ -17,7 +17,7 @@ import pytest
 from ai_edge_litert import schema_py_generated as schema
 from numpy.typing import NDArray
 
-from maas_agent.children import signal_name
+from maas_agent.host.children import signal_name
 from maas_agent.runtime.setup import Setup
 from maas_agent.trials.record import Trial
 from maas_agent.trials.run import run

@@ -8,7 +8,7 @@ import pytest
 
 from maas_agent.bundle.staged import Staged
 from maas_agent.update.protocol import Outcome
-from maas_agent.update.store import Store
+from maas_agent.update.store.blob_store import Store
 from maas_converter.publishing.keys.key_files import sign_manifest
 from tests.agent.update.conftest import Publish
 from tests.agent.update.device import Device

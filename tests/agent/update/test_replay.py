@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from maas_agent.update.client import Repository
 from maas_agent.update.protocol import RepositoryAccess, Wanted
+from maas_agent.update.repository.client import Repository
 from tests.agent.update.device import Device
 from tests.agent.update.publisher import Publisher
 from tests.agent.update.site import Site

@@ -8,7 +8,7 @@ import pytest
 
 from maas_agent.trials.terms import Limits, Terms
 from maas_agent.update.protocol import Go, Wanted, line_of
-from maas_agent.update.store import Store
+from maas_agent.update.store.blob_store import Store
 from tests.agent.update.device import Device
 from tests.agent.update.publisher import Publisher
 from tests.agent.update.servers import http_server, nginx

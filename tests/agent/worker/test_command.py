@@ -14,11 +14,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from maas_agent.base.log import Log
 from maas_agent.bundle.manifest import Decode
 from maas_agent.config import CommandSource
 from maas_agent.errors import DecodeError
 from maas_agent.ipc import SourceIs
-from maas_agent.log import Log
 from maas_agent.processing.decode import decode
 from maas_agent.worker.sources.command import CommandRunner, LineSplitter
 from maas_agent.worker.sources.interface import Reading

@@ -3,7 +3,7 @@
 import msgspec
 import pytest
 
-from maas_agent.desired import position
+from maas_agent.bundle.desired_state import position
 from maas_converter.fleet.rollout import Progress, Rollout, members, progress, rollout_of, step, too_many, wish_of
 from maas_converter.fleet.view import Device, Running
 

@@ -10,8 +10,8 @@ import h5py
 import numpy as np
 import pytest
 
+from maas_agent.base.untrusted import read_member
 from maas_agent.errors import DataError, NoInputError
-from maas_agent.untrusted import read_member
 from maas_converter.importers.process import import_model
 from maas_converter.importers.table import IMPORTERS, importer_for
 

@@ -19,9 +19,9 @@ from tuf.api.metadata import Metadata, TargetFile
 from maas_agent.bundle.delivery import decode_delivery
 from maas_agent.bundle.manifest import digest_of
 from maas_agent.errors import DataError, MaasError, NoInputError, UsageError
-from maas_agent.files import write_durably
-from maas_agent.update.client import Repository
+from maas_agent.host.files import write_durably
 from maas_agent.update.protocol import RepositoryAccess
+from maas_agent.update.repository.client import Repository
 from maas_converter.cli import main
 from maas_converter.publishing import folder as folder_module
 from maas_converter.publishing import release as release_module

@@ -12,9 +12,9 @@ from typing import Any
 import pytest
 
 from maas_agent.errors import BundleError, DataError, NoInputError
-from maas_agent.files import write_durably
-from maas_agent.update.client import Catalogue, Repository
+from maas_agent.host.files import write_durably
 from maas_agent.update.protocol import RepositoryAccess
+from maas_agent.update.repository.client import Catalogue, Repository
 from maas_converter.publishing import folder as folder_module
 from maas_converter.publishing import release as release_module
 from maas_converter.publishing import repository as publisher

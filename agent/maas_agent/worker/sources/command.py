@@ -15,13 +15,13 @@ import signal
 import subprocess
 import time
 
-from maas_agent import descendants
-from maas_agent.children import signal_name
+from maas_agent.base.log import Log
+from maas_agent.base.untrusted import Lines
 from maas_agent.config import CommandSource
+from maas_agent.host import descendants
+from maas_agent.host.children import signal_name
+from maas_agent.host.programs import obstacle
 from maas_agent.ipc import SourceIs
-from maas_agent.log import Log
-from maas_agent.programs import obstacle
-from maas_agent.untrusted import Lines
 from maas_agent.worker.sources.condition import Condition
 from maas_agent.worker.sources.interface import Reading
 

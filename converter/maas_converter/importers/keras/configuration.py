@@ -10,8 +10,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from maas_agent.base.untrusted import read_member
 from maas_agent.errors import DataError
-from maas_agent.untrusted import read_member
 from maas_converter.importers.keras.allowed import entries, name_of, refuse_reach
 
 _HDF5 = b"\x89HDF\r\n\x1a\n"

@@ -15,7 +15,7 @@ import msgspec
 from maas_agent.bundle.manifest import NAME, digest_of
 from maas_agent.bundle.signature import Envelope, KeySignature, signed_bytes
 from maas_agent.errors import DataError, UnavailableError, UsageError
-from maas_agent.files import write_durably
+from maas_agent.host.files import write_durably
 
 if TYPE_CHECKING:
     from securesystemslib.signer import CryptoSigner  # type: ignore[attr-defined]  # it has no __all__

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 from securesystemslib.signer import CryptoSigner, Key, SSlibKey  # type: ignore[attr-defined]  # it has no __all__
 
+from maas_agent.base.untrusted import MALFORMED
 from maas_agent.errors import DataError, NoInputError
-from maas_agent.untrusted import MALFORMED
 from maas_converter.publishing.keys import passphrase
 
 if TYPE_CHECKING:

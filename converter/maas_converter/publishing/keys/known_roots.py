@@ -14,7 +14,7 @@ from tuf.api.metadata import Metadata, Root  # type: ignore[attr-defined]  # it 
 
 from maas_agent.bundle.manifest import digest_of
 from maas_agent.errors import DataError
-from maas_agent.files import write_durably
+from maas_agent.host.files import write_durably
 from maas_converter.publishing.keys.key_ring import KeyRing
 
 FILE = "known-roots"

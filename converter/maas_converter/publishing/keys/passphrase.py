@@ -6,8 +6,8 @@ import os
 import sys
 from pathlib import Path
 
+from maas_agent.base.terminal import printable
 from maas_agent.errors import NoInputError, UsageError
-from maas_agent.terminal import printable
 
 VARIABLE = "MAAS_PASSPHRASE_FILE"
 """Names the file where ``--passphrase-file`` does not."""

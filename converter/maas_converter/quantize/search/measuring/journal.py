@@ -13,9 +13,9 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
+from maas_agent.base.untrusted import MALFORMED
 from maas_agent.bundle.manifest import Input, Postprocess
 from maas_agent.errors import UnavailableError
-from maas_agent.untrusted import MALFORMED
 
 _FORMAT = 2
 """Raise it when what a measurement means changes: older journals are then not read."""

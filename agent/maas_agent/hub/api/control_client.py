@@ -1,0 +1,95 @@
+"""How a command of this device asks the running agent, over its control socket."""
+
+import json
+import os
+import socket
+import stat
+from pathlib import Path
+from typing import Any
+
+from maas_agent.errors import UnavailableError
+from maas_agent.hub.api.control_socket import NAME, abstract_name, peer
+
+_MOST_BYTES = 16 << 20
+
+
+def ask(store: Path, request: dict[str, Any], wait_s: float) -> dict[str, Any]:
+    """The agent's answer to ``request``, within ``wait_s`` seconds; a ``reason`` in it says why it refused.
+
+    Raises `UnavailableError` if no agent runs on this store, or it does not answer.
+    """
+    path = store / NAME
+    try:
+        with _knocked(store, wait_s) as door:
+            door.sendall(json.dumps(request).encode() + b"\n")
+            answer = _answer(door, path)
+    except PermissionError:
+        raise UnavailableError(f"no permission to ask the agent at {path}: try sudo") from None
+    except (FileNotFoundError, ConnectionRefusedError):
+        raise UnavailableError(f"no agent runs here ({path}): start it with 'systemctl start maas-agent'") from None
+    except ConnectionError:
+        raise UnavailableError(f"the agent at {path} ended while it answered, or is asked too often") from None
+    except OSError as error:
+        raise UnavailableError(f"the agent at {path} does not answer: {error}") from None
+    try:
+        document: dict[str, Any] = json.loads(answer)
+    except ValueError:
+        raise UnavailableError(f"the agent at {path} ended while it answered, or is asked too often") from None
+    return document
+
+
+def runs(store: Path) -> bool:
+    """Whether an agent runs on this store."""
+    try:
+        _knocked(store, None).close()
+    except PermissionError:
+        return True
+    except OSError:
+        return False
+    return True
+
+
+def _knocked(store: Path, wait_s: float | None) -> socket.socket:
+    """A connection to the agent on this store. Raises ``OSError``."""
+    door = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    try:
+        door.settimeout(wait_s)
+        try:
+            _connect(door, store / NAME)
+        except (FileNotFoundError, ConnectionRefusedError) as error:
+            if not _connects_without_a_disk(door, store):
+                raise error from None
+    except BaseException:
+        door.close()
+        raise
+    return door
+
+
+def _connect(door: socket.socket, path: Path) -> None:
+    """By this very name: what a link in its place leads to is another one's."""
+    place = os.open(path, os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC)
+    try:
+        if not stat.S_ISSOCK(os.fstat(place).st_mode):
+            raise ConnectionRefusedError
+        door.connect(f"/proc/self/fd/{place}")
+    finally:
+        os.close(place)
+
+
+def _connects_without_a_disk(door: socket.socket, store: Path) -> bool:
+    """Whether the agent listens where the store's disk has taken no socket, and it is the store's owner or root."""
+    try:
+        door.connect(abstract_name(store))
+        return peer(door)[0] in (0, os.geteuid(), store.stat().st_uid)
+    except OSError:
+        return False
+
+
+def _answer(door: socket.socket, path: Path) -> bytes:
+    """All that is said; raises `UnavailableError` if that has no end."""
+    answer = bytearray()
+    while chunk := door.recv(65536):
+        answer += chunk
+        if len(answer) > _MOST_BYTES:
+            raise UnavailableError(f"what answers at {path} is no agent: it says more than {_MOST_BYTES} bytes")
+    return bytes(answer)

@@ -1,0 +1,78 @@
+"""Inputs that the broker sends again after a connection was lost, although they are being worked on: answered once.
+
+A broker sends what was not acknowledged again when a session is resumed, with the same packet identifier and the DUP
+flag (MQTT 5.0 sections 3.3.1.1 and 4.4). While this side has not acknowledged an identifier, the broker cannot
+give it to another message (section 2.2.1): so it is the same message, and only its acknowledgement has to move to
+the new connection. One whose acknowledgement was written is told as new: whether it is known all the same is for
+`maas_agent.hub.mqtt.answered`. So nothing is acknowledged on a connection before the broker has answered on it: one
+that accepts and then resets would swallow the acknowledgements, and send everything again.
+"""
+
+from collections.abc import Callable
+
+import msgspec
+
+from maas_agent.hub.mqtt.answered import digest
+from maas_agent.hub.mqtt.transport.wire import Publish
+
+Acknowledge = Callable[[int], None]
+"""Takes the packet identifier of what is acknowledged."""
+
+
+class Delivery(msgspec.Struct, eq=False):
+    """A QoS 1 message that was not acknowledged. ``answer`` does so on the connection on which it came last."""
+
+    number: int
+    digest: bytes
+    """Of topic and payload."""
+    answer: Acknowledge | None
+    is_done: bool = False
+    """Whether its acknowledgement was asked for; it is still here if there was no proven connection to write it to."""
+
+
+class Deliveries:
+    """What the broker waits for an acknowledgement of, by packet identifier, over all connections of one session."""
+
+    def __init__(self) -> None:
+        self._open: dict[int, Delivery] = {}
+        self._is_proven = False
+
+    def connected(self, *, resumed: bool) -> None:
+        """A connection begins. Identifiers of another session mean nothing in this one."""
+        if not resumed:
+            self.disconnected()
+            self._open.clear()
+
+    def proven(self) -> None:
+        """The broker has answered on the connection: what is done is acknowledged now."""
+        self._is_proven = True
+        for delivery in list(self._open.values()):
+            if delivery.is_done:
+                self.acknowledge(delivery)
+
+    def disconnected(self) -> None:
+        """The connection is gone: acknowledgements wait until their message comes again."""
+        self._is_proven = False
+        for delivery in self._open.values():
+            delivery.answer = None
+
+    def received(self, packet: Publish, answer: Acknowledge) -> tuple[Delivery, bool]:
+        """The delivery that ``packet`` belongs to, and whether it is a new one."""
+        content = digest(packet.topic, packet.payload, packet.cut_bytes.to_bytes(8, "big"))
+        known = self._open.get(packet.number)
+        # A broker that was set back to an older state may use an identifier for something else all the same.
+        if known is not None and packet.dup and known.digest == content:
+            known.answer = answer
+            return known, False
+        if known is not None:
+            known.answer = None
+        delivery = self._open[packet.number] = Delivery(packet.number, content, answer)
+        return delivery, True
+
+    def acknowledge(self, delivery: Delivery) -> None:
+        """It is done: acknowledged on the connection on which it came last, as soon as that is proven."""
+        delivery.is_done = True
+        if self._is_proven and delivery.answer is not None:
+            answer, delivery.answer = delivery.answer, None
+            del self._open[delivery.number]
+            answer(delivery.number)

@@ -1,0 +1,352 @@
+"""The link to the broker: one connection after the other, for ever, with full jitter in between.
+
+Each attempt gets a paho client and a `Connection` of its own, so that no half-sent packet, message number or state of
+an earlier one can leak into it; what must survive a connection is in the outbox. Name look-up, TCP connect, TLS and
+WebSocket handshakes block, so they run on a thread of their own and the loop gets the finished socket.
+"""
+
+import ssl
+import threading
+import time
+from collections.abc import Callable
+from typing import Any, Protocol
+
+import msgspec
+
+from maas_agent.base.log import Log
+from maas_agent.config import Broker
+from maas_agent.errors import ConfigError
+from maas_agent.hub.mqtt import reasons
+from maas_agent.hub.mqtt.backoff import Backoff, End
+from maas_agent.hub.mqtt.broker_limits import Allowance, Limits, shortened
+from maas_agent.hub.mqtt.client import V5, V311, Client, new_client
+from maas_agent.hub.mqtt.connection import Connection, Counters
+from maas_agent.hub.mqtt.in_flight import Deliveries
+from maas_agent.hub.mqtt.message import Inbound, Outbound
+from maas_agent.hub.mqtt.packet_limit import PacketLimit
+from maas_agent.hub.mqtt.reasons import Failure
+from maas_agent.hub.mqtt.transport.endpoint import endpoint, open_transport, tls_context
+from maas_agent.hub.mqtt.transport.packets import PacketSocket, Transport
+from maas_agent.hub.system.log_limiter import Once
+from maas_agent.hub.system.loop import Loop, Timer
+from maas_agent.network.addresses import shown
+
+_OPEN_S = 45.0
+"""For everything that has to come before CONNECT."""
+_MOST_OPENINGS = 4
+"""Attempts that may hang in a name look-up at the same time: nothing can end them."""
+_HANDSHAKE_S = 15.0
+_GUESS_S = 5.0
+"""The same while it is only guessed which MQTT version the broker speaks: amqtt is silent to a version 5 CONNECT."""
+_MAX_SILENCES = 5
+_PUBLISH_OVERHEAD = 1 << 16
+"""Room for topic and properties beside the largest payload."""
+
+
+class Listener(Protocol):
+    """Who is told what happens on the link."""
+
+    def link_up(self) -> None:
+        """Connected and subscribed."""
+        ...
+
+    def link_down(self) -> None:
+        """The connection is gone; QoS 1 messages it had not acknowledged must be sent again."""
+        ...
+
+    def inbound(self, message: Inbound) -> None:
+        """A message has arrived."""
+        ...
+
+    def acknowledged(self, number: int) -> None:
+        """The broker has QoS 1 message ``number``, as returned by `Link.publish`."""
+        ...
+
+
+class Link:
+    """Keeps the device connected. `publish` only while `connected`; everything else is told to the listener.
+
+    One that ``leaves_nothing`` at the broker asks for no session that outlives its connection.
+    """
+
+    def __init__(
+        self,
+        loop: Loop,
+        broker: Broker,
+        client_id: str,
+        will: Outbound | None,
+        subscriptions: list[str],
+        max_payload_bytes: int,
+        listener: Listener,
+        log: Log,
+        *,
+        leaves_nothing: bool = False,
+    ) -> None:
+        self._loop, self._broker, self._listener, self._log = loop, broker, listener, log
+        self._client_id, self._will, self._subscriptions = client_id, will, subscriptions
+        self._leaves_nothing = leaves_nothing
+        self._max_packet = max_payload_bytes + _PUBLISH_OVERHEAD
+        self._protocol = V311 if broker.protocol == "3.1.1" else V5
+        self._backoff = Backoff(broker.reconnect_max_s)
+        self._allowance = Allowance()
+        self._deliveries = Deliveries()
+        self._packet_limit = PacketLimit()
+        self._once = Once(log)
+        self._client: Client | None = None
+        """Of the attempt or the connection there is."""
+        self._connection: Connection | None = None
+        self._patience: Timer | None = None
+        self._refusal: Failure | None = None
+        self._openings = 0
+        self._stopping = False
+        self._version_known = self._understood = self._spoke_v5 = False
+        self._silences = 0
+        # Since the last connection that lasted:
+        self._failures = self._acceptances = 0
+        self._told: set[str] = set()
+        self._conflict: Failure | None = None
+        self.connected = False
+        self.counters = Counters()
+        self.on_failed: Callable[[Failure], None] = lambda _failure: None
+        """Called when an attempt has failed or a connection was lost."""
+
+    @property
+    def version(self) -> str:
+        """The MQTT version in use."""
+        return "5" if self._protocol == V5 else "3.1.1"
+
+    @property
+    def send_quota(self) -> int:
+        """QoS 1 messages the broker takes before it has acknowledged any (Receive Maximum).
+
+        0 while a slow connection has enough to send already: ask before each message.
+        """
+        return self._connection.send_quota if self._connection is not None else 0
+
+    @property
+    def trouble(self) -> str | None:
+        """What a person has to mend, although it may be connected right now."""
+        is_shared = self._backoff.is_shared(time.monotonic())
+        return self._conflict.reason if is_shared and self._conflict is not None else None
+
+    def start(self) -> None:
+        """Begin to connect; returns at once. Raises `ConfigError` if a secret or a certificate cannot be read."""
+        context = tls_context(self._broker)
+        client = new_client(
+            self._broker,
+            self._protocol,
+            self._client_id,
+            self._allowed(self._will),
+            leaves_nothing=self._leaves_nothing,
+        )
+        self._client, self._understood, self._refusal = client, False, None
+        late = Failure(f"{endpoint(self._broker)}: no connection within {_OPEN_S:g} s, name look-up included")
+        self._patience = self._loop.after(_OPEN_S, lambda: self._given_up(client, late))
+        self._openings += 1
+        try:
+            threading.Thread(target=self._open, args=(client, context), name="connect", daemon=True).start()
+        except RuntimeError as error:  # no thread, or no memory, is left for it
+            failure = Failure(f"{endpoint(self._broker)} is not connected to: {error}")
+            self._loop.call(lambda: self._not_opened(client, failure))
+
+    def publish(self, message: Outbound) -> int:
+        """Send a message at the end of this turn; returns the number `Listener.acknowledged` will name for QoS 1.
+
+        Raises `maas_agent.hub.mqtt.packet_limit.TooLargeError` if the broker cannot take it, which is logged and
+        counted: it would only end the connection again and again.
+        """
+        if self._connection is None or not self.connected:
+            raise ConnectionError("not connected")
+        return self._connection.publish(message)
+
+    def flush(self) -> None:
+        """At the end of every turn: everything that was queued goes out in as few calls as possible."""
+        if self._connection is not None:
+            self._connection.flush()
+
+    def stop(self, farewell: Outbound | None) -> None:
+        """Say farewell, disconnect cleanly and do not come back."""
+        self._stopping = True
+        connection, self._connection, self._client, self.connected = self._connection, None, None, False
+        self._be_patient()
+        self._deliveries.disconnected()
+        if connection is not None:
+            connection.stop(farewell)
+
+    # ------------------------------------------------------------- an attempt
+
+    def _open(self, client: Client, context: ssl.SSLContext | None) -> None:
+        """On the connecting thread: hand the loop an open transport, or the reason why there is none."""
+        try:
+            transport = open_transport(endpoint(self._broker), context, self._broker.tls_server_name)
+        except Exception as error:  # anything a resolver, TLS or WebSocket handshake comes up with
+            failure = reasons.explain(error, self._broker)
+            self._loop.call(lambda: self._not_opened(client, failure))
+        else:
+            if self._stopping:
+                transport.close()  # nobody waits for it any more
+                return
+            self._loop.call(lambda: self._opened(client, transport))
+
+    def _not_opened(self, client: Client, failure: Failure) -> None:
+        self._openings -= 1
+        self._given_up(client, failure)
+
+    def _opened(self, client: Client, transport: Transport) -> None:
+        self._openings -= 1
+        if client is not self._client or self._stopping:
+            transport.close()
+            return
+        self._be_patient()
+        patience_s = _GUESS_S if self._broker.protocol == "auto" and not self._version_known else _HANDSHAKE_S
+        silent = Failure(f"{endpoint(self._broker)} is silent: no CONNACK within {patience_s:g} s")
+        packets = PacketSocket(transport, self._max_packet, has_properties=self._protocol == V5)
+        connection = Connection(
+            self._loop,
+            self._broker,
+            client,
+            packets,
+            self,
+            self._deliveries,
+            self.counters,
+            self._once,
+            self._packet_limit,
+        )
+        self._connection = connection
+        self._patience = self._loop.after(patience_s, lambda: connection.leave(silent))
+
+    def _given_up(self, client: Client, failure: Failure) -> None:
+        """There was no connection to begin with."""
+        if client is self._client:
+            self._client = None
+            self._be_patient()
+            self._come_back(failure, self._backoff.ended(End.FAILED, time.monotonic()))
+
+    def _be_patient(self) -> None:
+        if self._patience is not None:
+            self._patience.cancel()
+
+    # ------------------------------------------------------------- the connection's owner
+
+    def accepted(self, *, resumed: bool, limits: Limits) -> list[str]:
+        """The broker has accepted the connection."""
+        self._be_patient()
+        self.connected = self._version_known = True
+        self._spoke_v5 |= self._protocol == V5
+        self._silences = 0
+        self._deliveries.connected(resumed=resumed)
+        self._backoff.accepted(time.monotonic())
+        self._acceptances += 1
+        if _is_told(self._acceptances):
+            self._log.info(
+                "connected to the broker",
+                url=shown(self._broker.url),
+                mqtt=self.version,
+                session="resumed" if resumed else "new",
+                session_expiry_s=shortened(self._broker, limits),
+            )
+        return self._subscriptions
+
+    def subscribed(self) -> None:
+        """SUBSCRIBE is on its way."""
+        self._listener.link_up()
+
+    def refused(self, code: Any, properties: Any) -> None:
+        """The broker has refused the connection."""
+        self._refusal = reasons.refused(code, properties, self._broker)
+        self._understood = not reasons.is_other_version(code)
+        if not self._understood:  # it says so: what was spoken before, perhaps with another broker, does not count
+            self._version_known = self._spoke_v5 = False
+        if self._allowance.learn(code.value):
+            self._log.warning("the Last Will is reduced to what this broker takes", reason=reasons.named(code))
+
+    def inbound(self, message: Inbound) -> None:
+        """A message has arrived."""
+        self._listener.inbound(message)
+
+    def acknowledged(self, number: int) -> None:
+        """A QoS 1 message is done with."""
+        self._listener.acknowledged(number)
+
+    def over(self, failure: Failure, how: End, wait_s: float | None) -> None:
+        """The connection is gone."""
+        now, connection = time.monotonic(), self._connection
+        was_connected, self.connected = self.connected, False
+        self._connection = self._client = None
+        self._deliveries.disconnected()
+        self._be_patient()
+        if not was_connected and not self._understood and not (connection and connection.failed_in_tls):
+            self._fall_back()
+        if was_connected and self._spoke_v5 and self._broker.protocol == "auto":
+            self._protocol = V5  # 3.1.1 was but a guess, when nobody answered
+        if self._backoff.is_stable(now):
+            self._failures = self._acceptances = 0
+            self._told.clear()
+        if wait_s is None:
+            wait_s = self._backoff.ended(how, now)
+            if how is not End.FAILED and self._backoff.is_shared(now):
+                failure = self._conflict = reasons.shared_id(self._client_id, told=how is End.TAKEN_OVER)
+            self._come_back(self._refusal or failure, wait_s)
+        else:  # it was meant to end: nobody needs to hear of it
+            self._loop.after(wait_s, self._start_again)
+        if was_connected:
+            self._listener.link_down()
+
+    # ------------------------------------------------------------- the next one
+
+    def _come_back(self, failure: Failure, wait_s: float) -> None:
+        """Each cause is told once in full; that it goes on, less and less often."""
+        if self._stopping:
+            return
+        self._failures += 1
+        retry = f"{wait_s:.1f}"
+        if failure.reason not in self._told:
+            self._told.add(failure.reason)
+            tell = self._log.error if self._backoff.is_shared(time.monotonic()) else self._log.warning
+            url, reason, mend = shown(self._broker.url), failure.reason, failure.mend
+            tell("no connection to the broker", url=url, reason=reason, mend=mend, retry_s=retry)
+        elif _is_told(self._failures):
+            self._log.warning("still no connection to the broker", failures=self._failures, retry_s=retry)
+        self._loop.after(wait_s, self._start_again)
+        self.on_failed(failure)
+
+    def _start_again(self) -> None:
+        if self._stopping:
+            return
+        failure: Failure | None = None
+        if self._openings >= _MOST_OPENINGS:
+            failure = Failure(f"{self._openings} attempts hang in the look-up of {endpoint(self._broker).host}")
+        else:
+            try:
+                self.start()
+            except ConfigError as error:
+                # A secret or a certificate that is just being replaced: what served must not end over it.
+                failure = Failure(str(error))
+        if failure is not None:
+            self._come_back(failure, self._backoff.ended(End.FAILED, time.monotonic()))
+
+    def _fall_back(self) -> None:
+        """The broker ended the talk before it began: with ``auto``, speak the other version next.
+
+        A version that has worked is given up only when it has failed for a while, and then every fourth time: a broker
+        that is just starting, and a network that is away, break connections too.
+        """
+        self._silences += 1
+        if self._broker.protocol != "auto":
+            return
+        if not self._version_known:
+            self._protocol = V311 if self._protocol == V5 else V5
+        elif self._silences > _MAX_SILENCES:
+            usual, other = (V5, V311) if self._spoke_v5 else (V311, V5)
+            self._protocol = other if self._silences % 4 == 0 else usual
+
+    def _allowed(self, will: Outbound | None) -> Outbound | None:
+        if will is None:
+            return None
+        allowance = self._allowance
+        return msgspec.structs.replace(will, qos=min(will.qos, allowance.qos), retain=will.retain and allowance.retain)
+
+
+def _is_told(times: int) -> bool:
+    """The first, the second, the fourth, the eighth time, ..."""
+    return times & (times - 1) == 0

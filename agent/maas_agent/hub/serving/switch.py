@@ -1,0 +1,295 @@
+"""What answers a pipeline's inputs: one crew of workers, and now and then another one that takes over from it.
+
+Start, warm, switch, drain, stop: the new crew loads and warms up while the old one answers. Then dispatch rests, the
+old one finishes what it holds, and the new one gets what has come in the meantime: nothing is lost, nothing is
+answered twice, and answers keep their order. The old one may stand by, loaded, to come back at once.
+"""
+
+from collections.abc import Callable
+from functools import partial
+from typing import Protocol
+
+from maas_agent.hub.serving.dispatcher import Dispatcher
+from maas_agent.hub.serving.request import Job
+from maas_agent.hub.serving.worker_pool import Crew
+from maas_agent.hub.serving.worker_process import WorkerProcess
+from maas_agent.hub.system.loop import Loop
+from maas_agent.ipc import Answer, Failed, SourceIs, ToHub
+
+_CHECK_S = 0.25
+_DRAIN_S = 10.0
+_GRACE_S = 5.0
+"""So long after its deadline the supervisor should have ended a worker."""
+
+BeforeSwitch = Callable[[], None]
+
+
+class Listener(Protocol):
+    """Who is told what becomes of inputs and crews."""
+
+    def answered(self, job: Job | None, answer: Answer) -> None:
+        """A worker has answered an input, or (``None``) a sample of its own source."""
+        ...
+
+    def given_up(self, job: Job, crew: Crew, how: str) -> None:
+        """An input has ended two workers."""
+        ...
+
+    def died(self, crew: Crew, worker: WorkerProcess, how: str) -> None:
+        """A worker of the serving crew has died; what it held is with its successor."""
+        ...
+
+    def serves(self, crew: Crew) -> None:
+        """A crew answers that did not before."""
+        ...
+
+    def refused(self, crew: Crew, reason: str) -> None:
+        """A crew that was to take over cannot; the old one goes on."""
+        ...
+
+    def source_changed(self) -> None:
+        """The local source of the crew that serves is in another state."""
+        ...
+
+
+class Serving:
+    """The dispatcher, the crew it feeds, the one that comes, and the one that stands by."""
+
+    def __init__(self, loop: Loop, dispatcher: Dispatcher, listener: Listener) -> None:
+        self._loop, self._dispatcher, self._listener = loop, dispatcher, listener
+        self.crew: Crew | None = None
+        self.coming: Crew | None = None
+        self.standby: Crew | None = None
+        self._keeps_old = False
+        self._before_switch: BeforeSwitch = lambda: None
+        self._switching = False
+        self._waiting: Callable[[], None] | None = None
+        self._retired: list[Crew] = []
+        self._on_drained: Callable[[], None] | None = None
+        self.failure: str | None = None
+        """The reason that a worker gave last for not being able to serve."""
+        self.lacks_files = False
+        """Whether that reason is that the bundle is not whole on this device."""
+        self._check()
+
+    @property
+    def ready(self) -> bool:
+        """Whether somebody answers."""
+        return self.crew is not None and self.crew.any_ready
+
+    @property
+    def healthy(self) -> bool:
+        """Whether no worker has been silent for longer than the supervisor should have allowed."""
+        return all(crew.most_silent_s(self._dispatcher) < _GRACE_S for crew in self._crews())
+
+    @property
+    def ended(self) -> bool:
+        """Whether every worker has gone, after `stop`."""
+        return all(crew.ended for crew in self._retired)
+
+    def install(self, crew: Crew) -> None:
+        """Let ``crew`` serve now, instead of whatever there is: what that held goes to it."""
+        self._abandon()
+        self.dismiss()
+        self._take_over(crew)
+
+    def bring(self, crew: Crew, before_switch: BeforeSwitch = lambda: None, *, keeps_old: bool | None = None) -> None:
+        """Let ``crew`` take over as soon as it is warm.
+
+        ``before_switch`` is called then, and persists what the switch means; if that raises ``OSError`` the crew is
+        refused. With ``keeps_old`` the crew that served so far stands by; with ``None`` the one that does goes on.
+        """
+        self.drop_coming()
+        if keeps_old is not None:
+            self.dismiss()
+        self.coming, self._before_switch, self._keeps_old = crew, before_switch, bool(keeps_old)
+
+    def dismiss(self) -> None:
+        """Nobody has to stand by any more."""
+        standby, self.standby = self.standby, None
+        if standby is not None:
+            self._retire(standby)
+
+    def fall_back(self, make: Callable[[], Crew]) -> None:
+        """Let the crew that stands by serve again, at once; where there is none (any more), the one from ``make``."""
+        self._abandon()
+        standby, self.standby = self.standby, None
+        if standby is not None and standby.ready:
+            self._take_over(standby)
+            return
+        if standby is not None:
+            self._retire(standby)
+        self._take_over(make())
+
+    def when_free(self, action: Callable[[], None]) -> None:
+        """Do ``action``, which brings a crew, as soon as no other one is in the middle of taking over."""
+        if self._switching:
+            self._waiting = action
+        else:
+            action()
+
+    def drop_coming(self) -> None:
+        """The crew that was to take over is not wanted any more."""
+        if not self._switching:
+            self._retire_coming()
+
+    # ------------------------------------------------------------- what crews tell
+
+    def on_ready(self, crew: Crew, worker: WorkerProcess) -> None:
+        """A worker is warm."""
+        if crew is self.crew and self._on_drained is None:
+            self._succeeded()
+            if not self._switching:
+                self._dispatcher.feed(worker)
+            self._listener.serves(crew)
+        elif crew is self.coming and crew.ready:
+            self._begin_switch(crew)
+
+    def on_message(self, crew: Crew, worker: WorkerProcess, message: ToHub) -> None:
+        """An answer, or the reason why a worker cannot serve."""
+        match message:
+            case Answer(sequence=0):
+                self._listener.answered(None, message)
+            case Answer(sequence=sequence):
+                job = self._dispatcher.answered(worker, sequence)
+                if job is not None:
+                    self._listener.answered(job, message)
+            case Failed(reason=reason, not_whole=not_whole):
+                self.failure, self.lacks_files = reason, not_whole
+            case SourceIs():
+                if crew is self.crew:
+                    self._listener.source_changed()
+
+    def on_exit(self, crew: Crew, worker: WorkerProcess, how: str) -> None:
+        """A worker has died: its successor gets what it held."""
+        if crew is self.coming and not self._switching:
+            self.coming = None
+            self._retire(crew)
+            self._listener.refused(crew, f"its worker {how}" + (f": {self.failure}" if self.failure else ""))
+            return
+        if crew is self.standby:
+            self.dismiss()
+            return
+        for job in self._dispatcher.worker_died(worker):
+            self._listener.given_up(job, crew, how)
+        if crew is self.crew:
+            self._listener.died(crew, worker, how)
+
+    def on_not_started(self, crew: Crew, why: str) -> None:
+        """A crew that was to take over has no worker: the old one goes on."""
+        if crew is self.coming and not self._switching:
+            self.coming = None
+            self._retire(crew)
+            self._listener.refused(crew, f"its worker {why}")
+
+    # ------------------------------------------------------------- the switch
+
+    def _begin_switch(self, crew: Crew) -> None:
+        try:
+            self._before_switch()
+        except OSError as error:
+            self.coming = None
+            self._retire(crew)
+            self._listener.refused(crew, f"its activation cannot be saved: {error.strerror}")
+            return
+        old = self.crew
+        if old is None or not old.any_ready:
+            self._finish_switch()
+            return
+        self._switching = True
+        self._dispatcher.rest()
+        old.drain()
+        self._loop.after(_DRAIN_S, partial(self._drain_is_late, old))
+
+    def _drain_is_late(self, old: Crew) -> None:
+        if self._switching and old is self.crew:
+            old.kill("it did not drain")
+
+    def _finish_switch(self) -> None:
+        crew, self.coming, self._switching = self.coming, None, False
+        if crew is not None:
+            self._take_over(crew)
+        if self._waiting is not None:
+            action, self._waiting = self._waiting, None
+            action()
+
+    def _take_over(self, crew: Crew) -> None:
+        old, self.crew = self.crew, crew
+        keeps_old, self._keeps_old = self._keeps_old, False
+        if old is not None:
+            self._release(old)
+            if keeps_old and old.ready:
+                old.stand_by()
+                self.standby = old
+            else:
+                self._retire(old)
+        crew.serve()
+        for worker in crew.workers:
+            if worker.ready:
+                self._dispatcher.feed(worker)
+        if crew.any_ready:
+            self._succeeded()
+            self._listener.serves(crew)
+
+    def _succeeded(self) -> None:
+        self.failure, self.lacks_files = None, False
+
+    def _release(self, old: Crew) -> None:
+        """What it has not answered by now, because it was replaced in the middle, goes to the next one."""
+        for worker in old.workers:
+            worker.receive()
+            if self._dispatcher.busy_since(worker) is not None:
+                worker.kill("it is replaced")
+            self._dispatcher.take_back(worker)
+
+    def _abandon(self) -> None:
+        self._switching, self._waiting, self._keeps_old = False, None, False
+        self._retire_coming()
+
+    def _retire_coming(self) -> None:
+        """First it is none that comes: while it is let go, it may say that it is ready."""
+        coming, self.coming = self.coming, None
+        if coming is not None:
+            self._retire(coming)
+
+    def _retire(self, crew: Crew) -> None:
+        self._retired = [other for other in self._retired if not other.ended]
+        self._retired.append(crew)
+        crew.retire()
+
+    # ------------------------------------------------------------- turns, and the end
+
+    def turn_end(self) -> None:
+        """Send what was gathered, and finish what waited for the last answer."""
+        self._dispatcher.pump()
+        if self._switching and (self.crew is None or (self.crew.drained and not self._dispatcher.outstanding)):
+            self._finish_switch()
+        if self._on_drained is not None and self._is_drained():
+            done, self._on_drained = self._on_drained, None
+            done()
+        for crew in self._crews():
+            crew.flush()
+
+    def drain(self, done: Callable[[], None]) -> None:
+        """Take nothing new, answer what is there, then call ``done``."""
+        self._abandon()
+        self._on_drained = done
+        if self.crew is not None:
+            self.crew.drain()
+
+    def stop(self) -> None:
+        """Let the workers end."""
+        for crew in self._crews():
+            self._retire(crew)
+        self.crew = self.coming = self.standby = None
+
+    def _is_drained(self) -> bool:
+        return not self.ready or (self.crew is not None and self.crew.drained and not len(self._dispatcher))
+
+    def _check(self) -> None:
+        self._loop.after(_CHECK_S, self._check)
+        for crew in self._crews():
+            crew.check(self._dispatcher)
+
+    def _crews(self) -> list[Crew]:
+        return [crew for crew in (self.crew, self.coming, self.standby) if crew is not None]

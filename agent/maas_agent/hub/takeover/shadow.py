@@ -1,0 +1,138 @@
+"""A candidate in the shadow of the active bundle: it gets a copy of each live input, and its answers are compared.
+
+It has a worker and a short queue of its own. What it cannot keep up with is not compared, and nobody waits for it.
+"""
+
+from collections import OrderedDict
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+import msgspec
+
+from maas_agent.config import Shadow as Terms
+from maas_agent.hub.serving.dispatcher import Dispatcher
+from maas_agent.hub.serving.request import Job
+from maas_agent.hub.serving.worker_pool import Crew
+from maas_agent.hub.serving.worker_pool import Listener as CrewListener
+from maas_agent.hub.serving.worker_process import WorkerProcess
+from maas_agent.hub.system.loop import Loop
+from maas_agent.hub.takeover.comparison import Compared, hopeless, verdict
+from maas_agent.ipc import Answer, Failed, ToHub
+
+_CHECK_S = 0.25
+_QUEUE = 8
+_UNPAIRED = 256
+"""Answers that wait for the other one; of more the oldest are forgotten."""
+
+OnJudged = Callable[[str | None], None]
+"""Called once, with the reason why the candidate must not serve, or ``None``."""
+
+
+class Shadow:
+    """One candidate, until ``on_judged``. ``make_crew`` makes its worker, which tells its listener what it does."""
+
+    def __init__(
+        self, loop: Loop, terms: Terms, make_crew: Callable[[CrewListener], Crew], on_judged: OnJudged
+    ) -> None:
+        self._loop, self._terms, self._on_judged = loop, terms, on_judged
+        self._dispatcher = Dispatcher(1, _QUEUE)
+        self._unpaired: OrderedDict[str, list[Answer | None]] = OrderedDict()
+        self._compared = Compared()
+        self._failure = ""
+        self._ended = False
+        self._crew = make_crew(self)
+        self._check()
+
+    @property
+    def ended(self) -> bool:
+        """Whether its process is gone, after `stop`."""
+        return self._crew.ended
+
+    def document(self) -> dict[str, Any]:
+        """How far it is, for the state topic."""
+        compared = self._compared
+        return {
+            "samples": compared.samples,
+            "wanted": self._terms.samples,
+            "agreement": round(compared.agreement, 4),
+            "latency_ratio": round(compared.latency_ratio, 3),
+        }
+
+    def submit(self, job: Job) -> None:
+        """An input is on its way to the active bundle: let the candidate answer it too."""
+        if self._ended or not self._crew.ready or len(self._dispatcher) > _QUEUE:
+            return
+        self._expect(job.id)
+        self._dispatcher.submit(msgspec.structs.replace(job, qos=0, acknowledge=lambda: None, deaths=0))
+
+    def answered(self, job_id: str, answer: Answer) -> None:
+        """The active bundle has answered an input."""
+        if job_id in self._unpaired and not self._ended:
+            self._pair(job_id, 0, answer)
+
+    def turn_end(self) -> None:
+        """Send what was gathered."""
+        if not self._ended:
+            self._dispatcher.pump()
+            self._crew.flush()
+
+    def stop(self) -> None:
+        """It is not wanted any more, or has been judged."""
+        if not self._ended:
+            self._ended = True
+            self._crew.retire()
+
+    # ------------------------------------------------------------- what the worker tells
+
+    def on_ready(self, _crew: Crew, worker: WorkerProcess) -> None:
+        """The candidate is warm."""
+        self._dispatcher.feed(worker)
+
+    def on_message(self, _crew: Crew, worker: WorkerProcess, message: ToHub) -> None:
+        """An answer, or the reason why it cannot serve."""
+        match message:
+            case Answer(sequence=sequence) if sequence:
+                job = self._dispatcher.answered(worker, sequence)
+                if job is not None and job.id in self._unpaired and not self._ended:
+                    self._pair(job.id, 1, message)
+            case Failed(reason=reason):
+                self._failure = f": {reason}"
+
+    def on_exit(self, _crew: Crew, _worker: WorkerProcess, how: str) -> None:
+        """It died, on inputs that the active bundle has answered."""
+        self._judge(f"in the shadow of the active bundle its worker {how}{self._failure}")
+
+    def on_not_started(self, _crew: Crew, why: str) -> None:
+        """There is nobody to compare with."""
+        self._judge(f"in the shadow of the active bundle its worker {why}")
+
+    # ------------------------------------------------------------- the comparison
+
+    def _expect(self, job_id: str) -> None:
+        self._unpaired[job_id] = [None, None]
+        if len(self._unpaired) > _UNPAIRED:
+            self._unpaired.popitem(last=False)
+
+    def _pair(self, job_id: str, side: int, answer: Answer) -> None:
+        pair = self._unpaired[job_id]
+        pair[side] = answer
+        active, candidate = pair
+        if active is None or candidate is None:
+            return
+        del self._unpaired[job_id]
+        compared, terms = self._compared, self._terms
+        compared.add(active, candidate, terms.tolerance)
+        if compared.samples >= terms.samples or hopeless(compared, terms):
+            self._judge(verdict(compared, terms))
+
+    def _judge(self, reason: str | None) -> None:
+        if not self._ended:
+            self.stop()
+            # Not from within what its own worker has just said.
+            self._loop.call(partial(self._on_judged, reason))
+
+    def _check(self) -> None:
+        if not self._ended:
+            self._loop.after(_CHECK_S, self._check)
+            self._crew.check(self._dispatcher)

@@ -1,0 +1,109 @@
+"""What the broker sends again is the same message, or it is not: told by identifier, DUP flag, topic and content."""
+
+import pytest
+
+from maas_agent.hub.mqtt.in_flight import Deliveries, Delivery
+from maas_agent.hub.mqtt.transport.wire import Publish
+
+
+def packet(number: int = 7, *, dup: bool = False, topic: bytes = b"in/1", payload: bytes = b"sample") -> Publish:
+    return Publish(topic, payload, 1, False, number, b"", dup=dup)
+
+
+class Line(list[int]):
+    """A connection: the identifiers that were acknowledged on it."""
+
+
+def received(deliveries: Deliveries, packet: Publish, line: Line) -> tuple[Delivery, bool]:
+    return deliveries.received(packet, line.append)
+
+
+@pytest.fixture
+def deliveries() -> Deliveries:
+    deliveries = Deliveries()
+    deliveries.connected(resumed=False)
+    deliveries.proven()
+    return deliveries
+
+
+def test_what_comes_again_is_not_new_and_is_acknowledged_where_it_came_last(deliveries: Deliveries) -> None:
+    first, second = Line(), Line()
+    delivery, is_new = received(deliveries, packet(), first)
+    assert is_new
+    deliveries.disconnected()
+    deliveries.connected(resumed=True)
+    deliveries.proven()
+    assert received(deliveries, packet(dup=True), second) == (delivery, False)
+    deliveries.acknowledge(delivery)
+    assert (first, second) == ([], [7])
+
+
+def test_what_is_done_while_there_is_no_connection_is_acknowledged_when_it_comes_again(deliveries: Deliveries) -> None:
+    delivery, _ = received(deliveries, packet(), first := Line())
+    deliveries.disconnected()
+    deliveries.acknowledge(delivery)
+    deliveries.connected(resumed=True)
+    deliveries.proven()
+    again, is_new = received(deliveries, packet(dup=True), second := Line())
+    assert (again, is_new, again.is_done) == (delivery, False, True)
+    deliveries.acknowledge(again)
+    assert (first, second) == ([], [7])
+
+
+def test_it_is_acknowledged_on_no_connection_on_which_it_did_not_come(deliveries: Deliveries) -> None:
+    delivery, _ = received(deliveries, packet(), first := Line())
+    deliveries.disconnected()
+    deliveries.connected(resumed=True)
+    deliveries.proven()
+    deliveries.acknowledge(delivery)
+    assert first == []
+
+
+def test_nothing_is_acknowledged_before_the_broker_has_answered_on_the_connection(deliveries: Deliveries) -> None:
+    """A broker that accepts and resets again and again sends it again each time: the answer is the same one."""
+    delivery, _ = received(deliveries, packet(), Line())
+    deliveries.acknowledge(delivery)
+    delivery, _ = received(deliveries, packet(8), Line())
+    for _ in range(3):
+        deliveries.disconnected()
+        deliveries.connected(resumed=True)
+        assert received(deliveries, packet(8, dup=True), last := Line()) == (delivery, False)
+        deliveries.acknowledge(delivery)
+        assert last == []
+    deliveries.proven()
+    deliveries.proven()
+    assert last == [8]
+    assert received(deliveries, packet(8), Line())[1]
+
+
+def test_identifiers_of_another_session_mean_nothing(deliveries: Deliveries) -> None:
+    delivery, _ = received(deliveries, packet(), first := Line())
+    deliveries.disconnected()
+    deliveries.connected(resumed=False)
+    assert received(deliveries, packet(dup=True), second := Line())[1]
+    deliveries.acknowledge(delivery)
+    assert (first, second) == ([], [])
+
+
+def test_an_acknowledged_identifier_may_be_used_again(deliveries: Deliveries) -> None:
+    delivery, _ = received(deliveries, packet(), first := Line())
+    deliveries.acknowledge(delivery)
+    deliveries.acknowledge(delivery)
+    assert first == [7]
+    assert received(deliveries, packet(dup=True), Line())[1]
+
+
+@pytest.mark.parametrize(
+    "other",
+    [packet(), packet(dup=True, topic=b"in/2"), packet(dup=True, payload=b"another")],
+    ids=["no DUP flag", "another topic", "another content"],
+)
+def test_a_broker_that_uses_an_identifier_twice_loses_neither(deliveries: Deliveries, other: Publish) -> None:
+    """One that was set back to an older state: both are answered, and the acknowledgement is of the later one."""
+    first, _ = received(deliveries, packet(), line := Line())
+    second, is_new = received(deliveries, other, line)
+    assert is_new and second is not first
+    deliveries.acknowledge(first)
+    assert line == []
+    deliveries.acknowledge(second)
+    assert line == [7]

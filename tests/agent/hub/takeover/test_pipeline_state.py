@@ -1,0 +1,313 @@
+"""What a pipeline remembers of its bundles, and which transitions follow."""
+
+from pathlib import Path
+
+import msgspec
+import pytest
+
+from maas_agent.bundle.manifest import digest_of
+from maas_agent.errors import DataError
+from maas_agent.hub.takeover import pipeline_state
+from maas_agent.hub.takeover.pipeline_state import (
+    IllegalTransition,
+    PipelineState,
+    Slot,
+    UpdateState,
+    activated,
+    current,
+    failed,
+    load,
+    path_of,
+    progressed,
+    rolled_back,
+    save,
+)
+from maas_agent.update.protocol import Outcome, Progress, State, Step
+
+STEPS: tuple[Step, ...] = ("pulling", "verifying", "staged", "testing")
+ONE, TWO = Slot("1.0.0", "1" * 64), Slot("2.0.0", "2" * 64)
+RUNNING = PipelineState(active=ONE, update=UpdateState("active", "1.0.0", None, 1.0))
+
+
+def outcome(result: str, slot: Slot = TWO, **fields: object) -> Outcome:
+    return Outcome(pipeline="p", result=result, state="testing", version=slot.version, digest=slot.digest, **fields)  # type: ignore[arg-type]
+
+
+def after(state: PipelineState, *steps: Step, slot: Slot = TWO) -> PipelineState:
+    for number, step in enumerate(steps, 10):
+        state = progressed(state, Progress("p", step, slot.version, slot.digest), float(number))
+    return state
+
+
+def never(sentence: str) -> None:
+    raise AssertionError(sentence)
+
+
+def test_an_update_goes_its_way_and_the_active_bundle_becomes_the_previous() -> None:
+    """From the first byte to the last message switched."""
+    state = after(RUNNING, *STEPS)
+    assert (state.active, state.candidate, state.update) == (ONE, TWO, UpdateState("testing", "2.0.0", None, 13.0))
+    state = pipeline_state.tested(state, outcome("tested"), 20.0)
+    assert state.update == UpdateState("probation", "2.0.0", None, 20.0)
+    state = activated(state, 21.0)
+    assert (state.active, state.candidate, state.previous) == (TWO, None, ONE)
+    assert state.update == UpdateState("active", "2.0.0", None, 21.0)
+    assert state.digests() == {ONE.digest, TWO.digest}
+
+
+def test_the_first_bundle_of_all_has_no_previous() -> None:
+    """A fresh device."""
+    state = activated(pipeline_state.tested(after(PipelineState(), *STEPS), outcome("tested"), 20.0), 21.0)
+    assert (state.active, state.previous) == (TWO, None)
+
+
+@pytest.mark.parametrize("reached", range(len(STEPS) + 1))
+def test_a_failure_at_any_step_keeps_what_is_active(reached: int) -> None:
+    """And what is set aside is remembered with its reason."""
+    state = failed(after(RUNNING, *STEPS[:reached]), outcome("failed", reason="it deviates", set_aside=True), 30.0)
+    assert (state.active, state.candidate) == (ONE, None)
+    assert state.update == UpdateState("failed", "2.0.0", "it deviates", 30.0)
+    assert state.refused == {TWO.digest: "it deviates"}
+
+
+def test_a_network_failure_sets_nothing_aside_and_passes() -> None:
+    """The next poll finds the server again, and the state is what it was."""
+    state = failed(RUNNING, Outcome(pipeline="p", result="failed", state="init", reason="server down"), 30.0)
+    assert (state.update.state, state.refused) == ("failed", {})
+    state = current(state, outcome("current", ONE), 40.0)
+    assert state.update == UpdateState("active", "1.0.0", None, 40.0)
+
+
+def test_a_bundle_that_is_set_aside_stays_visible_as_the_failure_it_is() -> None:
+    """Every poll is told "current" with the reason; the state does not flap, and is not written again."""
+    state = failed(after(RUNNING, *STEPS), outcome("failed", reason="it deviates", set_aside=True), 30.0)
+    assert current(state, outcome("current", ONE, reason="2.0.0 is set aside: it deviates"), 40.0) == state
+
+
+def test_a_poll_without_news_changes_nothing() -> None:
+    """So nothing is written to flash either."""
+    assert current(RUNNING, outcome("current", ONE), 99.0) == RUNNING
+    down = Outcome(pipeline="p", result="failed", state="init", reason="server down")
+    assert failed(failed(RUNNING, down, 30.0), down, 99.0) == failed(RUNNING, down, 30.0)
+
+
+@pytest.mark.parametrize(
+    ("state", "step"),
+    [
+        (RUNNING, "testing"),
+        (RUNNING, "verifying"),
+        (after(RUNNING, "pulling"), "staged"),
+        (after(RUNNING, *STEPS), "pulling"),
+    ],
+)
+def test_a_step_that_does_not_follow_is_refused(state: PipelineState, step: Step) -> None:
+    """A puller that handled hostile bytes cannot talk the hub into anything."""
+    with pytest.raises(IllegalTransition):
+        after(state, step)
+
+
+def test_only_what_was_staged_and_tested_is_activated() -> None:
+    """Neither another digest nor nothing at all."""
+    with pytest.raises(IllegalTransition):
+        after(after(RUNNING, "pulling", "verifying", "staged"), "testing", slot=Slot("3.0.0", "3" * 64))
+    with pytest.raises(IllegalTransition):
+        pipeline_state.tested(after(RUNNING, *STEPS), outcome("tested", ONE), 20.0)
+    with pytest.raises(IllegalTransition):
+        activated(RUNNING, 20.0)
+    with pytest.raises(IllegalTransition):
+        current(after(RUNNING, "pulling"), outcome("current"), 20.0)
+
+
+def test_rolling_back_brings_the_previous_bundle_and_refuses_the_bad_one() -> None:
+    """From probation, and later from active."""
+    probation = pipeline_state.tested(after(RUNNING, *STEPS), outcome("tested"), 20.0)
+    for state in (
+        rolled_back(probation, "it crashes", 30.0),
+        rolled_back(activated(probation, 21.0), "it crashes", 30.0),
+    ):
+        assert (state.active, state.candidate, state.previous) == (ONE, None, None)
+        assert state.update == UpdateState("rolled_back", "2.0.0", "it crashes", 30.0)
+        assert state.refused == {TWO.digest: "it crashes"}
+    with pytest.raises(IllegalTransition, match="no bundle to roll back to"):
+        rolled_back(RUNNING, "it crashes", 30.0)
+
+
+def test_the_memory_of_refused_bundles_is_bounded() -> None:
+    """The oldest are forgotten; none of them is offered any more."""
+    state = RUNNING
+    for number in range(100):
+        slot = Slot(f"{number}.0.0", str(number))
+        state = failed(state, outcome("failed", slot, reason="no", set_aside=True), 30.0)
+    assert len(state.refused) == 64 and "99" in state.refused
+
+
+def test_what_is_saved_is_loaded(tmp_path: Path) -> None:
+    """And a pipeline nobody has heard of is fresh."""
+    assert load(tmp_path, "p", never) == PipelineState()
+    save(tmp_path, "p", RUNNING)
+    assert load(tmp_path, "p", never) == RUNNING
+
+
+@pytest.mark.parametrize("interrupted", ["pulling", "verifying", "staged", "testing", "shadow"])
+def test_an_update_that_a_cut_interrupted_starts_over(tmp_path: Path, interrupted: State) -> None:
+    """What is active stays; what failed before is still refused."""
+    update = UpdateState(interrupted, "2.0.0", None, 5.0)
+    save(tmp_path, "p", PipelineState(active=ONE, candidate=TWO, update=update, refused={"9": "no"}))
+    state = load(tmp_path, "p", never)
+    assert state == PipelineState(active=ONE, update=UpdateState(since=5.0), refused={"9": "no"})
+
+
+def test_a_bundle_on_probation_while_the_device_goes_down_again_and_again_is_set_aside(tmp_path: Path) -> None:
+    """It may be what takes the device down. A stop in good order is nobody's fault, and success wipes the slate."""
+    state = RUNNING
+    for count in (1, 2):
+        on_probation = pipeline_state.tested(after(state, *STEPS), outcome("tested"), 20.0)
+        assert pipeline_state.stopped(on_probation).interrupted == on_probation.interrupted
+        save(tmp_path, "p", on_probation)
+        state = load(tmp_path, "p", never)
+        assert (state.active, state.candidate, state.interrupted) == (ONE, None, {TWO.digest: count})
+    on_probation = pipeline_state.tested(after(state, *STEPS), outcome("tested"), 20.0)
+    assert activated(on_probation, 21.0).interrupted == {}
+    save(tmp_path, "p", on_probation)
+    state = load(tmp_path, "p", never)
+    assert (state.active, state.update.state) == (ONE, "rolled_back")
+    assert state.refused == {TWO.digest: "the device went down 3 times while it was on probation"}
+
+
+def test_a_candidate_in_the_shadow_is_promoted_or_makes_room_for_a_newer_one() -> None:
+    """What a poll says of other bundles, or of a server that is away, does not disturb it."""
+    shadow = pipeline_state.tested(after(RUNNING, *STEPS), outcome("tested"), 20.0, shadow=True)
+    assert (shadow.update.state, shadow.serving, shadow.candidate) == ("shadow", ONE, TWO)
+    away = Outcome(pipeline="p", result="failed", state="init", reason="server down")
+    assert failed(shadow, away, 30.0) == current(shadow, outcome("current", TWO), 30.0) == shadow
+    promoted = pipeline_state.promoted(shadow, 30.0)
+    assert (promoted.update.state, promoted.serving, promoted.active) == ("probation", TWO, ONE)
+    newer = Slot("3.0.0", "3" * 64)
+    assert after(shadow, *STEPS, slot=newer).candidate == newer
+    refused = failed(shadow, outcome("failed", reason="it disagrees", set_aside=True), 30.0)
+    assert (refused.update.state, refused.candidate, refused.refused) == ("failed", None, {TWO.digest: "it disagrees"})
+
+
+def test_a_candidate_that_waits_for_samples_is_not_disturbed_by_a_poll() -> None:
+    """A source may be silent for days: what is newer is looked for meanwhile."""
+    trial = pipeline_state.tested(after(RUNNING, *STEPS), outcome("tested"), 20.0)
+    away = Outcome(pipeline="p", result="failed", state="init", reason="server down")
+    assert failed(trial, away, 30.0) == current(trial, outcome("current", TWO), 30.0) == trial
+    newer = Slot("3.0.0", "3" * 64)
+    assert after(pipeline_state.stopped(trial), *STEPS, slot=newer).candidate == newer
+
+
+def test_a_revoked_bundle_is_no_way_back() -> None:
+    """What the publisher took back once stays so, whoever asks."""
+    running = activated(pipeline_state.tested(after(RUNNING, *STEPS), outcome("tested"), 20.0), 21.0)
+    told = pipeline_state.informed(pipeline_state.informed(running, {"1.0.0": "it leaks"}), {})
+    with pytest.raises(IllegalTransition, match=r"1\.0\.0 is no way back, it was revoked: it leaks"):
+        rolled_back(told, "asked for", 30.0)
+    behind = pipeline_state.informed(running, {"1.5.0": "it leaks"})
+    with pytest.raises(IllegalTransition, match=r"1\.0\.0 is no way back, it is older than 1\.5\.0, which was revoked"):
+        rolled_back(behind, "asked for", 30.0)
+    elsewhere = pipeline_state.informed(running, {"0.9.0": "old", "2.0.0": "what runs", "2.1.0": "newer than both"})
+    for state in (running, elsewhere):
+        assert rolled_back(state, "asked for", 30.0).active == ONE
+
+
+@pytest.mark.parametrize("damage", [b"", b"{", b'{"active": 7}', b"\xff\xfe"])
+def test_a_damaged_state_is_set_aside_and_said(tmp_path: Path, damage: bytes) -> None:
+    """The pipeline starts afresh rather than not at all."""
+    path_of(tmp_path, "p").parent.mkdir()
+    path_of(tmp_path, "p").write_bytes(damage)
+    said: list[str] = []
+    assert load(tmp_path, "p", said.append) == PipelineState()
+    assert len(said) == 1 and "p.json.damaged" in said[0]
+    assert path_of(tmp_path, "p").with_name("p.json.damaged").read_bytes() == damage
+    # What it ran is unknown until something is active: nothing may be collected, also after the next start.
+    assert pipeline_state.is_lost(tmp_path, "p", load(tmp_path, "p", never))
+    assert not pipeline_state.is_lost(tmp_path, "p", RUNNING)
+
+
+KNOWN = PipelineState(active=TWO, previous=ONE, refused={"9": "no"}, revoked={"0.1.0": "leaks"})
+
+
+@pytest.mark.parametrize("damage", [b"", b"{", b'{"active": 7}', b"\xff\xfe", b"[" * 100_000])
+def test_the_copy_of_a_damaged_state_knows_what_runs(tmp_path: Path, damage: bytes) -> None:
+    """Written before the state, whenever a bundle changes; the damaged file is kept for whoever wants to look."""
+    save(tmp_path, "p", msgspec.structs.replace(KNOWN, update=UpdateState("active", "2.0.0", None, 9.0)))
+    path = path_of(tmp_path, "p")
+    path.write_bytes(damage)
+    said: list[str] = []
+    assert load(tmp_path, "p", said.append) == KNOWN
+    assert len(said) == 1 and "known from its copy" in said[0]
+    assert path.with_name("p.json.damaged").read_bytes() == damage
+    assert load(tmp_path, "p", never) == KNOWN
+
+
+def test_a_copy_is_written_only_when_a_bundle_changes(tmp_path: Path) -> None:
+    """Steps of an update cost one file each; and a damaged copy is made anew."""
+    save(tmp_path, "p", RUNNING)
+    copy = path_of(tmp_path, "p").with_name("p.json.copy")
+    written = copy.stat().st_ino
+    save(tmp_path, "p", after(RUNNING, *STEPS))
+    assert copy.stat().st_ino == written
+    copy.write_bytes(b"{")
+    save(tmp_path, "p", RUNNING)
+    assert load(tmp_path, "p", never) == RUNNING and copy.stat().st_ino != written
+
+
+def test_a_state_with_one_wrong_digit_gives_way_to_the_copy_that_names_what_is_here(tmp_path: Path) -> None:
+    """Still a document, and nobody has ever had such a bundle."""
+    (tmp_path / "blobs").mkdir()
+    manifest = b"a manifest"
+    here = Slot("1.0.0", digest_of(manifest))
+    (tmp_path / "blobs" / here.digest).write_bytes(manifest)
+    save(tmp_path, "p", PipelineState(active=here))
+    path = path_of(tmp_path, "p")
+    path.write_bytes(path.read_bytes().replace(here.digest.encode(), here.digest[::-1].encode()))
+    said: list[str] = []
+    assert load(tmp_path, "p", said.append).active == here and len(said) == 1
+    # A cut between the copy and the state: what had not begun to be active is not.
+    path.write_bytes(msgspec.json.encode(PipelineState()))
+    assert load(tmp_path, "p", never).active is None
+
+
+def test_a_removed_state_is_a_fresh_start_whatever_its_copy_says(tmp_path: Path) -> None:
+    """That is how a person starts over."""
+    save(tmp_path, "p", RUNNING)
+    path_of(tmp_path, "p").unlink()
+    assert load(tmp_path, "p", never) == PipelineState()
+
+
+def test_the_state_of_a_newer_agent_is_understood_as_far_as_it_goes_and_left_alone(tmp_path: Path) -> None:
+    """Until a bundle changes: then what it wrote is kept beside."""
+    active = {"version": "2.0.0", "digest": TWO.digest, "trials": {"rows": "of another form"}}
+    newer = msgspec.json.encode({"active": active, "update": {"state": "levitating"}, "refused": {"9": "no"}})
+    path = path_of(tmp_path, "p")
+    path.parent.mkdir()
+    path.write_bytes(newer)
+    said: list[str] = []
+    state = load(tmp_path, "p", said.append)
+    assert state == PipelineState(active=TWO, refused={"9": "no"})
+    assert len(said) == 1 and "a newer one has written" in said[0]
+    away = Outcome(pipeline="p", result="failed", state="init", reason="server down")
+    save(tmp_path, "p", failed(state, away, 20.0))
+    assert path.read_bytes() == newer and not path.with_name("p.json.damaged").exists()
+    save(tmp_path, "p", PipelineState(active=ONE))
+    assert load(tmp_path, "p", never).active == ONE
+    assert path.with_name("p.json.newer").read_bytes() == newer
+
+
+def test_what_other_names_have_left_behind_is_known(tmp_path: Path) -> None:
+    """A pipeline that was renamed."""
+    save(tmp_path, "old", KNOWN)
+    assert pipeline_state.left_behind(tmp_path, {"new"}) == {ONE.digest, TWO.digest}
+    assert pipeline_state.left_behind(tmp_path, {"new", "old"}) == set()
+    path_of(tmp_path, "old").write_bytes(b"{")
+    assert pipeline_state.left_behind(tmp_path, {"new"}) == {ONE.digest, TWO.digest}
+    path_of(tmp_path, "old").with_name("old.json.copy").unlink()
+    assert pipeline_state.left_behind(tmp_path, {"new"}) is None
+
+
+def test_a_state_that_cannot_be_read_is_an_error_and_not_a_fresh_start(tmp_path: Path) -> None:
+    """A folder in its place, a card that fails: forgetting what runs would be worse than stopping."""
+    path_of(tmp_path, "p").mkdir(parents=True)
+    with pytest.raises(DataError, match="cannot read the state of pipeline 'p'"):
+        load(tmp_path, "p", never)
