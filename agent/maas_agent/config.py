@@ -219,7 +219,7 @@ class Pipeline(_Section, frozen=True):
     window: Annotated[int, msgspec.Meta(ge=1, le=1024)] = 32
     """Inputs a worker holds at a time; more wait in the hub."""
     queue: Annotated[int, msgspec.Meta(ge=1, le=1_000_000)] = 1000
-    """QoS 0 inputs that wait; beyond it the oldest is dropped and counted."""
+    """QoS 0 inputs that wait; beyond it the oldest is answered with ``overloaded``, and counted."""
     max_payload_bytes: Annotated[int, msgspec.Meta(ge=1, le=1 << 27)] = 8 << 20
     deadline_s: Literal["auto"] | Seconds = "auto"
     """A worker that takes longer for one inference is taken for hung, and replaced; ``auto`` goes by the self-test."""

@@ -48,7 +48,7 @@ class Start(_Message, frozen=True, tag=0):
     """While it works on a batch it says so at least this often, between two inferences."""
 
 
-class Request(_Message, frozen=True, tag=1):
+class InferenceRequest(_Message, frozen=True, tag=1):
     """An input. ``arrived`` is its epoch time, ``arrived_at`` its monotonic time, both in seconds."""
 
     sequence: int
@@ -140,7 +140,7 @@ class SourceIs(_Message, frozen=True, tag=16):
     reason: Annotated[str, msgspec.Meta(max_length=LONGEST_SENTENCE)] | None = None
 
 
-ToWorker = Start | Request | Serve | Drain | Ping | Mirror
+ToWorker = Start | InferenceRequest | Serve | Drain | Ping | Mirror
 ToHub = Ready | Answer | Drained | Pong | Failed | Alive | SourceIs
 
 _encoder = msgspec.msgpack.Encoder()

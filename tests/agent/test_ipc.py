@@ -19,10 +19,10 @@ from maas_agent.ipc import (
     Drain,
     Drained,
     Failed,
+    InferenceRequest,
     Ping,
     Pong,
     Ready,
-    Request,
     Serve,
     SourceIs,
     Start,
@@ -45,8 +45,8 @@ TO_WORKER: list[Any] = [
         ),
         *("json", CommandSource(("a", "b"), 0.5), 100, 0.5),
     ),
-    Request(1, "id", b"payload", None, 1.5, 2.5),
-    Request(2, "", b"", "image/png", 0.0, 0.0),
+    InferenceRequest(1, "id", b"payload", None, 1.5, 2.5),
+    InferenceRequest(2, "", b"", "image/png", 0.0, 0.0),
     Serve(),
     Ping(3),
     Drain(),
@@ -139,7 +139,7 @@ def test_what_the_kernel_does_not_take_waits_and_is_sent_later(ends: tuple[socke
     sender: Channel[Any] = Channel(ends[0], ToHub)
     receiver: Channel[Any] = Channel(ends[1], ToWorker)
     ends[0].setblocking(False)
-    big = Request(1, "id", bytes(8 << 20), None, 0.0, 0.0)
+    big = InferenceRequest(1, "id", bytes(8 << 20), None, 0.0, 0.0)
     sender.put(big)
     sender.put(Ping(2))
     assert not sender.flush()

@@ -12,9 +12,10 @@ import msgspec
 from maas_agent.base.documents import ResultDocument, encode
 from maas_agent.config import Report, Update
 from maas_agent.errors import DataError
+from maas_agent.hub.api.mqtt_inputs import SampleTopic
 from maas_agent.hub.mqtt.message import Outbound
 from maas_agent.hub.serving.metrics import Meter
-from maas_agent.hub.serving.replies import Answers
+from maas_agent.hub.serving.replies import Replies
 from maas_agent.hub.takeover import pipeline_state
 from maas_agent.hub.takeover.answer_statistics import Tally, worse
 from maas_agent.hub.takeover.comparison import Compared, agree
@@ -85,7 +86,7 @@ def worker(data: bytes) -> None:
     ours, theirs = _pair()
     channel: Channel[Any] = Channel(ours, ToHub)
     meter, tally, compared = Meter(), Tally(), Compared()
-    answers = Answers("d", "p", "maas/d/p/out", Report(), _Kept(), meter)  # type: ignore[arg-type]
+    answers = Replies("d", "p", SampleTopic(_Kept(), "maas/d/p/out", Report()), meter)  # type: ignore[arg-type]
     first: Answer | None = None
     for at in range(0, len(data), 5000):
         theirs.send(data[at : at + 5000])

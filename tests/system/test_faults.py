@@ -103,7 +103,7 @@ def test_sigterm_answers_what_was_taken_and_exits_with_0(serving: Device, consol
     wait_until(lambda: not alive(worker), "the worker outlives its hub")
 
 
-def test_qos_0_inputs_beyond_the_queue_push_out_the_oldest_and_are_counted(
+def test_qos_0_inputs_beyond_the_queue_push_out_the_oldest_which_are_told(
     make_device: MakeDevice, console: Console, bundle: object
 ) -> None:
     device = make_device(LOCAL.format(bundle=bundle) + "queue = 10\nwindow = 5\n")
@@ -114,6 +114,9 @@ def test_qos_0_inputs_beyond_the_queue_push_out_the_oldest_and_are_counted(
     for number in range(40):
         console.publish(f"maas/dev/digits/in/{number}", SAMPLE, qos=0)
     console.wait("maas/dev/metrics", lambda m: m["pipelines"]["digits"]["dropped"] == 25)
+    console.wait_for_count("maas/dev/digits/out/", 25)
+    assert {m.document["error"]["code"] for m in console.on("maas/dev/digits/out/")} == {"overloaded"}
     os.kill(worker, signal.SIGCONT)
-    console.wait_for_count("maas/dev/digits/out/", 15)
-    assert answered_ids(console) == [str(number) for number in [*range(5), *range(30, 40)]]
+    console.wait_for_count("maas/dev/digits/out/", 40)
+    # At once those that make room, the oldest first; then the window's, and those that have waited.
+    assert answered_ids(console) == [str(number) for number in [*range(5, 30), *range(5), *range(30, 40)]]

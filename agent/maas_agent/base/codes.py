@@ -11,6 +11,7 @@ BAD_AUDIO = "bad_audio"
 UNSUPPORTED = "unsupported"
 BAD_ID = "bad_id"
 EXPIRED = "expired"
+OVERLOADED = "overloaded"
 RESULT_TOO_LARGE = "result_too_large"
 WORKER_DIED = "worker_died"
 INTERNAL = "internal"
@@ -27,6 +28,7 @@ MEANING = {
     UNSUPPORTED: "the content type, or the kind of file, is not one this pipeline reads",
     BAD_ID: "the id in the topic holds more than one level, a wildcard or what is not printable, or is too long",
     EXPIRED: "its Message Expiry Interval (MQTT 5) ran out before a worker was free for it",
+    OVERLOADED: "more inputs wait than the pipeline's queue holds; of QoS 0 the one that has waited longest",
     RESULT_TOO_LARGE: "the result is larger than the broker takes",
     WORKER_DIED: "this input was being processed when two workers died",
     INTERNAL: "a defect in maas-edge or in the model; the log has more",

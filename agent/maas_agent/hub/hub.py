@@ -1,11 +1,8 @@
 """The hub: the composition root of the daemon. It alone knows all parts; each part knows only its neighbours."""
 
 import os
-import random
 import resource
 import signal
-import string
-import time
 from contextlib import suppress
 from math import ceil
 from pathlib import Path
@@ -13,22 +10,20 @@ from typing import Any
 
 import msgspec
 
-from maas_agent.base import codes
 from maas_agent.base.log import Log
 from maas_agent.bundle.staged import DEVICE_KEY
 from maas_agent.config import Config, unprotected
 from maas_agent.config import Pipeline as Settings
 from maas_agent.host import descendants
-from maas_agent.host.clock import wall_offset
 from maas_agent.hub import health
 from maas_agent.hub.api.announcements import Announced
 from maas_agent.hub.api.commands import Commands, Finish
 from maas_agent.hub.api.control_socket import ControlSocket
 from maas_agent.hub.api.desired_state import Wishes
-from maas_agent.hub.api.topics import MAX_ID, Address, Command, Topics
+from maas_agent.hub.api.mqtt_inputs import MqttInputs, SampleTopic
+from maas_agent.hub.api.topics import Command, Topics
 from maas_agent.hub.api.unfinished_commands import Unfinished
 from maas_agent.hub.health import Health
-from maas_agent.hub.mqtt.answered import Input, digest
 from maas_agent.hub.mqtt.link import Link
 from maas_agent.hub.mqtt.message import Inbound, Outbound
 from maas_agent.hub.mqtt.packet_limit import TooLargeError
@@ -38,7 +33,6 @@ from maas_agent.hub.outbox.entry import OnSafe, Priority
 from maas_agent.hub.outbox.journal import Journal
 from maas_agent.hub.outbox.outbox import Outbox
 from maas_agent.hub.pipeline.pipeline import Pipeline
-from maas_agent.hub.serving.request import Job
 from maas_agent.hub.system import store_folder
 from maas_agent.hub.system.cgroups import MemoryGroups
 from maas_agent.hub.system.log_limiter import Once
@@ -53,7 +47,6 @@ _PROBATION = "a bundle is on probation there; it is tried when that has ended"
 _EXPIRE_S = 10.0
 _DISK_S = 5.0
 _METRICS_INTERVALS = 3
-_WHAT_AN_ID_IS = f"the id is one level of a topic, printable, without + and #, at most {MAX_ID} characters"
 
 
 _ENDS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGQUIT, signal.SIGUSR1, signal.SIGUSR2)
@@ -80,14 +73,12 @@ class Hub:
         reap_orphans(self._loop)
         self._topics = Topics(config)
         self._stopping = self._ending = False
-        # Ids for inputs that came without one: unique over restarts.
-        self._run = "".join(random.choices(string.ascii_lowercase + string.digits, k=8))
-        self._count = 0
         self._sharing = Sharing(self._loop, self._topics.sharing, config.device.groups, log)
         self._link = self._make_link()
         self._outbox = self._make_outbox()
         self._groups = MemoryGroups.delegated()
         self._pipelines = {settings.name: self._make_pipeline(settings) for settings in config.pipeline}
+        self._inputs = MqttInputs(self._topics, self._pipelines, self._outbox)
         self._announced = Announced(self._store, self._pipelines, log)
         self._clearing = set[str]()
         self._wishes = Wishes(self._loop, self._store, self._topics, self._device, log)
@@ -174,7 +165,8 @@ class Hub:
             self._outbox.forget_input(message.delivery.number)
         address = self._topics.input(message.topic)
         if address is not None:
-            self._input(address, message)
+            if not self._stopping:  # else it is not acknowledged: the broker keeps it for the next start
+                self._inputs.received(address, message)
             return
         command = self._topics.command(message.topic)
         message.acknowledge()
@@ -188,48 +180,6 @@ class Hub:
             self._wishes.received(
                 message.topic, message.payload, message.cut_bytes, self._pipelines.values(), self._updates
             )
-
-    def _input(self, address: Address, message: Inbound) -> None:
-        if self._stopping:
-            return  # not acknowledged: the broker keeps it for the next start
-        if message.retain:
-            message.acknowledge()  # an old input that a subscription brings up again, not a new one
-            return
-        known = _recognisable(address, message)
-        if known is not None and message.dup and self._outbox.recognises(known, message.acknowledge):
-            return
-        pipeline = self._pipelines[address.target.pipeline]
-        job = self._job(address, message, known)
-        size, limit = message.cut_bytes or len(message.payload), pipeline.settings.max_payload_bytes
-        if size > limit:
-            pipeline.refuse(job, codes.TOO_LARGE, f"{size} bytes, at most {limit} are taken")
-        elif address.bad_id is not None:
-            pipeline.refuse(job, codes.BAD_ID, _WHAT_AN_ID_IS)
-        else:
-            pipeline.submit(job)
-
-    def _job(self, address: Address, message: Inbound, known: Input | None) -> Job:
-        job_id, out = address.id, address.target.out
-        if job_id is None:
-            self._count += 1
-            job_id = f"{self._run}-{self._count}"
-        else:
-            out = f"{out}/{job_id}"
-        return Job(
-            id=job_id,
-            payload=message.payload,
-            content_type=message.content_type,
-            arrived=time.time(),
-            arrived_at=time.monotonic(),
-            qos=message.qos,
-            out=out,
-            response_topic=_usable(message.response_topic, self._topics),
-            correlation=message.correlation,
-            acknowledge=message.acknowledge,
-            expires_at=None if message.expiry_s is None else time.monotonic() + message.expiry_s,
-            offset=wall_offset(),
-            input=known,
-        )
 
     # ------------------------------------------------------------- what is told
 
@@ -401,14 +351,12 @@ class Hub:
         return Outbox(self._loop, self._link, settings, on_disk, self._on_alarm, self._log)
 
     def _make_pipeline(self, settings: Settings) -> Pipeline:
-        out = self._topics.out(settings.name)
         return Pipeline(
             self._loop,
             settings,
             self._device,
             self._store,
-            out,
-            self._outbox,
+            SampleTopic(self._outbox, self._topics.out(settings.name), settings.report),
             self._log,
             self._on_change,
             self._on_judged,
@@ -472,20 +420,6 @@ def _told(outcome: Outcome) -> dict[str, Any]:
     """What a check came to for a pipeline, for whoever asked for it."""
     result = "mended" if outcome.mended and outcome.result == "current" else outcome.result
     return {"result": result, "version": outcome.version}
-
-
-def _recognisable(address: Address, message: Inbound) -> Input | None:
-    """What tells that an input comes again, if its sender has given it a name: an id, or correlation data."""
-    if message.delivery is None or (address.id is None and not message.correlation):
-        return None
-    return Input(message.delivery.number, digest(message.delivery.digest, message.correlation or b""))
-
-
-def _usable(response_topic: str | None, topics: Topics) -> str | None:
-    """A response topic a message can be published to (MQTT 5.0 section 3.3.2.3.5: no wildcards), and may be."""
-    if not response_topic or not response_topic.isprintable() or set(response_topic) & {"+", "#"}:
-        return None
-    return None if topics.is_reserved(response_topic) else response_topic
 
 
 def _take_all_descriptors() -> None:

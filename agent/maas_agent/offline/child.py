@@ -25,7 +25,7 @@ from maas_agent.bundle.golden import decode_golden
 from maas_agent.bundle.manifest import Manifest, Raw
 from maas_agent.errors import DataError, MaasError, NoInputError
 from maas_agent.host.children import die_with_parent
-from maas_agent.ipc import Request
+from maas_agent.ipc import InferenceRequest
 from maas_agent.offline.messages import BAD_DATA, NO_INPUT, Answered, Doing, Failed, Message, Mistake, Task, Warned
 from maas_agent.offline.samples import Input, inputs
 from maas_agent.processing.preprocess import reach_of
@@ -140,7 +140,9 @@ def _answers(engine: Engine, manifest: Manifest, name: str, cap: int, outside: O
 
 
 def _answer(engine: Engine, name: str, found: Input, outside: Outside) -> Answered:
-    request = Request(1, name, found.payload, found.content_type, arrived=time.time(), arrived_at=time.monotonic())
+    request = InferenceRequest(
+        1, name, found.payload, found.content_type, arrived=time.time(), arrived_at=time.monotonic()
+    )
     answer = engine.answer(request)
     outside.add(name, answer.outside)
     document = json.loads(answer.document)

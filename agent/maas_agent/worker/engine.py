@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from maas_agent.base import codes
 from maas_agent.base.documents import ErrorDetail, ErrorDocument, ResultDocument, encode, rfc3339
 from maas_agent.errors import DecodeError, RuntimeFailure
-from maas_agent.ipc import MAX_GIST, Answer, Request
+from maas_agent.ipc import MAX_GIST, Answer, InferenceRequest
 from maas_agent.processing.content import Form
 from maas_agent.processing.decode import Decoded, decode
 from maas_agent.processing.inference import Response, ResponseOutput
@@ -47,7 +47,7 @@ class Engine:
             "version": manifest.version,
         }
 
-    def answer(self, request: Request) -> Answer:
+    def answer(self, request: InferenceRequest) -> Answer:
         """The document for one request; never raises for what an input or a model did."""
         began = time.monotonic()
         try:
@@ -60,7 +60,7 @@ class Engine:
         except RuntimeFailure as error:
             return self.error(request, codes.INTERNAL, str(error))
 
-    def error(self, request: Request, code: str, message: str) -> Answer:
+    def error(self, request: InferenceRequest, code: str, message: str) -> Answer:
         """The error document for a request."""
         document = ErrorDocument(
             id=request.id, time=rfc3339(request.arrived), error=ErrorDetail(code, message), **self._names
@@ -72,7 +72,7 @@ class Engine:
         self._after_inference()
         return values
 
-    def _result(self, request: Request, decoded: Decoded, values: list[Values], began: float) -> Answer:
+    def _result(self, request: InferenceRequest, decoded: Decoded, values: list[Values], began: float) -> Answer:
         answers = [self._answer_of(row) for row in values]
         result: Any = answers if decoded.batched else answers[0]
         latency_ms = _elapsed_ms(request)
@@ -135,5 +135,5 @@ class Engine:
         )
 
 
-def _elapsed_ms(request: Request) -> float:
+def _elapsed_ms(request: InferenceRequest) -> float:
     return round((time.monotonic() - request.arrived_at) * 1000, 3)

@@ -24,11 +24,11 @@ from maas_agent.ipc import (
     Drain,
     Drained,
     Failed,
+    InferenceRequest,
     Mirror,
     Ping,
     Pong,
     Ready,
-    Request,
     Serve,
     Start,
     ToWorker,
@@ -107,7 +107,7 @@ class Worker:
 
     def _handle(self, message: ToWorker) -> None:
         match message:
-            case Request():
+            case InferenceRequest():
                 self._channel.put(self._engine.answer(message))
             case Ping(number=number):
                 self._channel.put(Pong(number))
@@ -129,7 +129,7 @@ class Worker:
 
     def _answer_reading(self, reading: Reading) -> Answer:
         self._count += 1
-        request = Request(
+        request = InferenceRequest(
             sequence=0,
             id=f"{self._run}-{self._count}",
             payload=reading.payload,

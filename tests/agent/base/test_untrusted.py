@@ -15,8 +15,9 @@ from maas_agent.bundle import desired_state
 from maas_agent.bundle.golden import decode_golden
 from maas_agent.config import Report
 from maas_agent.errors import BundleError, DataError
+from maas_agent.hub.api.mqtt_inputs import SampleTopic
 from maas_agent.hub.serving.metrics import Meter
-from maas_agent.hub.serving.replies import Answers
+from maas_agent.hub.serving.replies import Replies
 from maas_agent.hub.takeover import pipeline_state
 from maas_agent.ipc import Answer, Channel, ToHub
 from maas_agent.runtime.setup import Setup
@@ -100,7 +101,7 @@ def test_lines_come_whole_however_they_are_cut() -> None:
 def test_a_worker_cannot_make_the_counters_grow_without_end() -> None:
     meter = Meter()
     sink: Any = SimpleNamespace(put=lambda *_: None)
-    answers = Answers("d", "p", "out", Report(), sink, meter)
+    answers = Replies("d", "p", SampleTopic(sink, "out", Report()), meter)
     for number in range(1000):
         answers.report(Answer(0, "x", b"{}", 1.0, f"code-{number}"))
     assert meter.counters()["errors"] == {codes.INTERNAL: 1000}

@@ -10,7 +10,7 @@ import pytest
 
 from maas_agent.bundle.manifest import Raw
 from maas_agent.errors import RuntimeFailure
-from maas_agent.ipc import Answer, Request
+from maas_agent.ipc import Answer, InferenceRequest
 from maas_agent.processing.content import Form
 from maas_agent.runtime.graph import Graph
 from maas_agent.worker.engine import Engine
@@ -24,8 +24,8 @@ def engine(graph: Graph, form: Form | None = None) -> Engine:
     return Engine(graph, "dev", "digits", form)
 
 
-def request(payload: bytes, content_type: str | None = None) -> Request:
-    return Request(7, "mine", payload, content_type, ARRIVED, time.monotonic() - 2.0)
+def request(payload: bytes, content_type: str | None = None) -> InferenceRequest:
+    return InferenceRequest(7, "mine", payload, content_type, ARRIVED, time.monotonic() - 2.0)
 
 
 def document_of(answer: Answer) -> dict[str, Any]:

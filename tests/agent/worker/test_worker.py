@@ -22,10 +22,10 @@ from maas_agent.ipc import (
     Drain,
     Drained,
     Failed,
+    InferenceRequest,
     Ping,
     Pong,
     Ready,
-    Request,
     Serve,
     SourceIs,
     Start,
@@ -81,7 +81,7 @@ class Hub:
         self._channel.flush()
 
     def ask(self, number: int, payload: bytes = SAMPLE) -> None:
-        self.say(Request(number, f"id-{number}", payload, None, time.time(), time.monotonic()))
+        self.say(InferenceRequest(number, f"id-{number}", payload, None, time.time(), time.monotonic()))
 
     def hear(self) -> Any:
         """The next message; ``None`` at the end. What it says of its source is kept in ``conditions``."""

@@ -10,7 +10,7 @@ from PIL import Image
 
 from maas_agent.bundle.archive import open_bundle
 from maas_agent.bundle.manifest import Normalize, Quantization, Scale, Tensor
-from maas_agent.ipc import Request
+from maas_agent.ipc import InferenceRequest
 from maas_agent.processing.preprocess import preprocessor
 from maas_agent.runtime.graph import Graph
 from maas_agent.runtime.selection import accelerator
@@ -174,5 +174,5 @@ def test_samples_outside_the_inputs_range_are_told_and_counted(narrow, tmp_path)
     batch[0, 3, 3, 0] = 2
     batch[1, 3, 3, 0] = 1
     batch[2] = 9
-    answer = engine.answer(Request(1, "1", batch.tobytes(), None, arrived=0.0, arrived_at=0.0))
+    answer = engine.answer(InferenceRequest(1, "1", batch.tobytes(), None, arrived=0.0, arrived_at=0.0))
     assert answer.outside == 2 and len(json.loads(answer.document)["result"]) == 3

@@ -8,7 +8,7 @@ import pytest
 from maas_agent.bundle.archive import open_bundle
 from maas_agent.bundle.manifest import Classification, Decode, Multilabel, Raw
 from maas_agent.errors import DataError
-from maas_agent.ipc import Request
+from maas_agent.ipc import InferenceRequest
 from maas_agent.processing.decode import decode
 from maas_agent.runtime.graph import Graph
 from maas_agent.runtime.selection import accelerator
@@ -53,7 +53,9 @@ def engine_of(path, folder):
 
 
 def published(path, folder, payload, content_type=None):
-    answer = engine_of(path, folder).answer(Request(1, "1", payload, content_type, arrived=0.0, arrived_at=0.0))
+    answer = engine_of(path, folder).answer(
+        InferenceRequest(1, "1", payload, content_type, arrived=0.0, arrived_at=0.0)
+    )
     return json.loads(answer.document), answer
 
 

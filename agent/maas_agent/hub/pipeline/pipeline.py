@@ -5,21 +5,18 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from maas_agent.base import codes
 from maas_agent.base.log import Log
 from maas_agent.config import MqttSource
 from maas_agent.config import Pipeline as Settings
 from maas_agent.errors import DataError
-from maas_agent.hub.outbox.outbox import Outbox
 from maas_agent.hub.pipeline import state_document
 from maas_agent.hub.placement.placement import Placement
 from maas_agent.hub.placement.quarantine import Quarantine
 from maas_agent.hub.serving.dead_letters import Aside
-from maas_agent.hub.serving.dispatcher import Dispatcher
+from maas_agent.hub.serving.intake import Intake
 from maas_agent.hub.serving.metrics import Meter
-from maas_agent.hub.serving.reorder_buffer import Order
-from maas_agent.hub.serving.replies import Answers
-from maas_agent.hub.serving.request import Job
+from maas_agent.hub.serving.replies import Replies, Samples
+from maas_agent.hub.serving.request import Request
 from maas_agent.hub.serving.switch import Serving
 from maas_agent.hub.serving.worker_pool import Crew, Deadlines
 from maas_agent.hub.serving.worker_pool import Listener as CrewListener
@@ -58,8 +55,7 @@ class Pipeline:
         settings: Settings,
         device: str,
         store: Path,
-        out: str,
-        outbox: Outbox,
+        samples: Samples,
         log: Log,
         on_change: Callable[["Pipeline"], None],
         on_judged: Callable[[], None],
@@ -69,12 +65,11 @@ class Pipeline:
         self.settings, self.meter = settings, Meter()
         self._loop, self._device, self._store, self._log = loop, device, store, log
         self._ledger = Ledger(store, settings.name, lambda: on_change(self), log)
-        self._answers = Answers(device, settings.name, out, settings.report, outbox, self.meter)
+        self._replies = Replies(device, settings.name, samples, self.meter)
         self._on_change, self._on_judged, self._groups = on_change, on_judged, groups
         self._on_not_whole = on_not_whole
-        self._order = Order() if settings.ordered else None
-        self._aside = Aside(store, settings.name, log)
-        self._dispatcher = Dispatcher(settings.window, settings.queue, self._expired)
+        self._intake = Intake(settings, self._replies, self.meter, Aside(store, settings.name, log), log)
+        self._dispatcher = self._intake.dispatcher
         self._serving = Serving(loop, self._dispatcher, self)
         self._takeover = Takeover(loop, settings, self._ledger, self._serving, self, log)
         self._placement = Placement(
@@ -143,7 +138,7 @@ class Pipeline:
 
     @property
     def dropped(self) -> int:
-        """QoS 0 inputs that a full queue has cost."""
+        """Inputs that a full queue has cost."""
         return self._dispatcher.dropped
 
     @property
@@ -190,49 +185,26 @@ class Pipeline:
 
     # ------------------------------------------------------------- inputs and answers
 
-    def submit(self, job: Job) -> None:
-        """Take an input; it will be answered on its out topic."""
-        self._arrived(job)
-        self._takeover.submitted(job)
-        for dropped in self._dispatcher.submit(job):
-            self._in_turn(dropped, lambda: None)
+    def submit(self, request: Request, *, size: int | None = None) -> None:
+        """Take a request; see `Intake.submit`."""
+        if self._intake.submit(request, size=size):
+            self._takeover.submitted(request)
 
-    def refuse(self, job: Job, code: str, message: str) -> None:
-        """Answer an input with an error without showing it to a worker."""
-        self._arrived(job)
-        self._in_turn(job, lambda: self._answers.refuse(job, code, message))
+    def refuse(self, request: Request, code: str, message: str) -> None:
+        """Answer a request with an error without showing it to a worker."""
+        self._intake.refuse(request, code, message)
 
-    def answered(self, job: Job | None, answer: Answer) -> None:
-        """A worker has answered an input, or a sample of its own source."""
-        self._takeover.answered(job, answer)
-        if job is None:
-            self._answers.report(answer)
-        elif self._order is None:
-            self._answers.reply(job, answer)
+    def answered(self, request: Request | None, answer: Answer) -> None:
+        """A worker has answered a request, or a sample of its own source."""
+        self._takeover.answered(request, answer)
+        if request is None:
+            self._replies.report(answer)
         else:
-            self._order.done(job.ticket, lambda: self._answers.reply(job, answer))
+            self._intake.answered(request, answer)
 
-    def given_up(self, job: Job, crew: Crew, how: str) -> None:
-        """An input has ended two workers: it is answered with an error, and kept for diagnosis."""
-        self._log.error("input given up", pipeline=self.settings.name, id=job.id, workers_lost=job.deaths)
-        self._aside.keep(job, crew.version, crew.start.manifest, str(crew.setup), how)
-        message = "two workers died while they had this input"
-        self._in_turn(job, lambda: self._answers.refuse(job, codes.WORKER_DIED, message))
-
-    def _expired(self, job: Job) -> None:
-        message = "its Message Expiry Interval ran out before a worker was free for it"
-        self._in_turn(job, lambda: self._answers.refuse(job, codes.EXPIRED, message))
-
-    def _arrived(self, job: Job) -> None:
-        self.meter.received += 1
-        if self._order is not None:
-            job.ticket = self._order.take()
-
-    def _in_turn(self, job: Job, action: Callable[[], None]) -> None:
-        if self._order is None:
-            action()
-        else:
-            self._order.done(job.ticket, action)
+    def given_up(self, request: Request, crew: Crew, how: str) -> None:
+        """A request has ended two workers."""
+        self._intake.given_up(request, crew, how)
 
     # ------------------------------------------------------------- workers
 

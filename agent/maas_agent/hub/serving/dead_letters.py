@@ -7,7 +7,7 @@ import msgspec
 from maas_agent.base.documents import rfc3339
 from maas_agent.base.log import Log
 from maas_agent.host.files import write_durably
-from maas_agent.hub.serving.request import Job
+from maas_agent.hub.serving.request import Request
 
 MOST_FILES = 16
 """So many inputs are kept for each pipeline; the oldest go first."""
@@ -22,7 +22,6 @@ class Note(msgspec.Struct, frozen=True, kw_only=True):
     arrived: str
     content_type: str | None
     bytes: int
-    qos: int
     version: str
     digest: str
     setup: str
@@ -36,27 +35,30 @@ class Aside:
         self._folder = store / "aside" / pipeline
         self._log = log
 
-    def keep(self, job: Job, version: str, digest: str, setup: str, how: str) -> None:
+    def keep(self, request: Request, version: str, digest: str, setup: str, how: str) -> None:
         """Keep an input and what is known of it; a disk that has no room for it is a warning, no more."""
         note = Note(
-            id=job.id,
-            arrived=rfc3339(job.arrived),
-            content_type=job.content_type,
-            bytes=len(job.payload),
-            qos=job.qos,
+            id=request.id,
+            arrived=rfc3339(request.arrived),
+            content_type=request.content_type,
+            bytes=len(request.payload),
             version=version,
             digest=digest,
             setup=setup,
             how=how,
         )
-        stem = f"{int(job.arrived * 1000):015d}-{job.ticket % 1000:03d}"
+        stem = f"{int(request.arrived * 1000):015d}-{request.ticket % 1000:03d}"
         try:
-            self._make_room(len(job.payload))
-            if len(job.payload) <= MOST_BYTES:
-                write_durably(self._folder / f"{stem}.bin", job.payload, 0o600)
-            write_durably(self._folder / f"{stem}.json", msgspec.json.format(msgspec.json.encode(note)) + b"\n", 0o600)
+            self._make_room(len(request.payload))
+            if len(request.payload) <= MOST_BYTES:
+                write_durably(self._folder / f"{stem}.bin", request.payload, 0o600)
+            write_durably(
+                self._folder / f"{stem}.json",
+                msgspec.json.format(msgspec.json.encode(msgspec.to_builtins(note) | request.reply_to.origin())) + b"\n",
+                0o600,
+            )
         except OSError as error:
-            self._log.warning("cannot keep an input that was given up", id=job.id, reason=error.strerror)
+            self._log.warning("cannot keep an input that was given up", id=request.id, reason=error.strerror)
 
     def _make_room(self, size: int) -> None:
         self._folder.mkdir(parents=True, exist_ok=True)

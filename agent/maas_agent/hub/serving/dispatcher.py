@@ -6,28 +6,28 @@ from collections import OrderedDict, deque
 from collections.abc import Callable
 from typing import Protocol
 
-from maas_agent.hub.serving.request import Job
-from maas_agent.ipc import Request
+from maas_agent.hub.serving.request import OnFull, Request
+from maas_agent.ipc import InferenceRequest
 
 
 class Recipient(Protocol):
     """A worker, as far as it is sent requests."""
 
-    def send(self, message: Request) -> None:
+    def send(self, message: InferenceRequest) -> None:
         """Queue a request; it is on its way at the end of the turn."""
         ...
 
 
 MAX_DEATHS = 2
 MAX_QUEUE_BYTES = 64 << 20
-"""Of QoS 0 inputs that wait: however few they are, they must not take all memory."""
+"""Of requests that wait and may be dropped or refused: however few they are, they must not take all memory."""
 
 
 class _Desk:
     """What one worker holds."""
 
     def __init__(self) -> None:
-        self.held: OrderedDict[int, Job] = OrderedDict()
+        self.held: OrderedDict[int, Request] = OrderedDict()
         self.busy_since = 0.0
         self.with_suspect = False
 
@@ -42,14 +42,14 @@ class Dispatcher:
     An input whose time runs out while it waits goes to ``on_expired`` instead of a worker.
     """
 
-    def __init__(self, window: int, queue: int, on_expired: Callable[[Job], None] = lambda _job: None) -> None:
+    def __init__(self, window: int, queue: int, on_expired: Callable[[Request], None] = lambda _job: None) -> None:
         self._window, self._queue_bound, self._on_expired = window, queue, on_expired
-        self._queue: deque[Job] = deque()
-        self._suspects: deque[Job] = deque()
+        self._queue: deque[Request] = deque()
+        self._suspects: deque[Request] = deque()
         self._desks: dict[Recipient, _Desk] = {}
         self._resting = False
         self._sequence = itertools.count(1)
-        self._qos0_waiting = self._qos0_bytes = 0
+        self._droppable_waiting = self._droppable_bytes = self._waiting_bytes = 0
         self.dropped = 0
 
     def __len__(self) -> int:
@@ -66,31 +66,33 @@ class Dispatcher:
         desk = self._desks.get(worker)
         return desk.busy_since if desk is not None and desk.held else None
 
-    def submit(self, job: Job) -> list[Job]:
-        """Queue an input; returns those that were dropped for it.
-
-        Too many of QoS 0 push out the oldest of them; QoS 1 is bounded by the window of the connection.
-        """
-        self._queue.append(job)
-        self._count_waiting(job, 1)
+    def submit(self, request: Request) -> list[Request]:
+        """Queue a request; returns those that were dropped for it: the oldest of those that make room."""
+        self._queue.append(request)
+        self._count_waiting(request, 1)
         self.pump()  # before anything is dropped: there may be room with a worker
-        dropped = [self._drop_oldest()] if self._qos0_waiting > self._queue_bound else []
-        while self._qos0_waiting > 1 and self._qos0_bytes > MAX_QUEUE_BYTES:
+        dropped = [self._drop_oldest()] if self._droppable_waiting > self._queue_bound else []
+        while self._droppable_waiting > 1 and self._droppable_bytes > MAX_QUEUE_BYTES:
             dropped.append(self._drop_oldest())
         return dropped
+
+    def is_full(self, size: int) -> bool:
+        """Whether a request of ``size`` bytes finds more waiting than it may come behind."""
+        waiting = len(self._queue) + len(self._suspects)
+        return waiting >= self._queue_bound or (waiting > 0 and self._waiting_bytes + size > MAX_QUEUE_BYTES)
 
     def expire(self) -> None:
         """Give up the waiting inputs whose time has run out."""
         now = time.monotonic()
         for waiting in (self._suspects, self._queue):
-            late = [job for job in waiting if _is_late(job, now)]
+            late = [request for request in waiting if _is_late(request, now)]
             if late:
-                kept = [job for job in waiting if not _is_late(job, now)]
+                kept = [request for request in waiting if not _is_late(request, now)]
                 waiting.clear()
                 waiting.extend(kept)
-            for job in late:
-                self._count_waiting(job, -1)
-                self._on_expired(job)
+            for request in late:
+                self._count_waiting(request, -1)
+                self._on_expired(request)
 
     def feed(self, worker: Recipient) -> None:
         """Send requests to ``worker`` too from now on."""
@@ -107,8 +109,8 @@ class Dispatcher:
         desk = self._desks.pop(worker, None)
         if desk is not None:
             self._queue.extendleft(reversed(desk.held.values()))
-            for job in desk.held.values():
-                self._count_waiting(job, 1)
+            for request in desk.held.values():
+                self._count_waiting(request, 1)
 
     def pump(self) -> None:
         """Fill the workers' windows from the queue; their channels send at the end of the turn."""
@@ -117,38 +119,38 @@ class Dispatcher:
         if self._suspects:
             self._try_suspect()
         while self._queue and (free := self._least_loaded()) is not None:
-            job = self._take(self._queue)
-            if job is not None:
-                self._send(*free, job)
+            request = self._take(self._queue)
+            if request is not None:
+                self._send(*free, request)
 
-    def answered(self, worker: Recipient, sequence: int) -> Job | None:
-        """The job that ``sequence`` was the request of; ``None`` if it is not known any more."""
+    def answered(self, worker: Recipient, sequence: int) -> Request | None:
+        """The request that ``sequence`` was the request of; ``None`` if it is not known any more."""
         desk = self._desks.get(worker)
-        job = desk.held.pop(sequence, None) if desk is not None else None
-        if desk is not None and job is not None:
+        request = desk.held.pop(sequence, None) if desk is not None else None
+        if desk is not None and request is not None:
             desk.with_suspect = False
             desk.busy_since = time.monotonic()
-        return job
+        return request
 
-    def worker_died(self, worker: Recipient) -> list[Job]:
-        """Take back what ``worker`` held; returns the jobs that are given up because they killed two workers."""
+    def worker_died(self, worker: Recipient) -> list[Request]:
+        """Take back what ``worker`` held; returns the requests that are given up because they killed two workers."""
         desk = self._desks.pop(worker, None)
-        jobs = list(desk.held.values()) if desk is not None else []
-        for job in jobs:
-            job.deaths += 1
-        culprits = [job for job in jobs if job.deaths >= MAX_DEATHS and len(jobs) == 1]
-        rest = [job for job in jobs if job not in culprits]
+        requests = list(desk.held.values()) if desk is not None else []
+        for request in requests:
+            request.deaths += 1
+        culprits = [request for request in requests if request.deaths >= MAX_DEATHS and len(requests) == 1]
+        rest = [request for request in requests if request not in culprits]
         self._suspects.extendleft(reversed(rest))
-        for job in rest:
-            self._count_waiting(job, 1)
+        for request in rest:
+            self._count_waiting(request, 1)
         return culprits
 
     def _try_suspect(self) -> None:
         """One worker at a time is risked, and only when it holds nothing that it could take with it."""
         worker, desk = next(iter(self._desks.items()))
-        job = self._take(self._suspects) if not desk.held else None
-        if job is not None:
-            self._send(worker, desk, job)
+        request = self._take(self._suspects) if not desk.held else None
+        if request is not None:
+            self._send(worker, desk, request)
             desk.with_suspect = True
 
     def _least_loaded(self) -> tuple[Recipient, _Desk] | None:
@@ -160,42 +162,47 @@ class Dispatcher:
                 best = worker, desk
         return best
 
-    def _take(self, waiting: deque[Job]) -> Job | None:
+    def _take(self, waiting: deque[Request]) -> Request | None:
         """The first that is still wanted; those before it are given up."""
         while waiting:
-            job = waiting.popleft()
-            self._count_waiting(job, -1)
-            if job.expires_at is None or not _is_late(job, time.monotonic()):
-                return job
-            self._on_expired(job)
+            request = waiting.popleft()
+            self._count_waiting(request, -1)
+            if request.expires_at is None or not _is_late(request, time.monotonic()):
+                return request
+            self._on_expired(request)
         return None
 
-    def _count_waiting(self, job: Job, change: int) -> None:
-        if job.qos == 0:
-            self._qos0_waiting += change
-            self._qos0_bytes += change * len(job.payload)
+    def _count_waiting(self, request: Request, change: int) -> None:
+        self._waiting_bytes += change * len(request.payload)
+        if request.on_full is OnFull.DROP_OLDEST:
+            self._droppable_waiting += change
+            self._droppable_bytes += change * len(request.payload)
 
-    def _send(self, worker: Recipient, desk: _Desk, job: Job) -> None:
+    def _send(self, worker: Recipient, desk: _Desk, request: Request) -> None:
         if not desk.held:
             desk.busy_since = time.monotonic()
         sequence = next(self._sequence)
-        desk.held[sequence] = job
-        worker.send(Request(sequence, job.id, job.payload, job.content_type, job.arrived, job.arrived_at))
+        desk.held[sequence] = request
+        worker.send(
+            InferenceRequest(
+                sequence, request.id, request.payload, request.content_type, request.arrived, request.arrived_at
+            )
+        )
 
-    def _drop_oldest(self) -> Job:
-        """Take away the QoS 0 input that has waited longest; there is one."""
+    def _drop_oldest(self) -> Request:
+        """Take away the request that has waited longest of those that make room; there is one."""
         waiting, index = next(
             (waiting, index)
             for waiting in (self._suspects, self._queue)
-            for index, job in enumerate(waiting)
-            if job.qos == 0
+            for index, request in enumerate(waiting)
+            if request.on_full is OnFull.DROP_OLDEST
         )
-        job = waiting[index]
+        request = waiting[index]
         del waiting[index]
-        self._count_waiting(job, -1)
+        self._count_waiting(request, -1)
         self.dropped += 1
-        return job
+        return request
 
 
-def _is_late(job: Job, now: float) -> bool:
-    return job.expires_at is not None and job.expires_at <= now
+def _is_late(request: Request, now: float) -> bool:
+    return request.expires_at is not None and request.expires_at <= now

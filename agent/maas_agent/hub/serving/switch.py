@@ -10,7 +10,7 @@ from functools import partial
 from typing import Protocol
 
 from maas_agent.hub.serving.dispatcher import Dispatcher
-from maas_agent.hub.serving.request import Job
+from maas_agent.hub.serving.request import Request
 from maas_agent.hub.serving.worker_pool import Crew
 from maas_agent.hub.serving.worker_process import WorkerProcess
 from maas_agent.hub.system.loop import Loop
@@ -27,11 +27,11 @@ BeforeSwitch = Callable[[], None]
 class Listener(Protocol):
     """Who is told what becomes of inputs and crews."""
 
-    def answered(self, job: Job | None, answer: Answer) -> None:
+    def answered(self, request: Request | None, answer: Answer) -> None:
         """A worker has answered an input, or (``None``) a sample of its own source."""
         ...
 
-    def given_up(self, job: Job, crew: Crew, how: str) -> None:
+    def given_up(self, request: Request, crew: Crew, how: str) -> None:
         """An input has ended two workers."""
         ...
 
@@ -151,9 +151,9 @@ class Serving:
             case Answer(sequence=0):
                 self._listener.answered(None, message)
             case Answer(sequence=sequence):
-                job = self._dispatcher.answered(worker, sequence)
-                if job is not None:
-                    self._listener.answered(job, message)
+                request = self._dispatcher.answered(worker, sequence)
+                if request is not None:
+                    self._listener.answered(request, message)
             case Failed(reason=reason, not_whole=not_whole):
                 self.failure, self.lacks_files = reason, not_whole
             case SourceIs():
@@ -170,8 +170,8 @@ class Serving:
         if crew is self.standby:
             self.dismiss()
             return
-        for job in self._dispatcher.worker_died(worker):
-            self._listener.given_up(job, crew, how)
+        for request in self._dispatcher.worker_died(worker):
+            self._listener.given_up(request, crew, how)
         if crew is self.crew:
             self._listener.died(crew, worker, how)
 

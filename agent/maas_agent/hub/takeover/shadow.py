@@ -12,7 +12,7 @@ import msgspec
 
 from maas_agent.config import Shadow as Terms
 from maas_agent.hub.serving.dispatcher import Dispatcher
-from maas_agent.hub.serving.request import Job
+from maas_agent.hub.serving.request import Nobody, OnFull, Request
 from maas_agent.hub.serving.worker_pool import Crew
 from maas_agent.hub.serving.worker_pool import Listener as CrewListener
 from maas_agent.hub.serving.worker_process import WorkerProcess
@@ -59,17 +59,18 @@ class Shadow:
             "latency_ratio": round(compared.latency_ratio, 3),
         }
 
-    def submit(self, job: Job) -> None:
+    def submit(self, request: Request) -> None:
         """An input is on its way to the active bundle: let the candidate answer it too."""
         if self._ended or not self._crew.ready or len(self._dispatcher) > _QUEUE:
             return
-        self._expect(job.id)
-        self._dispatcher.submit(msgspec.structs.replace(job, qos=0, acknowledge=lambda: None, deaths=0))
+        self._expect(request.id)
+        copy = msgspec.structs.replace(request, reply_to=Nobody(), on_full=OnFull.DROP_OLDEST, deaths=0)
+        self._dispatcher.submit(copy)
 
-    def answered(self, job_id: str, answer: Answer) -> None:
+    def answered(self, request_id: str, answer: Answer) -> None:
         """The active bundle has answered an input."""
-        if job_id in self._unpaired and not self._ended:
-            self._pair(job_id, 0, answer)
+        if request_id in self._unpaired and not self._ended:
+            self._pair(request_id, 0, answer)
 
     def turn_end(self) -> None:
         """Send what was gathered."""
@@ -93,9 +94,9 @@ class Shadow:
         """An answer, or the reason why it cannot serve."""
         match message:
             case Answer(sequence=sequence) if sequence:
-                job = self._dispatcher.answered(worker, sequence)
-                if job is not None and job.id in self._unpaired and not self._ended:
-                    self._pair(job.id, 1, message)
+                request = self._dispatcher.answered(worker, sequence)
+                if request is not None and request.id in self._unpaired and not self._ended:
+                    self._pair(request.id, 1, message)
             case Failed(reason=reason):
                 self._failure = f": {reason}"
 
@@ -109,18 +110,18 @@ class Shadow:
 
     # ------------------------------------------------------------- the comparison
 
-    def _expect(self, job_id: str) -> None:
-        self._unpaired[job_id] = [None, None]
+    def _expect(self, request_id: str) -> None:
+        self._unpaired[request_id] = [None, None]
         if len(self._unpaired) > _UNPAIRED:
             self._unpaired.popitem(last=False)
 
-    def _pair(self, job_id: str, side: int, answer: Answer) -> None:
-        pair = self._unpaired[job_id]
+    def _pair(self, request_id: str, side: int, answer: Answer) -> None:
+        pair = self._unpaired[request_id]
         pair[side] = answer
         active, candidate = pair
         if active is None or candidate is None:
             return
-        del self._unpaired[job_id]
+        del self._unpaired[request_id]
         compared, terms = self._compared, self._terms
         compared.add(active, candidate, terms.tolerance)
         if compared.samples >= terms.samples or hopeless(compared, terms):

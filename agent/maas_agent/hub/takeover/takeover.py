@@ -13,7 +13,7 @@ from maas_agent.base.documents import rfc3339
 from maas_agent.base.log import Log
 from maas_agent.config import MqttSource
 from maas_agent.config import Pipeline as Settings
-from maas_agent.hub.serving.request import Job
+from maas_agent.hub.serving.request import Nobody, Request
 from maas_agent.hub.serving.switch import Serving
 from maas_agent.hub.serving.worker_pool import Crew
 from maas_agent.hub.serving.worker_pool import Listener as CrewListener
@@ -162,21 +162,21 @@ class Takeover:
         if self._shadow is not None:
             self._end_shadow()
 
-    def submitted(self, job: Job) -> None:
+    def submitted(self, request: Request) -> None:
         """An input goes to the workers."""
         if self._shadow is not None:
-            self._shadow.submit(job)
+            self._shadow.submit(request)
 
-    def answered(self, job: Job | None, answer: Answer) -> None:
+    def answered(self, request: Request | None, answer: Answer) -> None:
         """Whoever serves has answered."""
         self._tally.add(answer)
-        is_sample = job is None and answer.code is None
+        is_sample = request is None and answer.code is None
         if is_sample and self._probation is not None and self._probation.answered_sample():
             self._host.source_changed()
         if self._shadow is not None:
-            if job is None:
+            if request is None:
                 self._mirrored(answer)
-            self._shadow.answered(answer.id if job is None else job.id, answer)
+            self._shadow.answered(answer.id if request is None else request.id, answer)
 
     def turn_end(self) -> None:
         """At the end of every turn of the loop."""
@@ -251,9 +251,7 @@ class Takeover:
         if answer.sample is not None and self._shadow is not None:
             payload, content_type = answer.sample
             now = time.time()
-            self._shadow.submit(
-                Job(answer.id, payload, content_type, now, time.monotonic(), 0, "", None, None, lambda: None)
-            )
+            self._shadow.submit(Request(answer.id, payload, content_type, now, time.monotonic(), Nobody()))
 
     def _judged(self, reason: str | None) -> None:
         if self._shadow is None or self._stopped:

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
+from maas_agent.hub.api.mqtt_inputs import recognisable
 from maas_agent.hub.api.topics import Address
-from maas_agent.hub.hub import _recognisable
 from maas_agent.hub.mqtt.answered import Input, digest
 from maas_agent.hub.mqtt.in_flight import Delivery
 from maas_agent.hub.mqtt.message import Inbound, Outbound
@@ -193,12 +193,12 @@ def inbound(correlation: bytes | None = None, payload_digest: bytes = b"d", numb
 def test_an_input_without_a_name_is_never_recognised() -> None:
     """Its identifier may be another input's of the same content already, which must be answered too."""
     target: Callable[..., Address] = lambda id_=None: Address(None, id_)  # type: ignore[arg-type]  # noqa: E731
-    assert _recognisable(target(), inbound()) is None
-    assert _recognisable(target(), inbound(b"")) is None
-    assert _recognisable(target("a"), msg := inbound()) is not None and msg.delivery is not None
-    one, other = (_recognisable(target(), inbound(correlation)) for correlation in (b"1", b"2"))
+    assert recognisable(target(), inbound()) is None
+    assert recognisable(target(), inbound(b"")) is None
+    assert recognisable(target("a"), msg := inbound()) is not None and msg.delivery is not None
+    one, other = (recognisable(target(), inbound(correlation)) for correlation in (b"1", b"2"))
     assert one is not None and other is not None and one.digest != other.digest
-    assert _recognisable(target("a"), Inbound("in/a", b"x", 0, False, 0, None, None, None, lambda: None)) is None
+    assert recognisable(target("a"), Inbound("in/a", b"x", 0, False, 0, None, None, None, lambda: None)) is None
 
 
 def test_just_after_a_kill_little_is_under_way_and_what_is_done_with_is_removed_soon(

@@ -2,15 +2,23 @@
 
 import json
 from pathlib import Path
+from typing import Any
 
 from maas_agent.base.log import Log
 from maas_agent.hub.serving.dead_letters import MOST_BYTES, MOST_FILES, Aside
-from maas_agent.hub.serving.request import Job
+from maas_agent.hub.serving.request import Nobody, Request
+
+
+class Sender(Nobody):
+    """A front end that has something to say of where its requests come from."""
+
+    def origin(self) -> dict[str, Any]:
+        return {"qos": 1}
 
 
 def keep(aside: Aside, number: int, payload: bytes = b"poison") -> None:
-    job = Job(f"id-{number}", payload, "image/png", 1000.0 + number, 0.0, 1, "out", None, None, lambda: None)
-    aside.keep(job, "1.2.3", "d" * 64, "npu", "was killed by SIGSEGV")
+    request = Request(f"id-{number}", payload, "image/png", 1000.0 + number, 0.0, Sender())
+    aside.keep(request, "1.2.3", "d" * 64, "npu", "was killed by SIGSEGV")
 
 
 def test_the_input_and_what_is_known_of_it_lie_side_by_side_and_are_not_for_everybody(tmp_path: Path) -> None:
@@ -20,6 +28,7 @@ def test_the_input_and_what_is_known_of_it_lie_side_by_side_and_are_not_for_ever
     assert payload.read_bytes() == b"poison"
     known = json.loads(note.read_text())
     assert (known["id"], known["setup"], known["how"]) == ("id-1", "npu", "was killed by SIGSEGV")
+    assert known["qos"] == 1
     assert known["arrived"].startswith("1970-01-01T00:16:41")
     assert {path.stat().st_mode & 0o777 for path in (note, payload)} == {0o600}
 

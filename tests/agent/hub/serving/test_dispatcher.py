@@ -6,17 +6,17 @@ import time
 import pytest
 
 from maas_agent.hub.serving.dispatcher import MAX_DEATHS, MAX_QUEUE_BYTES, Dispatcher
-from maas_agent.hub.serving.request import Job
-from maas_agent.ipc import Request
+from maas_agent.hub.serving.request import Nobody, OnFull, Request
+from maas_agent.ipc import InferenceRequest
 
 
 class Worker:
     """The worker as the dispatcher sees it: it is sent requests."""
 
     def __init__(self) -> None:
-        self.requests: list[Request] = []
+        self.requests: list[InferenceRequest] = []
 
-    def send(self, request: Request) -> None:
+    def send(self, request: InferenceRequest) -> None:
         self.requests.append(request)
 
     @property
@@ -24,9 +24,10 @@ class Worker:
         return [request.id for request in self.requests]
 
 
-def job(number: int, qos: int = 1, *, left_s: float | None = None, size: int = 0) -> Job:
+def job(number: int, qos: int = 1, *, left_s: float | None = None, size: int = 0) -> Request:
     expires_at = None if left_s is None else time.monotonic() + left_s
-    return Job(str(number), bytes(size), None, 0.0, 0.0, qos, "out", None, None, lambda: None, expires_at=expires_at)
+    on_full = OnFull.WAIT if qos else OnFull.DROP_OLDEST
+    return Request(str(number), bytes(size), None, 0.0, 0.0, Nobody(), on_full, expires_at)
 
 
 class Setting:

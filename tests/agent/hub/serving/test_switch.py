@@ -9,7 +9,7 @@ import pytest
 from maas_agent.base.log import Log
 from maas_agent.config import MqttSource
 from maas_agent.hub.serving.dispatcher import Dispatcher
-from maas_agent.hub.serving.request import Job
+from maas_agent.hub.serving.request import Request
 from maas_agent.hub.serving.switch import Serving
 from maas_agent.hub.serving.worker_pool import Crew, Deadlines
 from maas_agent.hub.serving.worker_process import WorkerProcess
@@ -31,9 +31,9 @@ class Pipeline:
     def serves(self, crew: Crew) -> None:
         self.served.append(crew)
 
-    def answered(self, job: Job | None, answer: Answer) -> None: ...
+    def answered(self, request: Request | None, answer: Answer) -> None: ...
 
-    def given_up(self, job: Job, crew: Crew, how: str) -> None: ...
+    def given_up(self, request: Request, crew: Crew, how: str) -> None: ...
 
     def died(self, crew: Crew, worker: WorkerProcess, how: str) -> None: ...
 
