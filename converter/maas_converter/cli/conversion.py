@@ -76,9 +76,9 @@ def convert(
     from maas_converter.base import console
     from maas_converter.cli import summary
     from maas_converter.convert.conversion import convert as run
-    from maas_converter.convert.request import Order, limits_of, shape_of
+    from maas_converter.convert.request import ConversionRequest, limits_of, shape_of
 
-    order = Order(
+    request = ConversionRequest(
         source=source,
         name=name,
         version=version,
@@ -102,7 +102,7 @@ def convert(
         report=report,
         keys=keys,
     )
-    conversion = run(order, console.TerminalProgress())
+    conversion = run(request, console.TerminalProgress())
     answer(json, conversion)
     if not json:
         summary.show_conversion(conversion)
@@ -115,7 +115,7 @@ def inspect(bundle: BundlePath, json: Json = False) -> None:
     from maas_converter.cli import description
 
     with open_bundle(bundle) as opened:
-        contents = description.contents_of(bundle, opened)
+        contents = description.describe_bundle(bundle, opened)
     answer(json, description.document(contents))
     if not json:
         console.show_facts(description.facts(contents))
@@ -156,19 +156,19 @@ def split(
 ) -> None:
     """Stages, a graph file, and the proof that they answer to the bit as the whole."""
     from maas_converter.base import console
-    from maas_converter.cli import split_summary
-    from maas_converter.split.split import SplitOrder, list_cuts
+    from maas_converter.cli import summary
+    from maas_converter.split.split import SplitRequest, list_cuts
     from maas_converter.split.split import split as run
 
     if list_:
         listing = list_cuts(model)
         answer(json, listing)
         if not json:
-            split_summary.show_cuts(listing)
+            summary.show_cuts(listing)
         return
     if out is None:
         raise UsageError("name a new folder with -o DIR, or give --list to see where the model can be cut")
-    done = run(SplitOrder(model, tuple(at or ()), out, evaluation, preprocess), console.TerminalProgress())
+    done = run(SplitRequest(model, tuple(at or ()), out, evaluation, preprocess), console.TerminalProgress())
     answer(json, done)
     if not json:
-        split_summary.show_split(done)
+        summary.show_split(done)

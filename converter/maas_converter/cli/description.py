@@ -13,7 +13,7 @@ from maas_converter.base.json_output import whole
 Facts = list[tuple[str, str]]
 
 
-class Contents(msgspec.Struct, frozen=True):
+class BundleDescription(msgspec.Struct, frozen=True):
     """A bundle that was opened and verified; ``signed_by`` are the key ids in its signature, which is not verified."""
 
     path: str
@@ -24,11 +24,11 @@ class Contents(msgspec.Struct, frozen=True):
     manifest: Manifest
 
 
-def contents_of(path: Path, bundle: Bundle) -> Contents:
+def describe_bundle(path: Path, bundle: Bundle) -> BundleDescription:
     """Describe an open bundle; raises `BundleError` if its signature file is none."""
     signature = bundle.signature()
     keys = decode_envelope(signature).signatures if signature is not None else ()
-    return Contents(
+    return BundleDescription(
         path=str(path),
         bytes=path.stat().st_size,
         digest=bundle.digest,
@@ -38,14 +38,14 @@ def contents_of(path: Path, bundle: Bundle) -> Contents:
     )
 
 
-def document(contents: Contents) -> dict[str, Any]:
+def document(contents: BundleDescription) -> dict[str, Any]:
     """The ``--json`` document: the manifest's own fields beside what is known of the file."""
     described: dict[str, Any] = whole(contents)
     manifest: dict[str, Any] = described.pop("manifest")
     return described | manifest
 
 
-def facts(contents: Contents) -> Facts:
+def facts(contents: BundleDescription) -> Facts:
     """The same as lines for a person."""
     manifest = contents.manifest
     signed = f"signed by {', '.join(key[:16] for key in contents.signed_by)}" if contents.signed else "unsigned"

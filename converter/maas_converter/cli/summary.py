@@ -1,4 +1,4 @@
-"""What conversions and evaluations came to, as tables for people."""
+"""What conversions, evaluations and splits came to, as tables for people."""
 
 from maas_converter.base.console import say, show_table
 from maas_converter.base.statistics import Interval
@@ -6,8 +6,10 @@ from maas_converter.cli.description import accuracy_text
 from maas_converter.convert.conversion import Conversion
 from maas_converter.evidence.anomaly import AnomalyScore
 from maas_converter.evidence.classification import ClassFigures, ClassificationScore
-from maas_converter.evidence.evaluate import Evaluation
+from maas_converter.evidence.evaluate import BundleEvaluation
 from maas_converter.evidence.regression import RegressionScore
+from maas_converter.split.split import GRAPH_FILE, Listing, Split
+from maas_converter.tflite.cut import Cut
 
 _SHOWN = 12
 """Candidates of a search that the table has room for."""
@@ -79,7 +81,7 @@ def _number(value: float | None) -> str:
     return f"{value:.4g}" if value is not None else ""
 
 
-def show_evaluation(evaluation: Evaluation) -> None:
+def show_evaluation(evaluation: BundleEvaluation) -> None:
     """The figures of the task, each with its interval."""
     score = evaluation.score
     title = f"{evaluation.name} {evaluation.version} on {evaluation.data}"
@@ -108,6 +110,30 @@ def show_evaluation(evaluation: Evaluation) -> None:
     for note in evaluation.notes:
         say(f"note: {note}")
     say(f"latency p50 {evaluation.time.p50_ms:.3f} ms, p99 {evaluation.time.p99_ms:.3f} ms, on {evaluation.host}")
+
+
+def show_cuts(listing: Listing) -> None:
+    """Each op in a row: what crosses a cut after it, and how many bytes a sample that is."""
+    rows = [
+        (place.label, _crossing(place), "" if place.obstacle else f"{place.wire_bytes:,}") for place in listing.cuts
+    ]
+    show_table(f"{listing.model}, {listing.bytes:,} bytes", ("cut after", "what crosses", "bytes a sample"), rows)
+
+
+def show_split(split: Split) -> None:
+    """Each stage in a row, then what was proven."""
+    rows = [
+        (stage.file, ", ".join(stage.inputs), ", ".join(stage.outputs), f"{stage.bytes:,}") for stage in split.stages
+    ]
+    show_table(f"{split.model}, {split.bytes:,} bytes", ("stage", "takes", "makes", "bytes"), rows)
+    say(f"bit-exact on {split.evidence.samples} samples: {split.evidence.origin}")
+    say(f"wrote {split.out}: pack it with maas-converter convert {split.out}/{GRAPH_FILE}")
+
+
+def _crossing(place: Cut) -> str:
+    if place.obstacle:
+        return f"no cut: {place.obstacle}"
+    return ", ".join(f"{list(tensor.shape)} {tensor.dtype}" for tensor in place.crossing)
 
 
 def _class_row(figures: ClassFigures) -> tuple[str, ...]:

@@ -1,24 +1,23 @@
 """What a conversion starts from: the imported models as one graph, run on the data that everything is judged on."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from math import prod
 
 import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from maas_agent.bundle.manifest import Input, Manifest, Multilabel, Postprocess, Tensor
+from maas_agent.bundle.manifest import Input, Manifest, Multilabel, Output, Postprocess, Tensor
 from maas_agent.errors import DataError
 from maas_agent.runtime.graph import Graph
 from maas_converter.base.console import Progress
 from maas_converter.bench import golden, measure, postprocess, samples
+from maas_converter.bench.blobs import Blobs
 from maas_converter.bench.pixels import Ready
 from maas_converter.bench.postprocess import Known, Told
 from maas_converter.convert import packing
-from maas_converter.convert.context import Job
-from maas_converter.convert.edge_values import Values, values_of
-from maas_converter.convert.importing import Brought
-from maas_converter.convert.request import Given
+from maas_converter.convert.context import ConversionContext, Given
+from maas_converter.convert.importing import ImportedStage
 from maas_converter.data.dataset import Dataset, samples_of
 from maas_converter.evidence.meant import form_of, names_anomalies
 from maas_converter.evidence.scoring import Truth, truth_of
@@ -28,6 +27,9 @@ from maas_converter.tflite.heads import Head, heads_of
 
 _EVIDENCE = 256
 """How many calibration samples stand in where there is no evaluation data."""
+
+Values = dict[str, NDArray[np.float32]]
+"""By edge: real values (N, …tensor); a row of NaN where the edge was not made."""
 
 
 class Evidence(msgspec.Struct, frozen=True):
@@ -49,7 +51,7 @@ class Evidence(msgspec.Struct, frozen=True):
 class Baseline(msgspec.Struct, frozen=True):
     """The models as they came, and what they answer."""
 
-    stages: tuple[packing.Loaded, ...]
+    stages: tuple[packing.LoadedStage, ...]
     draft: Manifest
     evidence: Evidence
     answers: measure.Answers
@@ -77,35 +79,54 @@ class Baseline(msgspec.Struct, frozen=True):
         return self.draft.inputs[0]
 
 
-def baseline_of(job: Job, brought: tuple[Brought, ...]) -> Baseline:
+def baseline_of(context: ConversionContext, imported: tuple[ImportedStage, ...]) -> Baseline:
     """Load, describe and run the models; raises `DataError` if data or labels do not fit them."""
-    given, blobs, progress = job.given, job.blobs, job.progress
-    stages = tuple(packing.load_stage(one.imported.tflite, blobs, one.plan) for one in brought)
+    given, blobs, progress = context.given, context.blobs, context.progress
+    stages = tuple(packing.load_stage(one.model.tflite, blobs, one.plan) for one in imported)
     entrance = _entrance(stages)
-    chosen = samples.chosen_input(entrance, given.processing, given.datasets, _ready(entrance, brought, stages))
+    chosen = samples.chosen_input(entrance, given.processing, given.datasets, _ready(entrance, imported, stages))
     spec = chosen.spec
-    draft = packing.draft(job.order, stages, given.plan.outputs, spec)
+    draft = packing.draft(context.request, stages, given.plan.outputs, spec)
     graph = measure.load_graph(draft, blobs)
-    heads = _heads(draft, brought, stages)
+    heads = _heads(draft, imported, stages)
     known, evidence = _evidence(given, draft, heads, lambda: _noise(graph, progress))
     answers = measure.answers(graph, evidence.samples, progress, "running the model as it came")
     calibration = samples_of(given.calibration, spec.decode) if given.calibration is not None else None
-    edges = values_of(draft, _tensors(stages), blobs, calibration, progress) if calibration is not None else {}
+    edges = _values_of(draft, _tensors(stages), blobs, calibration, progress) if calibration is not None else {}
     told, evidence = _told(known, answers, evidence)
     return Baseline(stages, draft, evidence, answers, calibration, known, told, edges, chosen.notes)
 
 
-def _ready(entrance: Tensor, brought: tuple[Brought, ...], stages: tuple[packing.Loaded, ...]) -> Ready:
+def given_to(values: Values, names: tuple[str, ...]) -> list[NDArray[np.float32]]:
+    """The edges ``names``, on those samples (M ≤ N) on which all of them were made."""
+    taken = [values[name] for name in names]
+    made = np.logical_and.reduce([np.isfinite(value.reshape(len(value), -1)).all(axis=1) for value in taken])
+    return [value[made] for value in taken]
+
+
+def _values_of(
+    draft: Manifest, edges: Iterable[Tensor], blobs: Blobs, samples: NDArray[np.generic], progress: Progress
+) -> Values:
+    """Run ``draft`` on ``samples`` (N, …sample) and keep the real values of ``edges``, whichever stages make them.
+
+    Each stage is calibrated with what it will be given.
+    """
+    outputs = tuple(Output(tensor=tensor) for tensor in edges)
+    graph = measure.load_graph(msgspec.structs.replace(draft, outputs=outputs), blobs)
+    return measure.answers(graph, samples, progress, "running the float model")
+
+
+def _ready(entrance: Tensor, imported: tuple[ImportedStage, ...], stages: tuple[packing.LoadedStage, ...]) -> Ready:
     """What is known of the model that takes the bundle's input."""
-    first = next(one for one, loaded in zip(brought, stages, strict=True) if entrance.name in loaded.stage.inputs)
-    return Ready(first.recipe is AS_IS, first.imported.metadata)
+    first = next(one for one, loaded in zip(imported, stages, strict=True) if entrance.name in loaded.stage.inputs)
+    return Ready(first.recipe is AS_IS, first.model.metadata)
 
 
-def _heads(draft: Manifest, brought: tuple[Brought, ...], stages: tuple[packing.Loaded, ...]) -> list[Head]:
+def _heads(draft: Manifest, imported: tuple[ImportedStage, ...], stages: tuple[packing.LoadedStage, ...]) -> list[Head]:
     """What makes each of the draft's outputs, through stages that only hand on what another made."""
     heads: dict[str, Head] = {}
-    for one, loaded in zip(brought, stages, strict=True):
-        for edge, head in zip(loaded.stage.outputs, heads_of(one.imported.tflite), strict=True):
+    for one, loaded in zip(imported, stages, strict=True):
+        for edge, head in zip(loaded.stage.outputs, heads_of(one.model.tflite), strict=True):
             from_before = heads.get(loaded.stage.inputs[head.index]) if head.kind == "input" else None
             heads[edge] = from_before or head
     return [heads.get(output.tensor.name, Head("unknown")) for output in draft.outputs]
@@ -137,7 +158,7 @@ def _given(values: NDArray[np.float32]) -> NDArray[np.float32]:
     return values[answered] if answered.any() else np.zeros_like(values)
 
 
-def _entrance(stages: tuple[packing.Loaded, ...]) -> Tensor:
+def _entrance(stages: tuple[packing.LoadedStage, ...]) -> Tensor:
     """The edge that no stage makes; the plan has one, see `maas_converter.convert.graph_file`."""
     made = {name for loaded in stages for name in loaded.stage.outputs}
     found = {tensor.name: tensor for loaded in reversed(stages) for tensor in loaded.inputs if tensor.name not in made}
@@ -146,7 +167,7 @@ def _entrance(stages: tuple[packing.Loaded, ...]) -> Tensor:
     return next(iter(found.values()))
 
 
-def _tensors(stages: tuple[packing.Loaded, ...]) -> list[Tensor]:
+def _tensors(stages: tuple[packing.LoadedStage, ...]) -> list[Tensor]:
     """Every edge once, as the stage that makes it says, else the one that takes it."""
     taken = {tensor.name: tensor for loaded in reversed(stages) for tensor in loaded.inputs}
     made = {tensor.name: tensor for loaded in stages for tensor in loaded.outputs}

@@ -33,7 +33,7 @@ class OutputPlan(msgspec.Struct, frozen=True):
     labels: Path | None = None
 
 
-class Plan(msgspec.Struct, frozen=True):
+class BundlePlan(msgspec.Struct, frozen=True):
     """A whole bundle; without ``outputs`` they are the single stage's own."""
 
     stages: tuple[StagePlan, ...]
@@ -45,11 +45,11 @@ class Plan(msgspec.Struct, frozen=True):
         return not self.outputs
 
 
-def plan_of(source: Path, quantize: str | None) -> Plan:
+def plan_of(source: Path, quantize: str | None) -> BundlePlan:
     """Plan what ``source`` names; raises `NoInputError`, `DataError` or `UsageError`."""
     asked = recipe(quantize) if quantize is not None else None
     if source.suffix.lower() != GRAPH_SUFFIX:
-        return Plan(stages=(StagePlan(ONLY_STAGE, source, asked),))
+        return BundlePlan(stages=(StagePlan(ONLY_STAGE, source, asked),))
     from maas_converter.convert.graph_file import read_graph
 
     graph = read_graph(source)
@@ -64,4 +64,6 @@ def plan_of(source: Path, quantize: str | None) -> Plan:
         )
         for stage in graph.stages
     )
-    return Plan(stages, tuple(OutputPlan(output.edge, output.otherwise, output.labels) for output in graph.outputs))
+    return BundlePlan(
+        stages, tuple(OutputPlan(output.edge, output.otherwise, output.labels) for output in graph.outputs)
+    )

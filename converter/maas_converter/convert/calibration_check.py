@@ -10,10 +10,9 @@ from maas_agent.bundle.manifest import Input
 from maas_agent.processing.preprocess import preprocessor
 from maas_converter.bench.measure import answered
 from maas_converter.bench.postprocess import scores_of, threshold_of
-from maas_converter.convert.baseline import Baseline
-from maas_converter.convert.context import Job
-from maas_converter.convert.edge_values import Values
-from maas_converter.convert.importing import Brought
+from maas_converter.convert.baseline import Baseline, Values
+from maas_converter.convert.context import ConversionContext
+from maas_converter.convert.importing import ImportedStage
 from maas_converter.data.dataset import Dataset, classes_of
 from maas_converter.quantize.guard import rules
 from maas_converter.quantize.guard.finding import Side
@@ -21,7 +20,7 @@ from maas_converter.quantize.guard.input_statistics import look_at
 from maas_converter.quantize.guard.scaling import scaling_of
 
 
-class Verdict(msgspec.Struct, frozen=True):
+class CalibrationVerdict(msgspec.Struct, frozen=True):
     """What there is to say of the calibration data, although it is used."""
 
     forced: tuple[str, ...] = ()
@@ -29,11 +28,13 @@ class Verdict(msgspec.Struct, frozen=True):
     notes: tuple[str, ...] = ()
 
 
-def scrutinized(job: Job, brought: tuple[Brought, ...], baseline: Baseline) -> Verdict:
+def check_calibration(
+    context: ConversionContext, imported: tuple[ImportedStage, ...], baseline: Baseline
+) -> CalibrationVerdict:
     """Show the guard what something is calibrated with; raises `DataError` with all it found, unless ``--force``."""
-    given, calibration = job.given, baseline.calibration
-    if given.calibration is None or calibration is None or not any(one.recipe.calibrated for one in brought):
-        return Verdict()
+    given, calibration = context.given, baseline.calibration
+    if given.calibration is None or calibration is None or not any(one.recipe.calibrated for one in imported):
+        return CalibrationVerdict()
     classes = _classes(given.calibration, baseline)
     scores = {name: values for name, values in baseline.edges.items() if name == _single_output(baseline)}
     scores, answers = (_scores(values, baseline) for values in (scores, baseline.answers))
@@ -41,10 +42,10 @@ def scrutinized(job: Job, brought: tuple[Brought, ...], baseline: Baseline) -> V
     other = None
     if given.evaluation is not None:
         other = _side("evaluation", given.evaluation, baseline.evidence.samples, answers, classes, baseline.spec)
-    scaling = scaling_of(brought[0].imported.tflite) if given.plan.single else None
+    scaling = scaling_of(imported[0].model.tflite) if given.plan.single else None
     found = rules.findings(shown, other, classes, scaling)
     notes = tuple(finding.sentence for finding in found if not finding.refuses)
-    return Verdict(rules.enforce(found, job.order.force), notes)
+    return CalibrationVerdict(rules.enforce(found, context.request.force), notes)
 
 
 def _classes(dataset: Dataset, baseline: Baseline) -> int:

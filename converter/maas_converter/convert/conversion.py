@@ -12,14 +12,21 @@ from maas_converter.bench import measure
 from maas_converter.bench.blobs import Blobs
 from maas_converter.convert import max_drop, packing
 from maas_converter.convert.baseline import Baseline, baseline_of
-from maas_converter.convert.calibration_check import scrutinized
-from maas_converter.convert.context import Job
-from maas_converter.convert.importing import Brought, bring
-from maas_converter.convert.lineage import lineage_of
-from maas_converter.convert.quantize_stages import Shipped, ship
-from maas_converter.convert.reporting import candidates_of, report
-from maas_converter.convert.request import Order, named_by_model, read
-from maas_converter.convert.validation import Proof, agreement_of, golden_of, metrics_of, notes_of, outputs_of, prove
+from maas_converter.convert.calibration_check import check_calibration
+from maas_converter.convert.context import ConversionContext, named_by_model, read
+from maas_converter.convert.importing import ImportedStage, import_stages
+from maas_converter.convert.quantize_stages import QuantizedStages, quantize_stages
+from maas_converter.convert.reporting import candidates_of, lineage_of, report
+from maas_converter.convert.request import ConversionRequest
+from maas_converter.convert.validation import (
+    Validation,
+    agreement_of,
+    golden_of,
+    metrics_of,
+    notes_of,
+    outputs_of,
+    validate,
+)
 from maas_converter.evidence.record import Candidate, Judged
 from maas_converter.importers.agreement import Agreement
 from maas_converter.quantize.recipes import AS_IS, AUTO
@@ -55,7 +62,7 @@ class Conversion(msgspec.Struct, frozen=True):
     """What it chose, on samples that the search had not seen."""
     report: str | None
     """The folder that ``--report`` names."""
-    notes: tuple[str, ...]
+    notes: tuple[str, ...] = ()
     warning: str = ""
     """What comes before everything else: more is lost than the bound, or nothing shows how much."""
     agreements: dict[str, Agreement] = {}
@@ -64,106 +71,116 @@ class Conversion(msgspec.Struct, frozen=True):
     """See `maas_converter.convert.max_drop`."""
 
 
-def convert(order: Order, progress: Progress) -> Conversion:
-    """Convert, or raise a `MaasError` and leave ``order.out`` as it is."""
+def convert(request: ConversionRequest, progress: Progress) -> Conversion:
+    """Convert, or raise a `MaasError` and leave ``request.out`` as it is."""
     # (1) Whatever can be refused without work, before seconds are spent.
-    given = read(order)
+    given = read(request)
     with tempfile.TemporaryDirectory(prefix="maas-convert-") as scratch:
-        job = Job(order, given, Path(scratch), Blobs(Path(scratch)), progress)
+        context = ConversionContext(request, given, Path(scratch), Blobs(Path(scratch)), progress)
         # (2) The models as they came, run on the data: what everything else is compared with.
-        brought = bring(job)
-        job = _informed(job, brought)
-        baseline = baseline_of(job, brought)
+        imported = import_stages(context)
+        context = _informed(context, imported)
+        baseline = baseline_of(context, imported)
         # (3) Nothing is calibrated with data unlike those the device will see.
-        verdict = scrutinized(job, brought, baseline)
+        verdict = check_calibration(context, imported, baseline)
         # (4) Both run as a device would run them: the very files, in the very class that serves.
-        shipped = ship(job, brought, baseline)
-        proof = _proven(job, brought, baseline, shipped)
-        loss = _bounded(job, brought, baseline, proof)
+        quantized = quantize_stages(context, imported, baseline)
+        validation = _validated(context, imported, baseline, quantized)
+        loss = _bounded(context, imported, baseline, validation)
         # (5) What they showed goes into the manifest, the manifest into the file, the file under its name.
-        lineage = lineage_of(job, brought, shipped, verdict.forced)
-        notes = (*_notes(job, brought, shipped), *verdict.notes)
-        manifest_bytes, notes = _finished(job, brought, baseline, proof, lineage, notes)
+        lineage = lineage_of(context, imported, quantized, verdict.forced)
+        notes = (*_notes(context, imported, quantized), *verdict.notes)
+        manifest_bytes, notes = _finished(context, imported, baseline, validation, lineage, notes)
         manifest = decode_manifest(manifest_bytes)
-        warned = tuple(filter(None, [_warning(job, brought, loss)]))
-        report(job, manifest, baseline, shipped, proof, (*warned, *notes))
-        packed = packing.write(order.out, manifest_bytes, job.blobs, _signature(order.keys, manifest_bytes))
-        conversion = _conversion(order, manifest, packed, baseline, shipped, proof, notes)
-        points = loss.points if loss is not None else None
+        warning = _warning(context, imported, loss)
+        report(context, manifest, baseline, quantized, validation, (*([warning] if warning else []), *notes))
+        packed = packing.write(request.out, manifest_bytes, context.blobs, _signature(request.keys, manifest_bytes))
         return msgspec.structs.replace(
-            conversion,
-            warning=_warning(job, brought, loss),
-            agreements={one.plan.name: one.imported.agreement for one in brought if one.imported.agreement is not None},
-            lost_points=points,
+            _conversion(request, manifest, packed, baseline, quantized, validation),
+            notes=notes,
+            warning=warning,
+            agreements={one.plan.name: one.model.agreement for one in imported if one.model.agreement is not None},
+            lost_points=loss.points if loss is not None else None,
         )
 
 
-def _informed(job: Job, brought: tuple[Brought, ...]) -> Job:
-    """``job`` with the labels that the only model has itself, where nobody gave others, and what ``y`` means for it."""
-    outputs = contents_of(brought[-1].imported.tflite).outputs
-    if not job.given.plan.single:
-        return job
-    own = brought[0].imported.metadata.labels
+def _informed(context: ConversionContext, imported: tuple[ImportedStage, ...]) -> ConversionContext:
+    """Add the labels that the only model has itself, where nobody gave others, and what ``y`` means for it."""
+    outputs = contents_of(imported[-1].model.tflite).outputs
+    if not context.given.plan.single:
+        return context
+    own = imported[0].model.metadata.labels
     found = next((own[tensor.index] for tensor in outputs if tensor.index in own), ())
-    given = job.given
+    given = context.given
     if found and not given.labels_asked:
-        given = named_by_model(given, job.order, found)
+        given = named_by_model(given, context.request, found)
     if len(outputs) == 1:
         given = given.meant_for(prod(outputs[0].shape))
-    return msgspec.structs.replace(job, given=given)
+    return msgspec.structs.replace(context, given=given)
 
 
-def _bounded(job: Job, brought: tuple[Brought, ...], baseline: Baseline, proof: Proof) -> max_drop.Loss | None:
+def _bounded(
+    context: ConversionContext, imported: tuple[ImportedStage, ...], baseline: Baseline, validation: Validation
+) -> max_drop.PointsLost | None:
     """What was lost; raises `DataError` if that is more than ``--max-drop``, which a search has seen to itself."""
-    loss = max_drop.loss_of(proof, baseline.only_kind)
-    if brought[0].recipe.name != AUTO:
-        max_drop.enforce(job.order.max_drop, _recipes(brought), loss)
+    loss = max_drop.loss_of(validation, baseline.only_kind)
+    if imported[0].recipe.name != AUTO:
+        max_drop.enforce(context.request.max_drop, _recipes(imported), loss)
     return loss
 
 
-def _warning(job: Job, brought: tuple[Brought, ...], loss: max_drop.Loss | None) -> str:
-    quantized = any(one.recipe.quantized and one.recipe is not AS_IS for one in brought)
-    return max_drop.warning_of(job.order.max_drop, _recipes(brought), quantized, job.given.evaluation is not None, loss)
+def _warning(context: ConversionContext, imported: tuple[ImportedStage, ...], loss: max_drop.PointsLost | None) -> str:
+    quantized = any(one.recipe.quantized and one.recipe is not AS_IS for one in imported)
+    return max_drop.warning_of(
+        context.request.max_drop, _recipes(imported), quantized, context.given.evaluation is not None, loss
+    )
 
 
-def _recipes(brought: tuple[Brought, ...]) -> str:
-    return ", ".join(dict.fromkeys(one.recipe.name for one in brought))
+def _recipes(imported: tuple[ImportedStage, ...]) -> str:
+    return ", ".join(dict.fromkeys(one.recipe.name for one in imported))
 
 
-def _proven(job: Job, brought: tuple[Brought, ...], baseline: Baseline, shipped: Shipped) -> Proof:
-    pairs = zip(shipped.tflites, brought, strict=True)
-    stages = tuple(packing.load_stage(tflite, job.blobs, one.plan) for tflite, one in pairs)
-    manifest = packing.draft(job.order, stages, job.given.plan.outputs, baseline.spec)
-    return prove(job, baseline, manifest, compared=any(one.recipe is not AS_IS for one in brought))
+def _validated(
+    context: ConversionContext, imported: tuple[ImportedStage, ...], baseline: Baseline, quantized: QuantizedStages
+) -> Validation:
+    pairs = zip(quantized.tflites, imported, strict=True)
+    stages = tuple(packing.load_stage(tflite, context.blobs, one.plan) for tflite, one in pairs)
+    manifest = packing.draft(context.request, stages, context.given.plan.outputs, baseline.spec)
+    return validate(context, baseline, manifest, compared=any(one.recipe is not AS_IS for one in imported))
 
 
 def _finished(
-    job: Job,
-    brought: tuple[Brought, ...],
+    context: ConversionContext,
+    imported: tuple[ImportedStage, ...],
     baseline: Baseline,
-    proof: Proof,
+    validation: Validation,
     lineage: Lineage,
     notes: tuple[str, ...],
 ) -> tuple[bytes, tuple[str, ...]]:
     """The bytes of the manifest, and ``notes`` with those of the proof."""
-    draft = proof.bundle.manifest
-    stored, count, tolerance = golden_of(proof, quantized=any(one.recipe.quantized for one in brought))
-    golden = Golden(job.blobs.add(stored.blob), len(stored.blob), count, tolerance, stored.inflated)
-    outputs = outputs_of(proof, baseline)
-    return packing.finish(draft, outputs, golden, metrics_of(proof), lineage), (*notes, *notes_of(proof, baseline))
+    draft = validation.bundle.manifest
+    stored, count, tolerance = golden_of(validation, quantized=any(one.recipe.quantized for one in imported))
+    golden = Golden(context.blobs.add(stored.blob), len(stored.blob), count, tolerance, stored.inflated)
+    outputs = outputs_of(validation, baseline)
+    return packing.finish(draft, outputs, golden, metrics_of(validation), lineage), (
+        *notes,
+        *notes_of(validation, baseline),
+    )
 
 
-def _notes(job: Job, brought: tuple[Brought, ...], shipped: Shipped) -> tuple[str, ...]:
+def _notes(
+    context: ConversionContext, imported: tuple[ImportedStage, ...], quantized: QuantizedStages
+) -> tuple[str, ...]:
     """What importing, reading and quantizing decided without being asked."""
-    imported = [note for one in brought for note in one.imported.notes]
-    if job.given.labels_asked and job.order.labels is None:
-        imported.append(f"{len(job.given.labels)} labels are those of the model's own TFLite metadata")
-    read_ = [note for dataset in job.given.datasets for note in dataset.notes]
-    kept = [f"{one.plan.source.name} came quantized and is packed as it is" for one in brought if one.recipe is AS_IS]
-    found = shipped.found
+    decided = [note for one in imported for note in one.model.notes]
+    if context.given.labels_asked and context.request.labels is None:
+        decided.append(f"{len(context.given.labels)} labels are those of the model's own TFLite metadata")
+    read_ = [note for dataset in context.given.datasets for note in dataset.notes]
+    kept = [f"{one.plan.source.name} came quantized and is packed as it is" for one in imported if one.recipe is AS_IS]
+    found = quantized.found
     searched = (_effort(found), *found.notes) if found is not None else ()
-    stayed = [f"stayed float: {', '.join(shipped.allowed_float)}"] if shipped.allowed_float else []
-    return (*imported, *read_, *kept, *searched, *shipped.kept, *stayed)
+    stayed = [f"stayed float: {', '.join(quantized.allowed_float)}"] if quantized.allowed_float else []
+    return (*decided, *read_, *kept, *searched, *quantized.kept, *stayed)
 
 
 def _effort(found: Found) -> str:
@@ -172,13 +189,12 @@ def _effort(found: Found) -> str:
 
 
 def _conversion(
-    order: Order,
+    request: ConversionRequest,
     manifest: Manifest,
-    packed: packing.Packed,
+    packed: packing.PackedBundle,
     baseline: Baseline,
-    shipped: Shipped,
-    proof: Proof,
-    notes: tuple[str, ...],
+    quantized: QuantizedStages,
+    validation: Validation,
 ) -> Conversion:
     return Conversion(
         name=manifest.name,
@@ -189,17 +205,16 @@ def _conversion(
         signed=packed.signed,
         recipe=manifest.lineage.recipe,
         metrics=manifest.metrics,
-        judged=proof.judged,
-        float32_time=proof.float32.time if proof.float32 is not None else None,
-        bundle_time=proof.bundle.time,
-        agreement=agreement_of(proof, baseline),
-        samples=len(proof.evidence.samples),
+        judged=validation.judged,
+        float32_time=validation.float32.time if validation.float32 is not None else None,
+        bundle_time=validation.bundle.time,
+        agreement=agreement_of(validation, baseline),
+        samples=len(validation.evidence.samples),
         golden=manifest.golden,
         lineage=manifest.lineage,
-        candidates=candidates_of(shipped.found),
-        held_out=shipped.found.held_out if shipped.found is not None else None,
-        report=str(order.report) if order.report is not None else None,
-        notes=notes,
+        candidates=candidates_of(quantized.found),
+        held_out=quantized.found.held_out if quantized.found is not None else None,
+        report=str(request.report) if request.report is not None else None,
     )
 
 

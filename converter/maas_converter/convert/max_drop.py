@@ -18,7 +18,7 @@ from maas_agent.bundle.manifest import Postprocess
 from maas_agent.errors import DataError
 from maas_agent.processing.postprocess import activate
 from maas_converter.bench.measure import Answers, answered
-from maas_converter.convert.validation import Proof
+from maas_converter.convert.validation import Validation
 from maas_converter.evidence.anomaly import AnomalyComparison
 from maas_converter.evidence.classification import ClassificationComparison
 from maas_converter.evidence.scoring import Truth
@@ -31,7 +31,7 @@ _ROUNDING = 1e-9
 """A point is a share of samples, times 100: not exact in binary."""
 
 
-class Loss(msgspec.Struct, frozen=True):
+class PointsLost(msgspec.Struct, frozen=True):
     """Points lost, below 0 won; ``of`` says of what."""
 
     points: float
@@ -40,33 +40,33 @@ class Loss(msgspec.Struct, frozen=True):
     """Whether by what is true, not only by what the float model answers."""
 
 
-def loss_of(proof: Proof, told: Postprocess | None = None) -> Loss | None:
+def loss_of(validation: Validation, told: Postprocess | None = None) -> PointsLost | None:
     """What the bundle loses against the models as they came; ``None`` without these or without data.
 
     ``told`` is what the one output is.
     """
-    before, after = proof.float32, proof.bundle
-    if before is None or not proof.given:
+    before, after = validation.float32, validation.bundle
+    if before is None or not validation.given:
         return None
     first, second = _both(before.answers, after.answers)
     if not len(next(iter(first.values()))):
         return None
-    comparison = proof.judged.comparison if proof.judged is not None else None
+    comparison = validation.judged.comparison if validation.judged is not None else None
     match comparison:
         case ClassificationComparison():
-            return Loss(comparison.drop_points.value, "accuracy", judged=True)
+            return PointsLost(comparison.drop_points.value, "accuracy", judged=True)
         case AnomalyComparison():
-            return Loss(100 * comparison.auc_drop.value, "ROC AUC", judged=True)
-    truth = proof.evidence.truth
+            return PointsLost(100 * comparison.auc_drop.value, "ROC AUC", judged=True)
+    truth = validation.evidence.truth
     if truth is not None and comparison is not None:
-        return Loss(_growth(truth, before.answers, after.answers), "mean absolute error", judged=True)
+        return PointsLost(_growth(truth, before.answers, after.answers), "mean absolute error", judged=True)
     judge = judge_of(first, None, told)
     of = "answers that name the float model's class" if judge.kind == "agreement" else "its outputs' spread"
     rows = np.arange(len(next(iter(first.values()))))
-    return Loss(judge.loss(first, second, rows).points, of, judged=False)
+    return PointsLost(judge.loss(first, second, rows).points, of, judged=False)
 
 
-def enforce(asked: float | None, recipe: str, loss: Loss | None) -> None:
+def enforce(asked: float | None, recipe: str, loss: PointsLost | None) -> None:
     """Raise `DataError` if more than ``asked`` points are lost, or nothing shows how many."""
     if asked is None:
         return
@@ -81,7 +81,7 @@ def enforce(asked: float | None, recipe: str, loss: Loss | None) -> None:
         )
 
 
-def warning_of(asked: float | None, recipe: str, quantized: bool, evaluated: bool, loss: Loss | None) -> str:
+def warning_of(asked: float | None, recipe: str, quantized: bool, evaluated: bool, loss: PointsLost | None) -> str:
     """What has to be the first line; empty if nothing has.
 
     ``quantized``: the bundle computes with integers and came as floats; ``evaluated``: there is evaluation data.

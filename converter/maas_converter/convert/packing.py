@@ -29,7 +29,7 @@ from maas_agent.runtime.interface import Model
 from maas_agent.runtime.selection import accelerator
 from maas_converter.bench.blobs import Blobs
 from maas_converter.convert.bundle_plan import OutputPlan, StagePlan
-from maas_converter.convert.request import Order
+from maas_converter.convert.request import ConversionRequest
 from maas_converter.tflite.names import Names, names_of
 
 _UNMEASURED_GOLDEN = Golden(blob="0" * 64, size=1, samples=1, tolerance=0.0)
@@ -37,7 +37,7 @@ _UNMEASURED = Metrics(float32_bytes=0, bundle_bytes=0)
 _UNKNOWN = Lineage(source="", source_sha256="0" * 64, converter="", recipe="")
 
 
-class Packed(msgspec.Struct, frozen=True):
+class PackedBundle(msgspec.Struct, frozen=True):
     """A bundle as it was written; ``digest`` is its identity, that of its manifest."""
 
     path: Path
@@ -46,7 +46,7 @@ class Packed(msgspec.Struct, frozen=True):
     signed: bool
 
 
-class Loaded(msgspec.Struct, frozen=True):
+class LoadedStage(msgspec.Struct, frozen=True):
     """A ``.tflite`` file as a stage, with its tensors as the runtime found them and under the names of its edges."""
 
     stage: Stage
@@ -54,7 +54,7 @@ class Loaded(msgspec.Struct, frozen=True):
     outputs: tuple[Tensor, ...]
 
 
-def load_stage(tflite: bytes, blobs: Blobs, plan: StagePlan) -> Loaded:
+def load_stage(tflite: bytes, blobs: Blobs, plan: StagePlan) -> LoadedStage:
     """Make a ``.tflite`` file a stage by loading it.
 
     Raises `RuntimeFailure`, or `DataError` if it has not one input and the plan does not name several.
@@ -67,10 +67,12 @@ def load_stage(tflite: bytes, blobs: Blobs, plan: StagePlan) -> Loaded:
     else:
         inputs, outputs = _self_named(names, model)
     taken, made = (tuple(tensor.name for tensor in tensors) for tensors in (inputs, outputs))
-    return Loaded(Stage(plan.name, digest, len(tflite), taken, made, plan.when), inputs, outputs)
+    return LoadedStage(Stage(plan.name, digest, len(tflite), taken, made, plan.when), inputs, outputs)
 
 
-def draft(order: Order, stages: Sequence[Loaded], outputs: Sequence[OutputPlan], spec: Input) -> Manifest:
+def draft(
+    request: ConversionRequest, stages: Sequence[LoadedStage], outputs: Sequence[OutputPlan], spec: Input
+) -> Manifest:
     """A manifest that can be run and measured, but has no measurements: outputs are raw, golden samples are missing.
 
     Without ``outputs`` they are those of the last stage.
@@ -80,8 +82,8 @@ def draft(order: Order, stages: Sequence[Loaded], outputs: Sequence[OutputPlan],
     wanted = outputs or [OutputPlan(tensor.name) for tensor in stages[-1].outputs]
     return Manifest(
         schema=OLDEST,
-        name=order.name,
-        version=order.version,
+        name=request.name,
+        version=request.version,
         created=_now(),
         stages=tuple(loaded.stage for loaded in stages),
         inputs=(msgspec.structs.replace(spec, tensor=tensors[spec.tensor.name]),),
@@ -104,12 +106,12 @@ def finish(
     return data
 
 
-def write(path: Path, manifest_bytes: bytes, blobs: Blobs, signature: bytes | None) -> Packed:
+def write(path: Path, manifest_bytes: bytes, blobs: Blobs, signature: bytes | None) -> PackedBundle:
     """Write the bundle beside ``path`` and rename it over; raises `UnavailableError`, with what was there untouched."""
     contents = {digest: blobs.read(digest) for digest in decode_manifest(manifest_bytes).blobs()}
     try:
         write_bundle(path, manifest_bytes, contents, signature)
-        return Packed(path, path.stat().st_size, digest_of(manifest_bytes), signed=signature is not None)
+        return PackedBundle(path, path.stat().st_size, digest_of(manifest_bytes), signed=signature is not None)
     except OSError as error:
         raise UnavailableError(f"cannot write {path}: {error.strerror or error}") from None
 

@@ -1,34 +1,65 @@
-"""What a conversion knows, gathered for ``--report``."""
+"""What a conversion says of itself: where the bundle comes from, for its manifest; all it knows, for ``--report``."""
+
+import hashlib
 
 import msgspec
 
-from maas_agent.bundle.manifest import Manifest
+from maas_agent import __version__
+from maas_agent.bundle.manifest import Lineage, Manifest
 from maas_converter.convert.baseline import Baseline
-from maas_converter.convert.context import Job
-from maas_converter.convert.quantize_stages import Shipped
-from maas_converter.convert.validation import Proof
+from maas_converter.convert.context import ConversionContext
+from maas_converter.convert.importing import ImportedStage
+from maas_converter.convert.quantize_stages import QuantizedStages
+from maas_converter.convert.validation import Validation
 from maas_converter.evidence.gather import look_at, record_of
 from maas_converter.evidence.record import Candidate, Look
 from maas_converter.quantize.search.candidates.outcome import Found
 from maas_converter.report.page import write_report
 
 
+def lineage_of(
+    context: ConversionContext, imported: tuple[ImportedStage, ...], quantized: QuantizedStages, forced: tuple[str, ...]
+) -> Lineage:
+    """``forced``: what the calibration guard found and was told to pass over."""
+    source = context.request.source
+    several = not context.given.plan.single
+    calibration = context.given.calibration if any(one.recipe.calibrated for one in imported) else None
+    return Lineage(
+        source=source.resolve().name,
+        source_sha256=hashlib.sha256(source.read_bytes()).hexdigest() if several else imported[0].model.source_sha256,
+        converter=__version__,
+        recipe=", ".join(dict.fromkeys(one.recipe.name for one in imported)),
+        calibration_sha256=calibration.sha256 if calibration is not None else None,
+        forced=forced,
+        allowed_float=quantized.allowed_float,
+        precision=quantized.found.precision if quantized.found is not None else {},
+        stage_sources={one.plan.name: one.model.source_sha256 for one in imported} if several else {},
+    )
+
+
 def report(
-    job: Job, manifest: Manifest, baseline: Baseline, shipped: Shipped, proof: Proof, notes: tuple[str, ...]
+    context: ConversionContext,
+    manifest: Manifest,
+    baseline: Baseline,
+    quantized: QuantizedStages,
+    validation: Validation,
+    notes: tuple[str, ...],
 ) -> None:
     """Write the report if one was asked for; ``manifest`` is the finished one. Raises what `write_report` raises."""
-    if job.order.report is None:
+    if context.request.report is None:
         return
-    pair = msgspec.structs.replace(proof.pair, bundle=msgspec.structs.replace(proof.pair.bundle, manifest=manifest))
+    pair = msgspec.structs.replace(
+        validation.pair, bundle=msgspec.structs.replace(validation.pair.bundle, manifest=manifest)
+    )
     record = msgspec.structs.replace(
-        record_of(pair, job.blobs, job.progress),
-        judged=proof.judged,
-        not_judged=proof.evidence.not_judged,
-        looks=_looks(job, baseline),
-        candidates=candidates_of(shipped.found),
+        record_of(pair, context.blobs, context.progress),
+        judged=validation.judged,
+        not_judged=validation.evidence.not_judged,
+        looks=_looks(context, baseline),
+        candidates=candidates_of(quantized.found),
         notes=notes,
     )
-    write_report(job.order.report, record)
+    write_report(context.request.report, record)
 
 
 def candidates_of(found: Found | None) -> tuple[Candidate, ...]:
@@ -49,10 +80,10 @@ def candidates_of(found: Found | None) -> tuple[Candidate, ...]:
     )
 
 
-def _looks(job: Job, baseline: Baseline) -> tuple[Look, ...]:
+def _looks(context: ConversionContext, baseline: Baseline) -> tuple[Look, ...]:
     looks = []
     if baseline.calibration is not None:
         looks.append(look_at("calibration", baseline.spec, baseline.calibration))
-    if job.given.evaluation is not None:
+    if context.given.evaluation is not None:
         looks.append(look_at("evaluation", baseline.spec, baseline.evidence.samples))
     return tuple(looks)

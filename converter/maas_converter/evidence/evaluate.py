@@ -21,7 +21,7 @@ from maas_converter.evidence.several import told_of
 from maas_converter.evidence.task import Task, check_asked, task_of, why_none
 
 
-class Evaluation(msgspec.Struct, frozen=True):
+class BundleEvaluation(msgspec.Struct, frozen=True):
     """The ``--json`` document: which bundle did how well on which data, on which machine."""
 
     name: str
@@ -42,7 +42,7 @@ class Evaluation(msgspec.Struct, frozen=True):
 
 def evaluate_bundle(
     path: Path, data_path: Path, progress: Progress, task: str | None = None, output: str | None = None
-) -> Evaluation:
+) -> BundleEvaluation:
     """Run the bundle at ``path`` on every sample.
 
     ``task`` and ``output`` are what the user asked for, see `maas_converter.evidence.task`. Raises `UsageError`,
@@ -66,7 +66,7 @@ def evaluate_bundle(
         score = score_of(truth, values)
         if score is None:
             raise DataError(f"{path} leaves its output {chosen.tensor.name!r} out on these data: nothing to judge")
-        return Evaluation(
+        return BundleEvaluation(
             name=manifest.name,
             version=manifest.version,
             digest=bundle.digest,

@@ -32,7 +32,7 @@ _ERRORS: dict[int, type[MaasError]] = {
 _NOISE = re.compile(r"^([IWE]\d{4} |WARNING|INFO|\d{4}-\d\d-\d\d |\s|To enable the following)")
 
 
-class Imported(msgspec.Struct, frozen=True):
+class ImportedModel(msgspec.Struct, frozen=True):
     """A source model as a ``.tflite`` file: one signature, batch size 1, fixed shapes, only ops that LiteRT has."""
 
     tflite: bytes
@@ -59,7 +59,9 @@ class Made(msgspec.Struct, frozen=True):
     """The process, if it can be asked what the source model answers."""
 
 
-def import_model(source: Path, folder: Path, options: Importing | None = None, draw: Draw | None = None) -> Imported:
+def import_model(
+    source: Path, folder: Path, options: Importing | None = None, draw: Draw | None = None
+) -> ImportedModel:
     """Convert ``source``, using ``folder`` for scratch, and compare the answers with those of its own framework.
 
     They are compared on what ``draw`` draws, else on random samples. Raises `NoInputError`, `DataError` (no model,
@@ -83,7 +85,7 @@ def import_model(source: Path, folder: Path, options: Importing | None = None, d
             "save it as .keras"
         )
     notes = (*made.notes, *done.notes, *told, *metadata.notes)
-    return Imported(tflite, digest, contents.quantized, notes, metadata, agreed)
+    return ImportedModel(tflite, digest, contents.quantized, notes, metadata, agreed)
 
 
 def _compared(

@@ -18,7 +18,7 @@ from maas_agent.bundle.manifest import digest_of
 from maas_agent.errors import DataError, NoInputError, UnavailableError, UsageError
 from maas_agent.host.files import sync_folder, write_durably
 from maas_converter.base.console import Progress
-from maas_converter.split.validation import Evidence, prove
+from maas_converter.split.validation import ComparedSamples, validate
 from maas_converter.tflite.cut import Cut, Part, cut, input_edges, output_edges, places_of
 
 GRAPH_FILE = "graph.toml"
@@ -32,7 +32,7 @@ class Listing(msgspec.Struct, frozen=True):
     cuts: tuple[Cut, ...]
 
 
-class SplitOrder(msgspec.Struct, frozen=True):
+class SplitRequest(msgspec.Struct, frozen=True):
     """What somebody wants split. ``at`` names ops by number, by the edge they make, or by kind if there is one only."""
 
     source: Path
@@ -61,7 +61,7 @@ class Split(msgspec.Struct, frozen=True):
     out: str
     stages: tuple[SplitStage, ...]
     cuts: tuple[Cut, ...]
-    evidence: Evidence
+    evidence: ComparedSamples
 
 
 def list_cuts(path: Path) -> Listing:
@@ -70,20 +70,20 @@ def list_cuts(path: Path) -> Listing:
     return Listing(path.name, len(data), places_of(data))
 
 
-def split(order: SplitOrder, progress: Progress) -> Split:
+def split(request: SplitRequest, progress: Progress) -> Split:
     """Split, or raise a `MaasError` and write nothing.
 
     Raises `UsageError` for an op that is not there, `DataError` if the model cannot be cut there or data do not fit,
     `RuntimeFailure` if the stages do not answer exactly what the whole model answers.
     """
-    data = _read(order.source)
-    _check_empty(order.out)
-    chosen = chosen_cuts(places_of(data), order.at)
+    data = _read(request.source)
+    _check_empty(request.out)
+    chosen = chosen_cuts(places_of(data), request.at)
     parts = cut(data, [place.position for place in chosen])
-    stages = _stages(order.source, parts)
-    evidence = prove(data, parts, order.evaluation, order.preprocess, progress)
-    _write(order.out, {GRAPH_FILE: _graph_file(order.source, data, stages)} | _files(stages, parts))
-    return Split(order.source.name, len(data), str(order.out), stages, chosen, evidence)
+    stages = _stages(request.source, parts)
+    evidence = validate(data, parts, request.evaluation, request.preprocess, progress)
+    _write(request.out, {GRAPH_FILE: _graph_file(request.source, data, stages)} | _files(stages, parts))
+    return Split(request.source.name, len(data), str(request.out), stages, chosen, evidence)
 
 
 def chosen_cuts(places: tuple[Cut, ...], at: Sequence[str]) -> tuple[Cut, ...]:

@@ -23,16 +23,16 @@ from maas_converter.tflite.signature import in_signature_order
 _NO_PROCESSING = samples.Processing()
 
 
-class Evidence(msgspec.Struct, frozen=True):
+class ComparedSamples(msgspec.Struct, frozen=True):
     """On how many samples the stages answered exactly what the whole model answers, and where those come from."""
 
     samples: int
     origin: str
 
 
-def prove(
+def validate(
     data: bytes, parts: Sequence[Part], evaluation: Path | None, preprocess: Path | None, progress: Progress
-) -> Evidence:
+) -> ComparedSamples:
     """Run both on the evaluation data, or without on seeded random samples.
 
     Raises `RuntimeFailure` on the first answer that differs in any bit, `NoInputError` or `DataError` if data do not
@@ -50,7 +50,7 @@ def prove(
                 edges.update(zip(part.outputs, stage.run([edges[edge] for edge in part.inputs]), strict=True))
             for edge, values in zip(answered, whole.run(tensors), strict=True):
                 _check_equal(count, edge, values, edges[edge])
-        return Evidence(count, origin)
+        return ComparedSamples(count, origin)
 
 
 def _loaded(path: Path, data: bytes) -> Model:

@@ -10,7 +10,7 @@ from maas_agent.errors import RuntimeFailure
 from maas_converter.base.console import Silent
 from maas_converter.bench.golden import MOST_BYTES, chosen_rows, fewer, fitting, random_samples, stored, tolerance
 from maas_converter.convert.conversion import convert
-from maas_converter.convert.request import Order
+from maas_converter.convert.request import ConversionRequest
 from tests.converter.tflite.graphs import Body, Op, tflite
 
 STEP = 1 / 256
@@ -106,7 +106,9 @@ def _pictures(folder, whole):
     x = np.random.default_rng(1).integers(0, 256, (16, side, side, 3)).astype(np.float32)
     np.savez(folder / "c.npz", x=x if whole else x / 3)
     out = folder / "m.maas"
-    return Order(folder / "m.tflite", "m", "1.0.0", out, quantize="float32", calibration=folder / "c.npz"), x
+    return ConversionRequest(
+        folder / "m.tflite", "m", "1.0.0", out, quantize="float32", calibration=folder / "c.npz"
+    ), x
 
 
 @pytest.mark.parametrize("whole", [True, False])

@@ -20,7 +20,7 @@ from maas_converter.bench.blobs import unpack
 from maas_converter.bench.pixels import Ready
 from maas_converter.bench.samples import Processing, chosen_input
 from maas_converter.convert.conversion import convert
-from maas_converter.convert.request import Order
+from maas_converter.convert.request import ConversionRequest
 from maas_converter.data.formats import load
 from maas_converter.tflite.metadata import Metadata
 from tests.converter.convert.test_heads_end_to_end import plain_litert, published
@@ -114,7 +114,7 @@ def test_labels_and_normalization_of_a_file_reach_the_answer(tmp_path):
     content = metadata_buffer((10.0,), (50.0,))
     source = tmp_path / "model.tflite"
     source.write_bytes(with_metadata(tiny_classifier_tflite(), content, {"labels.txt": "\n".join(labels)}))
-    done = convert(Order(source, "model", "1.0.0", tmp_path / "model.maas", quantize="float32"), Silent())
+    done = convert(ConversionRequest(source, "model", "1.0.0", tmp_path / "model.maas", quantize="float32"), Silent())
     assert "10 labels are those of the model's own TFLite metadata" in done.notes
     pixels = np.random.default_rng(1).integers(0, 256, (8, 8), np.uint8)
     Image.fromarray(pixels).save(tmp_path / "a.png")
@@ -129,7 +129,7 @@ def test_labels_and_normalization_of_a_file_reach_the_answer(tmp_path):
 def test_a_quantized_imagenet_classifier_needs_no_preprocess_file(tmp_path):
     source, labels = shared("mobilenet/mobilenet_v1_0.25_128_quant.tflite"), shared("mobilenet/imagenet_labels.txt")
     out, names = tmp_path / "mobilenet.maas", labels.read_text().splitlines()
-    done = convert(Order(source, "mobilenet", "1.0.0", out, labels=labels), Silent())
+    done = convert(ConversionRequest(source, "mobilenet", "1.0.0", out, labels=labels), Silent())
     assert any("pixels are taken as it stores them, 0…255 stand for -1…0.9922" in note for note in done.notes)
     for photo in ("cat_720p.jpg", "owl.jpg"):
         path = shared(f"mobilenet/{photo}")
@@ -149,7 +149,7 @@ def narrow(tmp_path):
     x[1:, 0, 0, 0] = 200
     np.savez(tmp_path / "data.npz", x=x)
     out = tmp_path / "model.maas"
-    order = Order(
+    order = ConversionRequest(
         tmp_path / "model.tflite", "m", "1.0.0", out, evaluation=tmp_path / "data.npz", preprocess=tmp_path / "p.toml"
     )
     return convert(order, Silent()), out

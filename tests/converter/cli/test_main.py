@@ -89,7 +89,7 @@ def test_ctrl_c_ends_with_130(digits_bundle, monkeypatch, capsys):
     def interrupted(*_):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("maas_converter.cli.description.contents_of", interrupted)
+    monkeypatch.setattr("maas_converter.cli.description.describe_bundle", interrupted)
     assert main.run(["inspect", str(digits_bundle)]) == 130
     assert capsys.readouterr().err == "maas-converter: error: interrupted\n"
 

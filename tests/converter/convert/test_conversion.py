@@ -261,9 +261,9 @@ class TestDataThatDoesNotFitTheModel:
     def imported_before(self, digits_tflite, monkeypatch):
         """The real import, done once for all of these: it costs 6 s, and is not what they are about."""
         from maas_converter.convert import importing
-        from maas_converter.importers.process import Imported
+        from maas_converter.importers.process import ImportedModel
 
-        imported = Imported(digits_tflite.read_bytes(), "0" * 64)
+        imported = ImportedModel(digits_tflite.read_bytes(), "0" * 64)
         monkeypatch.setattr(importing, "import_model", lambda *given: imported)
 
     def test_samples_of_another_shape(self, digits, tmp_path, capsys):

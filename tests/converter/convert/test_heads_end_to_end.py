@@ -16,7 +16,7 @@ from maas_agent.worker.engine import Engine
 from maas_converter.base.console import Silent
 from maas_converter.bench.blobs import unpack
 from maas_converter.convert.conversion import convert
-from maas_converter.convert.request import Order
+from maas_converter.convert.request import ConversionRequest
 from maas_converter.evidence.evaluate import evaluate_bundle
 from tests.converter.shared import shared
 from tests.converter.tflite.graphs import Body, Op, chain, tflite
@@ -40,7 +40,7 @@ def converted(tmp_path):
             np.savez(tmp_path / "data.npz", x=X[:, :width], y=np.asarray(y), **arrays)
             more["evaluation"] = tmp_path / "data.npz"
         out = tmp_path / "model.maas"
-        return convert(Order(source, "model", "1.0.0", out, quantize="float32", **more), Silent())
+        return convert(ConversionRequest(source, "model", "1.0.0", out, quantize="float32", **more), Silent())
 
     return run
 
@@ -138,7 +138,10 @@ def test_a_quantized_imagenet_classifier_names_the_right_class_with_the_models_o
     out = tmp_path / "mobilenet.maas"
     pixels = '[decode]\nshape = [128, 128, 3]\ndtype = "uint8"\n[[preprocess]]\nop = "scale"\n'
     (tmp_path / "pixels.toml").write_text(f"{pixels}scale = 0.0078125\noffset = -1.0\n")
-    convert(Order(source, "mobilenet", "1.0.0", out, labels=labels, preprocess=tmp_path / "pixels.toml"), Silent())
+    convert(
+        ConversionRequest(source, "mobilenet", "1.0.0", out, labels=labels, preprocess=tmp_path / "pixels.toml"),
+        Silent(),
+    )
     names = labels.read_text().splitlines()
     for photo, name in (("cat_720p.jpg", "cat"), ("owl.jpg", "hare")):  # what LiteRT says of them alone, too
         path = shared(f"mobilenet/{photo}")

@@ -16,7 +16,7 @@ from maas_converter.bench.blobs import unpack
 from maas_converter.cli import main
 from maas_converter.importers.process import import_model
 from maas_converter.importers.task import Importing
-from maas_converter.split.split import GRAPH_FILE, SplitOrder, list_cuts, split
+from maas_converter.split.split import GRAPH_FILE, SplitRequest, list_cuts, split
 from maas_converter.tflite import model as files
 from maas_converter.tflite.signature import with_signature
 from tests.converter.tflite.graphs import Body, Op, tflite
@@ -145,7 +145,7 @@ def test_a_split_and_its_graph_keep_them(made, model, tmp_path, capsys):
     """The file of TensorFlow's own converter has its outputs in another order than its signature."""
     source = made / f"{model}.tflite"
     first = next(place for place in list_cuts(source).cuts)
-    split(SplitOrder(source, (str(first.position),), tmp_path / "cut"), Silent())
+    split(SplitRequest(source, (str(first.position),), tmp_path / "cut"), Silent())
     found = _packed(made, tmp_path / "cut" / GRAPH_FILE, tmp_path / "heads.maas", "--quantize", "float32")
     _check(found, _expected(made, model), 1e-5)
 

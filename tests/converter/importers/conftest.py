@@ -13,7 +13,7 @@ import pytest
 from numpy.typing import NDArray
 
 from maas_agent.runtime.selection import accelerator
-from maas_converter.importers.process import Imported, Importing, import_model
+from maas_converter.importers.process import ImportedModel, Importing, import_model
 from tests.converter.shared import FOLDER
 from tests.once import once
 
@@ -189,14 +189,14 @@ def _make(program: str, folder: Path) -> None:
     assert done.returncode == 0, done.stderr[-3000:]
 
 
-Bring = Callable[..., Imported]
+Bring = Callable[..., ImportedModel]
 
 
 @pytest.fixture
 def bring(tmp_path: Path) -> Bring:
     """Import a model, with options."""
 
-    def run(source: Path, **options: object) -> Imported:
+    def run(source: Path, **options: object) -> ImportedModel:
         return import_model(source, tmp_path, Importing(**options))
 
     return run

@@ -8,7 +8,7 @@ import pytest
 from maas_agent.errors import DataError
 from maas_converter.base.console import Silent
 from maas_converter.convert.conversion import convert
-from maas_converter.convert.request import Order
+from maas_converter.convert.request import ConversionRequest
 from maas_converter.quantize import quantizer
 from maas_converter.quantize.calibration import quantize_fed
 from maas_converter.quantize.entries import dynamic, halved
@@ -125,10 +125,10 @@ def test_quantized_means_that_ops_compute_in_integers(models):
     assert (hybrid.quantized, hybrid.hybrid) == (True, True)
 
 
-def _order(folder: Path, source: bytes, shape: tuple[int, ...], recipe_: str | None) -> Order:
+def _order(folder: Path, source: bytes, shape: tuple[int, ...], recipe_: str | None) -> ConversionRequest:
     (folder / "m.tflite").write_bytes(source)
     np.savez(folder / "c.npz", x=noise(shape) - 0.5)
-    return Order(
+    return ConversionRequest(
         folder / "m.tflite", "m", "1.0.0", folder / "m.maas", quantize=recipe_, calibration=folder / "c.npz", force=True
     )
 

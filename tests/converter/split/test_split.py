@@ -9,10 +9,10 @@ import pytest
 from maas_agent.errors import DataError, NoInputError, RuntimeFailure, UnavailableError, UsageError
 from maas_converter.base.console import Silent
 from maas_converter.base.json_output import whole
-from maas_converter.cli.split_summary import show_cuts, show_split
+from maas_converter.cli.summary import show_cuts, show_split
 from maas_converter.convert.graph_file import read_graph
 from maas_converter.split import validation
-from maas_converter.split.split import GRAPH_FILE, Split, SplitOrder, chosen_cuts, list_cuts, split
+from maas_converter.split.split import GRAPH_FILE, Split, SplitRequest, chosen_cuts, list_cuts, split
 from maas_converter.tflite.cut import cut, places_of
 from tests.converter.shared import FOLDER
 from tests.converter.tflite.chains import loaded, noise, run_chain
@@ -44,7 +44,7 @@ def model(tmp_path: Path) -> Path:
 
 
 def run(source: Path, *at: str, out: Path | None = None, **more: Path) -> Split:
-    return split(SplitOrder(source, at, out or source.parent / "out", **more), Silent())
+    return split(SplitRequest(source, at, out or source.parent / "out", **more), Silent())
 
 
 def test_the_folder_holds_the_stages_and_a_graph_file_that_connects_them(model: Path) -> None:
@@ -67,7 +67,7 @@ def test_the_folder_holds_the_stages_and_a_graph_file_that_connects_them(model: 
     for stage, part, described in zip(graph.stages, cut(RESIDUAL, [0, 2]), made.stages, strict=True):
         assert stage.model.read_bytes() == part.tflite
         assert (described.file, described.bytes) == (stage.model.name, len(part.tflite))
-    assert made.evidence == validation.Evidence(16, "seeded random samples, for want of data")
+    assert made.evidence == validation.ComparedSamples(16, "seeded random samples, for want of data")
 
 
 def test_what_was_written_answers_as_the_whole(model: Path) -> None:
@@ -87,7 +87,7 @@ def test_resnet8_is_proven_on_its_evaluation_data(tmp_path: Path) -> None:
     np.savez(data, x=np.load(SHARED / "cifar10-evaluation-1500.npz")["x"][:50])
     made = run(SHARED / "pretrainedResnet.tflite", "3", "AVERAGE_POOL_2D", out=tmp_path / "out", evaluation=data)
     assert [place.position for place in made.cuts] == [3, 12]
-    assert made.evidence == validation.Evidence(50, "photos.npz")
+    assert made.evidence == validation.ComparedSamples(50, "photos.npz")
     assert sum(stage.bytes for stage in made.stages) < made.bytes * 1.01
 
 
