@@ -18,10 +18,10 @@ import msgspec
 from bench.control_planes import GROUP, MODEL, names
 from bench.processes import await_ready, running
 from bench.serving import broker
-from maas_converter.fleet.broker import Access, Broker
+from maas_converter.fleet.broker import BrokerAccess, BrokerConnection
 from maas_converter.fleet.operator import Aim, Operator
-from maas_converter.fleet.rollout import Progress, Rollout
-from maas_converter.fleet.view import Picture
+from maas_converter.fleet.rollout import Rollout, RolloutProgress
+from maas_converter.fleet.view import FleetView
 
 _READY_S = 300.0
 _IN_MEMORY = "/dev/shm" if os.access("/dev/shm", os.W_OK) else None
@@ -101,8 +101,8 @@ def _rollouts(url: str, soak_s: float, stages: tuple[float, ...]) -> tuple[float
     """First with a bound that the bad devices exceed, then with one that they do not."""
     aim, runs, first_look_s = Aim("maas", MODEL, GROUP), list[Run](), 0.0
     for version, max_failures in (("1.1.0", 2.0), ("1.2.0", 5.0)):
-        picture = Picture("maas")
-        with Broker(Access(url=url), [*picture.filters, aim.topic]) as connection:
+        picture = FleetView("maas")
+        with BrokerConnection(BrokerAccess(url=url), [*picture.filters, aim.topic]) as connection:
             began = time.monotonic()
             operator = Operator(connection, aim, picture)
             first_look_s = first_look_s or time.monotonic() - began
@@ -122,7 +122,7 @@ def _rollouts(url: str, soak_s: float, stages: tuple[float, ...]) -> tuple[float
 def _led(operator: Operator, rollout: Rollout) -> Run:
     found_stages = dict[int, Stage]()
 
-    def note(now: Rollout, found: Progress) -> None:
+    def note(now: Rollout, found: RolloutProgress) -> None:
         if now.state == "stopped":
             found_stages[now.stage] = Stage(now.percent, found.size, len(found.failed), None)
         elif now.soaking is not None and now.stage not in found_stages:

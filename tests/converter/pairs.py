@@ -9,10 +9,10 @@ from numpy.typing import NDArray
 
 from maas_agent.bundle.archive import open_bundle
 from maas_agent.bundle.manifest import Manifest, When
-from maas_converter.base.console import Silent
+from maas_converter.base.console import SilentProgress
 from maas_converter.bench import measure
 from maas_converter.bench.blobs import Blobs
-from maas_converter.evidence.gather import Pair, Side
+from maas_converter.evidence.gather import ModelAnswers, Pair
 from tests.bundles import make_bundle, samples
 from tests.models import tiny_classifier_tflite
 
@@ -48,6 +48,6 @@ def draft(folder: Path, blobs: Blobs, dtype: Literal["float32", "int8"]) -> Mani
         return bundle.manifest
 
 
-def _side(folder: Path, blobs: Blobs, dtype: Literal["float32", "int8"], shown: NDArray[np.uint8]) -> Side:
+def _side(folder: Path, blobs: Blobs, dtype: Literal["float32", "int8"], shown: NDArray[np.uint8]) -> ModelAnswers:
     manifest = draft(folder, blobs, dtype)
-    return Side(manifest, measure.answers(measure.load_graph(manifest, blobs), shown, Silent(), dtype))
+    return ModelAnswers(manifest, measure.answers(measure.load_graph(manifest, blobs), shown, SilentProgress(), dtype))

@@ -17,12 +17,12 @@ from maas_converter.data.formats import load
 from maas_converter.data.labels import read_labels
 from maas_converter.fleet import table
 from maas_converter.fleet.rollout import Rollout, progress, rollout_of, step, wish_of
-from maas_converter.fleet.view import Picture
+from maas_converter.fleet.view import FleetView
 from maas_converter.importers.keras.configuration import code_in, read_configuration
 from maas_converter.publishing.keys.key_ring import read_private, read_public
 from maas_converter.publishing.reading import read_metadata
 from maas_converter.publishing.sealing import read_recipients
-from maas_converter.quantize.search.measuring.journal import Journal
+from maas_converter.quantize.search.measuring.journal import MeasurementJournal
 from tests.fuzz.on_bundles import _key
 from tests.fuzz.on_updates import _KEYS, _metadata
 from tests.fuzz.registry import scratch, target
@@ -280,7 +280,7 @@ def private_key(data: bytes) -> None:
 def journal(data: bytes) -> None:
     path = scratch() / f"{'a' * 64}.jsonl"
     path.write_bytes(data)
-    Journal(scratch(), "a" * 64).recall("a")
+    MeasurementJournal(scratch(), "a" * 64).recall("a")
 
 
 def _keras() -> bytes:
@@ -329,7 +329,7 @@ def fleet(data: bytes) -> None:
 
     from maas_agent.bundle.desired_state import Wish
 
-    picture = Picture("maas")
+    picture = FleetView("maas")
     for topic, payload in zip(("maas/d/status", "maas/d/digits/state", "maas/d/metrics"), _said(), strict=False):
         picture.hear(topic, payload)
     for topic in ("maas/d/status", "maas/d/digits/state", "maas/d/metrics", "maas/e/x/state", "maas//status"):

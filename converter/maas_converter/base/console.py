@@ -30,7 +30,7 @@ class Progress(Protocol):
         ...
 
 
-class Silent:
+class SilentProgress:
     """Shows nothing: for programs and tests."""
 
     def step(self, what: str) -> None:

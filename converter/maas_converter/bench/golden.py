@@ -34,7 +34,7 @@ _ROWS = 128
 _BOUNDS = (None, 64, 32, 16, 8, 4, 2)
 
 
-class Stored(NamedTuple):
+class GoldenBlob(NamedTuple):
     """A blob of golden samples; ``inflated`` as in the manifest."""
 
     blob: bytes
@@ -46,13 +46,13 @@ class Stored(NamedTuple):
         return len(self.blob) <= MOST_BYTES
 
 
-def stored(golden: GoldenSamples) -> Stored:
+def stored(golden: GoldenSamples) -> GoldenBlob:
     """The samples as they are where they are small, else deflated."""
     plain = encode_golden(golden)
     if len(plain) <= PLAIN_BYTES:
-        return Stored(plain, 0)
+        return GoldenBlob(plain, 0)
     blob, inflated = deflate_golden(golden)
-    return Stored(blob, inflated) if inflated <= _LARGEST else Stored(plain, 0)
+    return GoldenBlob(blob, inflated) if inflated <= _LARGEST else GoldenBlob(plain, 0)
 
 
 def fewer(count: int, size: int) -> int:

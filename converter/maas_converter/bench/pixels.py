@@ -10,7 +10,7 @@ import msgspec
 
 from maas_agent.bundle.manifest import Decode, Input, Normalize, Preprocess, Quantization, Scale, Tensor
 from maas_agent.processing.preprocess import outside_of, reach_of
-from maas_converter.data.dataset import Dataset, Files
+from maas_converter.data.dataset import Dataset, SampleFiles
 from maas_converter.tflite.metadata import Metadata
 
 _CHANNELS = (1, 3)
@@ -18,7 +18,7 @@ _NEARLY = 2
 """Steps by which normalized pixels may leave the input's range: 127.5 on both sides, where 128 is the middle."""
 
 
-class Ready(msgspec.Struct, frozen=True):
+class ReadyMadeModel(msgspec.Struct, frozen=True):
     """What is known of a model that came as a ``.tflite`` file."""
 
     quantized: bool = False
@@ -31,14 +31,16 @@ def is_picture(shape: tuple[int, ...]) -> bool:
     return len(shape) == 2 or (len(shape) == 3 and shape[2] in _CHANNELS)
 
 
-def takes_pixels(ready: Ready, tensor: Tensor) -> bool:
+def takes_pixels(ready: ReadyMadeModel, tensor: Tensor) -> bool:
     """Whether samples of the model, of which there are none here, are 8-bit pixels."""
     shape = tensor.shape[1:]
     told = bool(ready.metadata.mean) or (ready.quantized and _stores_8_bits(tensor))
     return told and len(shape) == 3 and is_picture(shape)
 
 
-def steps_for(ready: Ready, tensor: Tensor, decode: Decode, data: list[Dataset]) -> tuple[tuple[Preprocess, ...], str]:
+def steps_for(
+    ready: ReadyMadeModel, tensor: Tensor, decode: Decode, data: list[Dataset]
+) -> tuple[tuple[Preprocess, ...], str]:
     """The steps from a pixel to the model's real values, and the sentence that says so; none of both where none are.
 
     ``data`` are those of the conversion: numbers that lie in the input's range as they are, are taken as they are.
@@ -115,7 +117,7 @@ def _pairs(step: Normalize) -> list[tuple[float, float]]:
 def _in_range(tensor: Tensor, decode: Decode, data: list[Dataset]) -> bool:
     """Whether there are numbers, and no pictures, and all lie in the input's range as they are."""
     outside = outside_of(Input(tensor, decode))
-    stored = [one.source for one in data if not isinstance(one.source, Files)]
+    stored = [one.source for one in data if not isinstance(one.source, SampleFiles)]
     if not stored or len(stored) < len(data):
         return False
     return outside is None or not any(outside(one.x) for one in stored)

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from maas_agent.bundle.manifest import Classification, Multilabel, Output, Postprocess, Raw, Tensor
 from maas_agent.errors import DataError, UsageError
-from maas_converter.tflite.heads import Head
+from maas_converter.tflite.heads import OutputHead
 
 Values = NDArray[np.float32]
 
@@ -25,11 +25,11 @@ _SUM_TOLERANCE = 0.02
 Told = tuple[Postprocess, str]
 
 
-class Known(msgspec.Struct, frozen=True):
+class KnownOutput(msgspec.Struct, frozen=True):
     """What is known of one output before it is run."""
 
     tensor: Tensor
-    head: Head = Head("unknown")
+    head: OutputHead = OutputHead("unknown")
     labels: tuple[str, ...] = ()
     asked: Activation = "auto"
     """What ``--activation`` says."""
@@ -55,7 +55,7 @@ def check_activation(asked: str | None) -> Activation:
     raise UsageError(f"--activation {asked}: choose one of {', '.join(ACTIVATIONS)}")
 
 
-def output_of(known: Known, told: Postprocess) -> Output:
+def output_of(known: KnownOutput, told: Postprocess) -> Output:
     """Describe one output that is ``told`` apart; raises `DataError` if two labels of several at once are alike."""
     labels = () if isinstance(told, Raw) and len(known.labels) != prod(known.tensor.shape) else known.labels
     if isinstance(told, Multilabel) and len(set(labels)) < len(labels):
@@ -64,7 +64,7 @@ def output_of(known: Known, told: Postprocess) -> Output:
     return Output(tensor=known.tensor, postprocess=told, labels=labels)
 
 
-def check_labels(known: Known) -> None:
+def check_labels(known: KnownOutput) -> None:
     """Raise `DataError` if there are labels and they are not one a class; two for one value are."""
     count, labels = known.classes, known.labels
     if labels and len(labels) != count:
@@ -74,7 +74,7 @@ def check_labels(known: Known) -> None:
         )
 
 
-def tell(known: Known, values: Values, *, has_classes: bool, several: bool = False) -> Told:
+def tell(known: KnownOutput, values: Values, *, has_classes: bool, several: bool = False) -> Told:
     """What the output is, and the sentence that says why: ``values`` (N, …) are real values on data.
 
     ``has_classes``: the data state a class for each sample; ``several``: they state which labels it has. Raises
@@ -107,7 +107,7 @@ def scores_of(values: Values, threshold: float | None) -> Values:
     return np.concatenate([threshold - rows, rows - np.float32(threshold)], axis=1).astype(np.float32)
 
 
-def _binary(known: Known, rows: Values) -> Told:
+def _binary(known: KnownOutput, rows: Values) -> Told:
     head, second = known.head, known.labels[1] if known.labels else "1"
     means = f"one value, the score of {second!r}"
     if head.kind == "sigmoid":
@@ -129,7 +129,7 @@ def _binary(known: Known, rows: Values) -> Told:
     return Classification(top=2, activation="sigmoid", binary=True), f"{means} as a logit: it leaves 0…1"
 
 
-def _asked(known: Known) -> Told:
+def _asked(known: KnownOutput) -> Told:
     kind = known.head.kind
     if known.asked == "softmax":
         if kind == "softmax":
@@ -142,14 +142,14 @@ def _asked(known: Known) -> Told:
     return Classification(), "scores as they are, as asked for: the best one is the class"
 
 
-def _several(head: Head, rows: Values) -> Told:
+def _several(head: OutputHead, rows: Values) -> Told:
     why = "a score for each label: 'y' names several labels a sample"
     if head.kind == "sigmoid" or (head.kind != "linear" and _inside(rows)):
         return Multilabel(), why
     return Multilabel(activation="sigmoid"), f"{why}, and sigmoid makes scores of the values"
 
 
-def _told(head: Head, rows: Values, known: bool) -> Told:
+def _told(head: OutputHead, rows: Values, known: bool) -> Told:
     if head.kind == "softmax":
         return Classification(), f"probabilities: a softmax makes them ({head.op})"
     if head.kind == "sigmoid" and known:
@@ -169,7 +169,7 @@ def _told(head: Head, rows: Values, known: bool) -> Told:
     return Classification(activation="softmax"), why
 
 
-def _of_no_classes(head: Head, rows: Values) -> Told:
+def _of_no_classes(head: OutputHead, rows: Values) -> Told:
     if head.kind == "unknown" and _are_probabilities(rows):
         return Classification(), "probabilities: every answer lies in 0…1 and sums to 1"
     return Raw(), "no probabilities, and neither labels nor classes are known: reported as they are"

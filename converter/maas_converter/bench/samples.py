@@ -23,8 +23,8 @@ from maas_agent.base.untrusted import toml_table
 from maas_agent.bundle.manifest import Decode, DType, Input, LogMel, Normalize, Preprocess, Scale, Tensor, check_input
 from maas_agent.errors import DataError, NoInputError
 from maas_converter.bench import pixels
-from maas_converter.bench.pixels import Ready
-from maas_converter.data.dataset import Dataset, Files
+from maas_converter.bench.pixels import ReadyMadeModel
+from maas_converter.data.dataset import Dataset, SampleFiles
 
 _STEPS: dict[str, type[msgspec.Struct]] = {"scale": Scale, "normalize": Normalize, "log_mel": LogMel}
 
@@ -60,17 +60,19 @@ def read_processing(path: Path) -> Processing:
 
 def input_of(tensor: Tensor, processing: Processing | None, data: list[Dataset]) -> Input:
     """The bundle's input, as `chosen_input` has it, of a model that was made here."""
-    return chosen_input(tensor, processing, data, Ready()).spec
+    return chosen_input(tensor, processing, data, ReadyMadeModel()).spec
 
 
-class Chosen(msgspec.Struct, frozen=True):
+class ChosenInput(msgspec.Struct, frozen=True):
     """The bundle's input, and what was decided about it without being asked."""
 
     spec: Input
     notes: tuple[str, ...] = ()
 
 
-def chosen_input(tensor: Tensor, processing: Processing | None, data: list[Dataset], ready: Ready) -> Chosen:
+def chosen_input(
+    tensor: Tensor, processing: Processing | None, data: list[Dataset], ready: ReadyMadeModel
+) -> ChosenInput:
     """The bundle's input: ``tensor`` is the model's, ``data`` what it is calibrated and evaluated with.
 
     Without a decode table a sample has the model's shape without the batch, and the first data set's type: uint8 if
@@ -92,11 +94,11 @@ def chosen_input(tensor: Tensor, processing: Processing | None, data: list[Datas
         rest = ",".join(map(str, tensor.shape[1:]))
         whole += f" (if {tensor.shape[0]} is a batch of samples, give --input-shape {rest})"
     notes = (whole,) if asked.decode is None and tensor.shape == decode.shape else ()
-    return Chosen(spec, (*notes, note) if note else notes)
+    return ChosenInput(spec, (*notes, note) if note else notes)
 
 
-def _decode_of(tensor: Tensor, processing: Processing, data: list[Dataset], ready: Ready) -> Decode:
-    sound = [one.path for one in data if isinstance(one.source, Files) and one.source.form == "audio"]
+def _decode_of(tensor: Tensor, processing: Processing, data: list[Dataset], ready: ReadyMadeModel) -> Decode:
+    sound = [one.path for one in data if isinstance(one.source, SampleFiles) and one.source.form == "audio"]
     if sound or any(isinstance(step, LogMel) for step in processing.preprocess):
         raise DataError(
             f"{sound[0] if sound else 'log_mel'} is sound: give --preprocess FILE with a table "
@@ -110,7 +112,7 @@ def sample_shape(tensor: Tensor) -> tuple[int, ...]:
     return tensor.shape[1:] if tensor.shape[:1] == (1,) or len(tensor.shape) > 3 else tensor.shape
 
 
-def _sample_dtype(tensor: Tensor, data: list[Dataset], ready: Ready) -> DType:
+def _sample_dtype(tensor: Tensor, data: list[Dataset], ready: ReadyMadeModel) -> DType:
     if not tensor.dtype.startswith("float") and tensor.quantization is None:
         return tensor.dtype
     if not data and pixels.takes_pixels(ready, tensor):

@@ -57,7 +57,7 @@ def deploy(
 ) -> int:
     """Stage by stage; it stops by itself when too many devices fail."""
     from maas_converter.fleet import deploy as run
-    from maas_converter.fleet.broker import Access
+    from maas_converter.fleet.broker import BrokerAccess
     from maas_converter.fleet.operator import Aim
     from maas_converter.fleet.rollout import Rollout
 
@@ -78,7 +78,7 @@ def deploy(
         max_failures=run.parse_percent(max_failures, "--max-failures"),
         on_failure="rollback" if on_failure == "rollback" else "stop",
     )
-    access = Access(
+    access = BrokerAccess(
         url=broker,
         username=username,
         password_file=password_file,
@@ -113,10 +113,10 @@ def fleet(
     """Devices, versions, states, accelerators, latencies, and when each was last heard of."""
     from maas_converter.base.console import say
     from maas_converter.fleet import table
-    from maas_converter.fleet.broker import Access
+    from maas_converter.fleet.broker import BrokerAccess
     from maas_converter.fleet.deploy import parse_duration
 
-    access = Access(
+    access = BrokerAccess(
         url=broker,
         username=username,
         password_file=password_file,
@@ -125,7 +125,7 @@ def fleet(
         key=key,
         key_passphrase_file=key_passphrase_file,
     )
-    devices = table.look(access, topic_root, group, parse_duration(wait, "--wait"))
+    devices = table.devices_on(access, topic_root, group, parse_duration(wait, "--wait"))
     answer(json, devices)
     if json:
         return

@@ -240,10 +240,10 @@ def publish(
     from maas_converter.publishing.keys.key_ring import KeyRing
     from maas_converter.publishing.repository import publish as run
     from maas_converter.publishing.sealing import Sealing, read_recipients
-    from maas_converter.publishing.storage import Plain
+    from maas_converter.publishing.storage import PlainStorage
 
     ring = KeyRing(keys)
-    storing = Sealing(read_recipients(encrypt_to), ring) if encrypt_to else Plain()
+    storing = Sealing(read_recipients(encrypt_to), ring) if encrypt_to else PlainStorage()
     published = run(bundle, repo, ring, channel, storing)
     answer(json, published)
     if not json and not _say_waits(repo, published.waits):

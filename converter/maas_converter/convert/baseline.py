@@ -13,8 +13,8 @@ from maas_agent.runtime.graph import Graph
 from maas_converter.base.console import Progress
 from maas_converter.bench import golden, measure, postprocess, samples
 from maas_converter.bench.blobs import Blobs
-from maas_converter.bench.pixels import Ready
-from maas_converter.bench.postprocess import Known, Told
+from maas_converter.bench.pixels import ReadyMadeModel
+from maas_converter.bench.postprocess import KnownOutput, Told
 from maas_converter.convert import packing
 from maas_converter.convert.context import ConversionContext, Given
 from maas_converter.convert.importing import ImportedStage
@@ -23,7 +23,7 @@ from maas_converter.evidence.meant import form_of, names_anomalies
 from maas_converter.evidence.scoring import Truth, truth_of
 from maas_converter.evidence.task import Task, task_of, why_none
 from maas_converter.quantize.recipes import AS_IS
-from maas_converter.tflite.heads import Head, heads_of
+from maas_converter.tflite.heads import OutputHead, heads_of
 
 _EVIDENCE = 256
 """How many calibration samples stand in where there is no evaluation data."""
@@ -51,14 +51,14 @@ class Evidence(msgspec.Struct, frozen=True):
 class Baseline(msgspec.Struct, frozen=True):
     """The models as they came, and what they answer."""
 
-    stages: tuple[packing.LoadedStage, ...]
+    stages: tuple[packing.DraftStage, ...]
     draft: Manifest
     evidence: Evidence
     answers: measure.Answers
     """On the evidence."""
     calibration: NDArray[np.generic] | None
     """Samples (M, …sample) that ranges are measured on."""
-    known: tuple[Known, ...]
+    known: tuple[KnownOutput, ...]
     """Of each output, what is known of it before it is run."""
     told: tuple[Told, ...]
     """Of each output, what it is, and why."""
@@ -116,23 +116,29 @@ def _values_of(
     return measure.answers(graph, samples, progress, "running the float model")
 
 
-def _ready(entrance: Tensor, imported: tuple[ImportedStage, ...], stages: tuple[packing.LoadedStage, ...]) -> Ready:
+def _ready(
+    entrance: Tensor, imported: tuple[ImportedStage, ...], stages: tuple[packing.DraftStage, ...]
+) -> ReadyMadeModel:
     """What is known of the model that takes the bundle's input."""
     first = next(one for one, loaded in zip(imported, stages, strict=True) if entrance.name in loaded.stage.inputs)
-    return Ready(first.recipe is AS_IS, first.model.metadata)
+    return ReadyMadeModel(first.recipe is AS_IS, first.model.metadata)
 
 
-def _heads(draft: Manifest, imported: tuple[ImportedStage, ...], stages: tuple[packing.LoadedStage, ...]) -> list[Head]:
+def _heads(
+    draft: Manifest, imported: tuple[ImportedStage, ...], stages: tuple[packing.DraftStage, ...]
+) -> list[OutputHead]:
     """What makes each of the draft's outputs, through stages that only hand on what another made."""
-    heads: dict[str, Head] = {}
+    heads: dict[str, OutputHead] = {}
     for one, loaded in zip(imported, stages, strict=True):
         for edge, head in zip(loaded.stage.outputs, heads_of(one.model.tflite), strict=True):
             from_before = heads.get(loaded.stage.inputs[head.index]) if head.kind == "input" else None
             heads[edge] = from_before or head
-    return [heads.get(output.tensor.name, Head("unknown")) for output in draft.outputs]
+    return [heads.get(output.tensor.name, OutputHead("unknown")) for output in draft.outputs]
 
 
-def _told(known: tuple[Known, ...], answers: measure.Answers, evidence: Evidence) -> tuple[tuple[Told, ...], Evidence]:
+def _told(
+    known: tuple[KnownOutput, ...], answers: measure.Answers, evidence: Evidence
+) -> tuple[tuple[Told, ...], Evidence]:
     """What each output is; of one value, the truth learns above which it means the second class."""
     has_classes, truth = evidence.classes is not None, evidence.truth
     told = tuple(
@@ -158,7 +164,7 @@ def _given(values: NDArray[np.float32]) -> NDArray[np.float32]:
     return values[answered] if answered.any() else np.zeros_like(values)
 
 
-def _entrance(stages: tuple[packing.LoadedStage, ...]) -> Tensor:
+def _entrance(stages: tuple[packing.DraftStage, ...]) -> Tensor:
     """The edge that no stage makes; the plan has one, see `maas_converter.convert.graph_file`."""
     made = {name for loaded in stages for name in loaded.stage.outputs}
     found = {tensor.name: tensor for loaded in reversed(stages) for tensor in loaded.inputs if tensor.name not in made}
@@ -167,7 +173,7 @@ def _entrance(stages: tuple[packing.LoadedStage, ...]) -> Tensor:
     return next(iter(found.values()))
 
 
-def _tensors(stages: tuple[packing.LoadedStage, ...]) -> list[Tensor]:
+def _tensors(stages: tuple[packing.DraftStage, ...]) -> list[Tensor]:
     """Every edge once, as the stage that makes it says, else the one that takes it."""
     taken = {tensor.name: tensor for loaded in reversed(stages) for tensor in loaded.inputs}
     made = {tensor.name: tensor for loaded in stages for tensor in loaded.outputs}
@@ -184,15 +190,15 @@ def _noise(graph: Graph, progress: Progress) -> NDArray[np.generic]:
 
 
 def _evidence(
-    given: Given, draft: Manifest, heads: list[Head], noise: Callable[[], NDArray[np.generic]]
-) -> tuple[tuple[Known, ...], Evidence]:
+    given: Given, draft: Manifest, heads: list[OutputHead], noise: Callable[[], NDArray[np.generic]]
+) -> tuple[tuple[KnownOutput, ...], Evidence]:
     """Evaluation data, else some calibration data, else noise; raises `DataError` if it does not fit the model.
 
     With it what is known of each output: names that come from the data are labels where the task is to tell classes.
     """
     several = len(draft.outputs) > 1
     known = tuple(
-        Known(
+        KnownOutput(
             output.tensor,
             head,
             _names(given, labels, head, prod(output.tensor.shape)),
@@ -211,15 +217,15 @@ def _evidence(
     return _judged(given, draft, known, dataset, chosen)
 
 
-def _names(given: Given, labels: tuple[str, ...], head: Head, size: int) -> tuple[str, ...]:
+def _names(given: Given, labels: tuple[str, ...], head: OutputHead, size: int) -> tuple[str, ...]:
     """Labels of an output. Names of normal samples and others in the data are none of a score that no sigmoid makes."""
     only_a_score = not given.labels_asked and head.kind != "sigmoid" and given.activation == "auto"
     return () if only_a_score and names_anomalies(labels) and size == 1 else labels
 
 
 def _judged(
-    given: Given, draft: Manifest, known: tuple[Known, ...], dataset: Dataset, chosen: NDArray[np.generic]
-) -> tuple[tuple[Known, ...], Evidence]:
+    given: Given, draft: Manifest, known: tuple[KnownOutput, ...], dataset: Dataset, chosen: NDArray[np.generic]
+) -> tuple[tuple[KnownOutput, ...], Evidence]:
     spec, tensors = draft.inputs[0], tuple(output.tensor for output in draft.outputs)
     binary = known[0].binary and given.task in (None, "classification")
     task = task_of(dataset.y, tensors, prod(spec.tensor.shape), given.task, str(dataset.path), binary=binary)
@@ -230,14 +236,14 @@ def _judged(
     return known, Evidence(chosen, dataset.path.name, truth, "")
 
 
-def _named_by(given: Given, known: tuple[Known, ...], task: Task | None) -> tuple[Known, ...]:
+def _named_by(given: Given, known: tuple[KnownOutput, ...], task: Task | None) -> tuple[KnownOutput, ...]:
     """``known`` without labels that only the data named, where these are no classes of the model's."""
     if given.labels_asked or (task or given.task) not in ("regression", "anomaly"):
         return known
     return tuple(msgspec.structs.replace(one, labels=()) for one in known)
 
 
-def _checked(known: tuple[Known, ...]) -> tuple[Known, ...]:
+def _checked(known: tuple[KnownOutput, ...]) -> tuple[KnownOutput, ...]:
     for one in known:
         postprocess.check_labels(one)
     return known

@@ -15,8 +15,8 @@ from maas_converter.convert.context import ConversionContext
 from maas_converter.convert.importing import ImportedStage
 from maas_converter.data.dataset import Dataset, classes_of
 from maas_converter.quantize.guard import rules
-from maas_converter.quantize.guard.finding import Side
-from maas_converter.quantize.guard.input_statistics import look_at
+from maas_converter.quantize.guard.finding import CheckedData
+from maas_converter.quantize.guard.input_statistics import statistics_of
 from maas_converter.quantize.guard.scaling import scaling_of
 
 
@@ -72,14 +72,14 @@ def _single_output(baseline: Baseline) -> str:
 
 def _side(
     name: str, dataset: Dataset, samples: NDArray[np.generic], answers: Values, classes: int, spec: Input
-) -> Side:
-    look = look_at(name, _tensors(spec, samples))
+) -> CheckedData:
+    statistics = statistics_of(name, _tensors(spec, samples))
     if not classes or not answers:
-        return Side(look)
+        return CheckedData(statistics)
     values = next(iter(answers.values()))
     rows = answered(values)
     y = classes_of(dataset, classes)
-    return Side(look, y[rows] if y is not None else None, values[rows].reshape(int(rows.sum()), -1))
+    return CheckedData(statistics, y[rows] if y is not None else None, values[rows].reshape(int(rows.sum()), -1))
 
 
 def _tensors(spec: Input, samples: NDArray[np.generic]) -> Iterator[NDArray[np.generic]]:

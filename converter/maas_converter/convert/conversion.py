@@ -27,10 +27,10 @@ from maas_converter.convert.validation import (
     outputs_of,
     validate,
 )
-from maas_converter.evidence.record import Candidate, Judged
+from maas_converter.evidence.record import CandidateFigures, Judged
 from maas_converter.importers.agreement import Agreement
 from maas_converter.quantize.recipes import AS_IS, AUTO
-from maas_converter.quantize.search.candidates.outcome import Found, HeldOut
+from maas_converter.quantize.search.candidates.outcome import HeldOut, SearchOutcome
 from maas_converter.tflite.contents import contents_of
 
 
@@ -56,7 +56,7 @@ class Conversion(msgspec.Struct, frozen=True):
     samples: int
     golden: Golden
     lineage: Lineage
-    candidates: tuple[Candidate, ...]
+    candidates: tuple[CandidateFigures, ...]
     """What ``--quantize auto`` looked at."""
     held_out: HeldOut | None
     """What it chose, on samples that the search had not seen."""
@@ -183,7 +183,7 @@ def _notes(
     return (*decided, *read_, *kept, *searched, *quantized.kept, *stayed)
 
 
-def _effort(found: Found) -> str:
+def _effort(found: SearchOutcome) -> str:
     known = f", {found.resumed} figures known of an earlier search" if found.resumed else ""
     return f"auto ran {found.evaluations} models{known}"
 

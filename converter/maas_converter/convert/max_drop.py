@@ -22,7 +22,7 @@ from maas_converter.convert.validation import Validation
 from maas_converter.evidence.anomaly import AnomalyComparison
 from maas_converter.evidence.classification import ClassificationComparison
 from maas_converter.evidence.scoring import Truth
-from maas_converter.quantize.search.measuring.loss import judge_of
+from maas_converter.quantize.search.measuring.loss import criterion_of
 
 POINTS = 1.0
 """What may be lost before it is said in the first line, where nobody says."""
@@ -60,10 +60,10 @@ def loss_of(validation: Validation, told: Postprocess | None = None) -> PointsLo
     truth = validation.evidence.truth
     if truth is not None and comparison is not None:
         return PointsLost(_growth(truth, before.answers, after.answers), "mean absolute error", judged=True)
-    judge = judge_of(first, None, told)
-    of = "answers that name the float model's class" if judge.kind == "agreement" else "its outputs' spread"
+    criterion = criterion_of(first, None, told)
+    of = "answers that name the float model's class" if criterion.kind == "agreement" else "its outputs' spread"
     rows = np.arange(len(next(iter(first.values()))))
-    return PointsLost(judge.loss(first, second, rows).points, of, judged=False)
+    return PointsLost(criterion.loss(first, second, rows).points, of, judged=False)
 
 
 def enforce(asked: float | None, recipe: str, loss: PointsLost | None) -> None:

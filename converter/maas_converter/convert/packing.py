@@ -46,7 +46,7 @@ class PackedBundle(msgspec.Struct, frozen=True):
     signed: bool
 
 
-class LoadedStage(msgspec.Struct, frozen=True):
+class DraftStage(msgspec.Struct, frozen=True):
     """A ``.tflite`` file as a stage, with its tensors as the runtime found them and under the names of its edges."""
 
     stage: Stage
@@ -54,7 +54,7 @@ class LoadedStage(msgspec.Struct, frozen=True):
     outputs: tuple[Tensor, ...]
 
 
-def load_stage(tflite: bytes, blobs: Blobs, plan: StagePlan) -> LoadedStage:
+def load_stage(tflite: bytes, blobs: Blobs, plan: StagePlan) -> DraftStage:
     """Make a ``.tflite`` file a stage by loading it.
 
     Raises `RuntimeFailure`, or `DataError` if it has not one input and the plan does not name several.
@@ -67,11 +67,11 @@ def load_stage(tflite: bytes, blobs: Blobs, plan: StagePlan) -> LoadedStage:
     else:
         inputs, outputs = _self_named(names, model)
     taken, made = (tuple(tensor.name for tensor in tensors) for tensors in (inputs, outputs))
-    return LoadedStage(Stage(plan.name, digest, len(tflite), taken, made, plan.when), inputs, outputs)
+    return DraftStage(Stage(plan.name, digest, len(tflite), taken, made, plan.when), inputs, outputs)
 
 
 def draft(
-    request: ConversionRequest, stages: Sequence[LoadedStage], outputs: Sequence[OutputPlan], spec: Input
+    request: ConversionRequest, stages: Sequence[DraftStage], outputs: Sequence[OutputPlan], spec: Input
 ) -> Manifest:
     """A manifest that can be run and measured, but has no measurements: outputs are raw, golden samples are missing.
 

@@ -8,14 +8,14 @@ from maas_agent.processing.preprocess import preprocessor
 from maas_converter.convert.baseline import Baseline, given_to
 from maas_converter.convert.context import ConversionContext
 from maas_converter.convert.importing import ImportedStage
-from maas_converter.convert.packing import LoadedStage
+from maas_converter.convert.packing import DraftStage
 from maas_converter.quantize import fallback
 from maas_converter.quantize.calibration import quantize_fed
 from maas_converter.quantize.feed import Feed
-from maas_converter.quantize.kept_float import Kept, kept_in
-from maas_converter.quantize.plain import Plain, plain
+from maas_converter.quantize.kept_float import KeptFloat, kept_in
+from maas_converter.quantize.plain import PlainModel, plain
 from maas_converter.quantize.recipes import AS_IS, AUTO
-from maas_converter.quantize.search.candidates.outcome import Found, Limits
+from maas_converter.quantize.search.candidates.outcome import SearchLimits, SearchOutcome
 from maas_converter.quantize.search.measuring.journal import default_folder
 from maas_converter.quantize.search.search import search
 from maas_converter.tflite.contents import contents_of
@@ -27,7 +27,7 @@ class QuantizedStages(msgspec.Struct, frozen=True):
     tflites: tuple[bytes, ...]
     allowed_float: tuple[str, ...] = ()
     """Ops that stayed float although the recipe computes with integers."""
-    found: Found | None = None
+    found: SearchOutcome | None = None
     """The outcome of a search, if there was one."""
     kept: tuple[str, ...] = ()
     """What was left float on purpose, a sentence each."""
@@ -45,7 +45,7 @@ def quantize_stages(
     reasons: list[str] = []
     for one, loaded in zip(imported, baseline.stages, strict=True):
         feed = _feed(loaded, baseline) if baseline.edges else _evidence_feed(context, baseline)
-        model = plain(one.model.tflite) if one.recipe.build is not None else Plain(one.model.tflite)
+        model = plain(one.model.tflite) if one.recipe.build is not None else PlainModel(one.model.tflite)
         kept = kept_in(model.tflite, one.recipe, feed)
         tflites.append(_quantized(context, one, feed, kept))
         reasons += (*_trained(one, model), *kept.reasons)
@@ -56,12 +56,12 @@ def quantize_stages(
     return QuantizedStages(tuple(tflites), tuple(stayed), kept=tuple(reasons))
 
 
-def _trained(one: ImportedStage, model: Plain) -> list[str]:
+def _trained(one: ImportedStage, model: PlainModel) -> list[str]:
     name = one.plan.source.name
     return [f"{name} was trained to be quantized: the ranges it was trained with are used"] if model.trained else []
 
 
-def _quantized(context: ConversionContext, one: ImportedStage, feed: Feed, kept: Kept) -> bytes:
+def _quantized(context: ConversionContext, one: ImportedStage, feed: Feed, kept: KeptFloat) -> bytes:
     if one.recipe is AS_IS:
         return one.model.tflite
     if one.recipe.build is not None:
@@ -77,7 +77,7 @@ def _evidence_feed(context: ConversionContext, baseline: Baseline) -> Feed:
     return Feed(len(rows), lambda number: [prepare(rows[number])])
 
 
-def _feed(loaded: LoadedStage, baseline: Baseline) -> Feed:
+def _feed(loaded: DraftStage, baseline: Baseline) -> Feed:
     """What this stage is given on the calibration samples, in the types of its own inputs."""
     values = given_to(baseline.edges, loaded.stage.inputs)
     columns = [
@@ -87,7 +87,7 @@ def _feed(loaded: LoadedStage, baseline: Baseline) -> Feed:
     return Feed(len(columns[0]), lambda number: [np.ascontiguousarray(column[number]) for column in columns])
 
 
-def _searched(context: ConversionContext, one: ImportedStage, baseline: Baseline) -> Found:
+def _searched(context: ConversionContext, one: ImportedStage, baseline: Baseline) -> SearchOutcome:
     evidence, calibration = baseline.evidence, baseline.calibration
     if calibration is None:
         raise UsageError("--quantize auto needs --calibration DATA")  # which `request.check_recipe` saw to
@@ -97,7 +97,7 @@ def _searched(context: ConversionContext, one: ImportedStage, baseline: Baseline
         calibration,
         evidence.samples,
         evidence.classes,
-        msgspec.structs.replace(context.request.limits or Limits(), integer_io=context.request.io is not None),
+        msgspec.structs.replace(context.request.limits or SearchLimits(), integer_io=context.request.io is not None),
         folder=context.folder,
         journal=default_folder(),
         progress=context.progress,

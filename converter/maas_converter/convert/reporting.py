@@ -11,9 +11,9 @@ from maas_converter.convert.context import ConversionContext
 from maas_converter.convert.importing import ImportedStage
 from maas_converter.convert.quantize_stages import QuantizedStages
 from maas_converter.convert.validation import Validation
-from maas_converter.evidence.gather import look_at, record_of
-from maas_converter.evidence.record import Candidate, Look
-from maas_converter.quantize.search.candidates.outcome import Found
+from maas_converter.evidence.gather import distribution_of, record_of
+from maas_converter.evidence.record import CandidateFigures, ValueDistribution
+from maas_converter.quantize.search.candidates.outcome import SearchOutcome
 from maas_converter.report.page import write_report
 
 
@@ -55,20 +55,20 @@ def report(
         record_of(pair, context.blobs, context.progress),
         judged=validation.judged,
         not_judged=validation.evidence.not_judged,
-        looks=_looks(context, baseline),
+        looks=_distributions(context, baseline),
         candidates=candidates_of(quantized.found),
         notes=notes,
     )
     write_report(context.request.report, record)
 
 
-def candidates_of(found: Found | None) -> tuple[Candidate, ...]:
+def candidates_of(found: SearchOutcome | None) -> tuple[CandidateFigures, ...]:
     """What a search looked at, as the report shows it."""
     if found is None:
         return ()
     front = {candidate.plan for candidate in found.pareto}
     return tuple(
-        Candidate(
+        CandidateFigures(
             name=candidate.title,
             bytes=candidate.size,
             p50_ms=candidate.p50_ms or None,
@@ -80,10 +80,10 @@ def candidates_of(found: Found | None) -> tuple[Candidate, ...]:
     )
 
 
-def _looks(context: ConversionContext, baseline: Baseline) -> tuple[Look, ...]:
+def _distributions(context: ConversionContext, baseline: Baseline) -> tuple[ValueDistribution, ...]:
     looks = []
     if baseline.calibration is not None:
-        looks.append(look_at("calibration", baseline.spec, baseline.calibration))
+        looks.append(distribution_of("calibration", baseline.spec, baseline.calibration))
     if context.given.evaluation is not None:
-        looks.append(look_at("evaluation", baseline.spec, baseline.evidence.samples))
+        looks.append(distribution_of("evaluation", baseline.spec, baseline.evidence.samples))
     return tuple(looks)

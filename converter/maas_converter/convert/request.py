@@ -12,7 +12,7 @@ from maas_converter.convert.bundle_plan import BundlePlan, plan_of
 from maas_converter.importers.table import importer_for
 from maas_converter.quantize.io import chosen_io
 from maas_converter.quantize.recipes import AUTO, DEFAULT, Recipe
-from maas_converter.quantize.search.candidates.outcome import Limits
+from maas_converter.quantize.search.candidates.outcome import SearchLimits
 from maas_converter.report.page import check_folder
 
 
@@ -25,7 +25,7 @@ class ConversionRequest(msgspec.Struct, frozen=True):
     out: Path
     quantize: str | None = None
     io: str | None = None
-    limits: Limits | None = None
+    limits: SearchLimits | None = None
     """Of a search."""
     max_drop: float | None = None
     """Points that may be lost, by whichever recipe."""
@@ -77,13 +77,13 @@ def shape_of(text: str | None) -> tuple[int, ...] | None:
     return tuple(int(size) for size in sizes)
 
 
-def limits_of(max_drop: float | None, max_size: int | None, max_latency: float | None) -> Limits | None:
+def limits_of(max_drop: float | None, max_size: int | None, max_latency: float | None) -> SearchLimits | None:
     """The limits that were given; ``None`` if none was. Raises `UsageError` for one that nothing can meet."""
     given = {"max_drop": max_drop, "max_size": max_size, "max_latency": max_latency}
     named = {name: value for name, value in given.items() if value is not None}
     if not named:
         return None
-    limits = msgspec.convert(named, Limits)
+    limits = msgspec.convert(named, SearchLimits)
     limits.check()
     return limits
 

@@ -13,7 +13,7 @@ from maas_converter.convert.context import ConversionContext
 from maas_converter.evidence import several
 from maas_converter.evidence.anomaly import AnomalyScore
 from maas_converter.evidence.classification import ClassificationComparison, ClassificationScore
-from maas_converter.evidence.gather import Pair, Side, judged_of
+from maas_converter.evidence.gather import ModelAnswers, Pair, judged_of
 from maas_converter.evidence.record import Judged
 from maas_converter.evidence.regression import RegressionScore
 from maas_converter.evidence.scoring import doubts_of, score_of
@@ -148,7 +148,7 @@ def agreement_of(validation: Validation, baseline: Baseline) -> float | None:
     return float(np.mean(classes[0] == classes[1]))
 
 
-def golden_of(validation: Validation, *, quantized: bool) -> tuple[golden.Stored, int, float]:
+def golden_of(validation: Validation, *, quantized: bool) -> tuple[golden.GoldenBlob, int, float]:
     """The golden samples with the bundle's own answers, how many they are, and the tolerance for devices."""
     most = golden.GOLDEN_SAMPLES
     while True:
@@ -198,8 +198,8 @@ def _judged(evidence: Evidence, float32: Evaluation | None, bundle: Evaluation, 
 
 
 def _pair(evidence: Evidence, float32: Evaluation | None, bundle: Evaluation) -> Pair:
-    before = Side(float32.manifest, float32.answers) if float32 is not None else None
-    return Pair(before, Side(bundle.manifest, bundle.answers), evidence.samples, evidence.origin)
+    before = ModelAnswers(float32.manifest, float32.answers) if float32 is not None else None
+    return Pair(before, ModelAnswers(bundle.manifest, bundle.answers), evidence.samples, evidence.origin)
 
 
 def _is_regression(validation: Validation) -> bool:

@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from maas_agent.processing.table import Table, read_table
-from maas_converter.data.dataset import Dataset, Stored
+from maas_converter.data.dataset import Dataset, StoredSamples
 from maas_converter.data.labels import numbered
 from maas_converter.data.text_table import content_of
 
@@ -20,7 +20,7 @@ def read_csv(path: Path, labels: tuple[str, ...]) -> Dataset:
     return Dataset(
         path=path,
         sha256=hashlib.sha256(content).hexdigest(),
-        source=Stored(table.x),
+        source=StoredSamples(table.x),
         y=y,
         classes=classes,
         by_name=bool(classes),

@@ -23,7 +23,7 @@ MAX_BYTES = 1 << 32
 """Samples of one data set, decoded, all of which are held in memory."""
 
 
-class Stored(msgspec.Struct, frozen=True):
+class StoredSamples(msgspec.Struct, frozen=True):
     """Samples that lie in the data file as numbers."""
 
     x: Array
@@ -35,7 +35,7 @@ class Stored(msgspec.Struct, frozen=True):
         return len(self.x)
 
 
-class Files(msgspec.Struct, frozen=True):
+class SampleFiles(msgspec.Struct, frozen=True):
     """Samples that are files of their own, which a device would decode."""
 
     paths: tuple[Path, ...]
@@ -53,7 +53,7 @@ class Dataset(msgspec.Struct, frozen=True):
     path: Path
     sha256: str
     """Of the file; of a folder, of the names, labels and contents of its samples."""
-    source: Stored | Files
+    source: StoredSamples | SampleFiles
     y: Array | None
     """(N,) or (N, …), finite numbers: class numbers from 0, or the values a regression is to give."""
     classes: tuple[str, ...]
@@ -76,7 +76,7 @@ class Dataset(msgspec.Struct, frozen=True):
     @property
     def sample_dtype(self) -> Literal["uint8", "float32"]:
         """The type samples have where nobody says which: ``uint8`` of pictures and of what is stored so."""
-        if isinstance(self.source, Files):
+        if isinstance(self.source, SampleFiles):
             return "uint8" if self.source.form == "image" else "float32"
         return "uint8" if self.source.x.dtype == np.uint8 else "float32"
 
@@ -84,10 +84,12 @@ class Dataset(msgspec.Struct, frozen=True):
 def some_of(dataset: Dataset, most: int) -> Dataset:
     """At most ``most`` samples of a data set, evenly spread over it, without what is true of them."""
     rows = np.unique(np.linspace(0, dataset.count - 1, min(dataset.count, most)).astype(np.int64))
-    if isinstance(dataset.source, Files):
-        source: Stored | Files = Files(tuple(dataset.source.paths[row] for row in rows), dataset.source.form)
+    if isinstance(dataset.source, SampleFiles):
+        source: StoredSamples | SampleFiles = SampleFiles(
+            tuple(dataset.source.paths[row] for row in rows), dataset.source.form
+        )
     else:
-        source = Stored(dataset.source.x[rows])
+        source = StoredSamples(dataset.source.x[rows])
     return msgspec.structs.replace(dataset, source=source, y=None)
 
 
@@ -99,7 +101,7 @@ def samples_of(dataset: Dataset, spec: Decode) -> Array:
             f"{dataset.path} has {dataset.count} samples, decoded {size / 2**30:.1f} GiB; at most "
             f"{MAX_BYTES >> 30} GiB are held: give fewer"
         )
-    if isinstance(dataset.source, Files):
+    if isinstance(dataset.source, SampleFiles):
         return _decoded(dataset.source, spec)
     return fitted(dataset.source.x, spec, str(dataset.path))
 
@@ -139,7 +141,7 @@ def targets_of(dataset: Dataset) -> NDArray[np.float32]:
     return dataset.y.astype(np.float32)
 
 
-def _decoded(files: Files, spec: Decode) -> Array:
+def _decoded(files: SampleFiles, spec: Decode) -> Array:
     samples = np.empty((files.count, *spec.shape), spec.dtype)
     for row, path in enumerate(files.paths):
         try:

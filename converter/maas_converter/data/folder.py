@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from maas_agent.errors import DataError, NoInputError
 from maas_agent.processing.table import LABEL, NUMBER
 from maas_agent.processing.text_table import Row, is_number
-from maas_converter.data.dataset import Dataset, Files
+from maas_converter.data.dataset import Dataset, SampleFiles
 from maas_converter.data.labels import numbered
 from maas_converter.data.text_table import read_rows
 
@@ -55,7 +55,7 @@ def read_folder(path: Path, labels: tuple[str, ...]) -> Dataset:
     return Dataset(
         path=path,
         sha256=_digest(path, listing.samples),
-        source=Files(tuple(sample.path for sample in listing.samples), _form(listing.samples)),
+        source=SampleFiles(tuple(sample.path for sample in listing.samples), _form(listing.samples)),
         y=y,
         classes=classes,
         by_name=bool(classes),

@@ -4,7 +4,7 @@ import hashlib
 from pathlib import Path
 
 from maas_agent.processing.npz import read_arrays
-from maas_converter.data.dataset import Dataset, Stored
+from maas_converter.data.dataset import Dataset, StoredSamples
 from maas_converter.data.labels import renumbered
 from maas_converter.data.text_table import content_of
 
@@ -20,7 +20,7 @@ def read_npz(path: Path, labels: tuple[str, ...]) -> Dataset:
     return Dataset(
         path=path,
         sha256=hashlib.sha256(content).hexdigest(),
-        source=Stored(arrays.x),
+        source=StoredSamples(arrays.x),
         y=y,
         classes=classes,
         notes=notes,

@@ -17,7 +17,7 @@ from maas_converter.evidence.anomaly import real_inputs
 from maas_converter.evidence.latency import latencies_of
 from maas_converter.evidence.layers import SAMPLES, Layers, layers_of
 from maas_converter.evidence.memory import arena_bytes
-from maas_converter.evidence.record import Judged, Look, ModelFacts, Record, Spread
+from maas_converter.evidence.record import Judged, ModelFacts, Record, Spread, ValueDistribution
 from maas_converter.evidence.scoring import Truth
 from maas_converter.evidence.signal import Signal, signal_of
 from maas_converter.tflite.contents import Contents, contents_of
@@ -25,7 +25,7 @@ from maas_converter.tflite.contents import Contents, contents_of
 _BINS = 40
 
 
-class Side(msgspec.Struct, frozen=True):
+class ModelAnswers(msgspec.Struct, frozen=True):
     """One of the two models: its draft or manifest, and what it answered on the samples."""
 
     manifest: Manifest
@@ -35,9 +35,9 @@ class Side(msgspec.Struct, frozen=True):
 class Pair(msgspec.Struct, frozen=True):
     """Both models on the same samples."""
 
-    float32: Side | None
+    float32: ModelAnswers | None
     """``None`` where the source was quantized already."""
-    bundle: Side
+    bundle: ModelAnswers
     samples: NDArray[np.generic]
     """(N, …sample)"""
     origin: str
@@ -47,8 +47,8 @@ class Pair(msgspec.Struct, frozen=True):
 def record_of(pair: Pair, blobs: Blobs, progress: Progress) -> Record:
     """Everything that follows from both models and the samples they answered; their stages lie in ``blobs``.
 
-    What else is known (a judgement, looks at the data, candidates of a search, notes) is added by whoever knows it,
-    with ``msgspec.structs.replace``.
+    What else is known (a judgement, the data's distributions, candidates of a search, notes) is added by whoever knows
+    it, with ``msgspec.structs.replace``.
     """
     before, manifest = pair.float32, pair.bundle.manifest
     progress.step("measuring latency by number of threads")
@@ -85,12 +85,12 @@ def judged_of(truth: Truth, data: str, output: str, pair: Pair) -> Judged:
     )
 
 
-def look_at(title: str, spec: Input, samples: NDArray[np.generic]) -> Look:
-    """How ``samples`` (N, …sample) are spread once they are preprocessed, before quantization; by the last axis."""
+def distribution_of(title: str, spec: Input, samples: NDArray[np.generic]) -> ValueDistribution:
+    """Measure how ``samples`` (N, …sample) are spread once they are preprocessed, not quantized; by the last axis."""
     values = real_inputs(spec, samples)
     channels = values.reshape(-1, values.shape[-1] if values.ndim > 2 and values.shape[-1] <= 4 else 1)
     counts, edges = np.histogram(values, bins=_BINS)
-    return Look(
+    return ValueDistribution(
         title=title,
         channels=tuple(_spread(channels[:, number]) for number in range(channels.shape[1])),
         edges=tuple(float(edge) for edge in edges),
@@ -116,7 +116,7 @@ def _facts(title: str, manifest: Manifest, blobs: Blobs) -> ModelFacts:
     )
 
 
-def _signals(float32: Side, bundle: Side) -> tuple[Signal, ...]:
+def _signals(float32: ModelAnswers, bundle: ModelAnswers) -> tuple[Signal, ...]:
     """The two models may call an output differently; they have the same ones in the same order."""
     found = []
     for (name, after), before in zip(bundle.answers.items(), float32.answers.values(), strict=True):

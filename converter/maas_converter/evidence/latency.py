@@ -24,14 +24,16 @@ class ThreadTimes(msgspec.Struct, frozen=True):
     bundle: Timing
 
 
-class Latencies(msgspec.Struct, frozen=True):
+class LatencyByThreads(msgspec.Struct, frozen=True):
     """From a decoded sample to real output values, measured in turns."""
 
     host: str
     by_threads: tuple[ThreadTimes, ...]
 
 
-def latencies_of(float32: Manifest | None, bundle: Manifest, blobs: Blobs, samples: NDArray[np.generic]) -> Latencies:
+def latencies_of(
+    float32: Manifest | None, bundle: Manifest, blobs: Blobs, samples: NDArray[np.generic]
+) -> LatencyByThreads:
     """Measure both on ``samples`` (N, …sample) with 1, 2, … threads, as many as this host has cores, at most 4."""
     threads = range(1, min(_cores(), _MOST_THREADS) + 1)
     manifests = [manifest for manifest in (float32, bundle) if manifest is not None]
@@ -39,7 +41,7 @@ def latencies_of(float32: Manifest | None, bundle: Manifest, blobs: Blobs, sampl
     times = measure.times_of(graphs, samples)
     pairs = [_pair(times[at : at + len(manifests)]) for at in range(0, len(times), len(manifests))]
     rows = tuple(ThreadTimes(count, *pair) for count, pair in zip(threads, pairs, strict=True))
-    return Latencies(host=measure.this_host(), by_threads=rows)
+    return LatencyByThreads(host=measure.this_host(), by_threads=rows)
 
 
 def _pair(times: Sequence[Timing]) -> tuple[Timing | None, Timing]:

@@ -18,7 +18,7 @@ from maas_agent.processing.postprocess import dequantizer
 from maas_agent.processing.preprocess import quantize
 from maas_agent.runtime.interface import Model
 from maas_agent.runtime.selection import accelerator
-from maas_converter.evidence.signal import Tally
+from maas_converter.evidence.signal import SignalSums
 from maas_converter.tflite import model as files
 from maas_converter.tflite.contents import Contents, GraphFacts, OpFacts, TensorFacts, contents_of
 
@@ -33,7 +33,7 @@ _AT_ONCE = 64 << 20
 """Bytes of tensors that are kept alive together."""
 
 
-class Layer(msgspec.Struct, frozen=True):
+class LayerError(msgspec.Struct, frozen=True):
     """One op of the float model, and the tensor that stands for its output in the bundle."""
 
     index: int
@@ -57,7 +57,7 @@ class Layers(msgspec.Struct, frozen=True):
     """All layers that could be compared, the largest error first."""
 
     samples: int
-    layers: tuple[Layer, ...]
+    layers: tuple[LayerError, ...]
     skipped: str = ""
     """Why there are none."""
 
@@ -142,8 +142,8 @@ def _chunks(pairs: list[_Pair]) -> Iterator[list[_Pair]]:
     yield chunk
 
 
-def _compare(float32: bytes, bundle: bytes, pairs: list[_Pair], inputs: NDArray[np.float32]) -> list[Tally]:
-    tallies = [Tally() for _ in pairs]
+def _compare(float32: bytes, bundle: bytes, pairs: list[_Pair], inputs: NDArray[np.float32]) -> list[SignalSums]:
+    tallies = [SignalSums() for _ in pairs]
     with tempfile.TemporaryDirectory(prefix="maas-layers-") as folder:
         before = _opened(float32, [pair.before.index for pair in pairs], Path(folder) / "float32.tflite")
         after = _opened(bundle, [pair.after.index for pair in pairs], Path(folder) / "bundle.tflite")
@@ -168,8 +168,8 @@ def _run(model: Model, row: NDArray[np.float32]) -> Iterator[NDArray[np.float32]
     return (dequantizer(tensor)(values) for tensor, values in zip(model.outputs, stored, strict=True))
 
 
-def _layer(pair: _Pair, tally: Tally, total_bytes: int) -> Layer:
-    return Layer(
+def _layer(pair: _Pair, tally: SignalSums, total_bytes: int) -> LayerError:
+    return LayerError(
         index=pair.op.index,
         op=pair.op.name,
         name=_label(pair.before.name),

@@ -4,7 +4,7 @@ from typing import Any
 
 import msgspec
 
-from maas_converter.evidence.latency import Latencies
+from maas_converter.evidence.latency import LatencyByThreads
 from maas_converter.evidence.layers import Layers
 from maas_converter.evidence.scoring import Comparison, Score
 from maas_converter.evidence.signal import Signal
@@ -40,7 +40,7 @@ class Judged(msgspec.Struct, frozen=True):
     """Samples for which the bundle left this output out; they are not judged."""
 
 
-class Candidate(msgspec.Struct, frozen=True):
+class CandidateFigures(msgspec.Struct, frozen=True):
     """One model that ``--quantize auto`` looked at."""
 
     name: str
@@ -62,7 +62,7 @@ class Spread(msgspec.Struct, frozen=True):
     std: float
 
 
-class Look(msgspec.Struct, frozen=True):
+class ValueDistribution(msgspec.Struct, frozen=True):
     """How the values of a data set are spread, as the model's input tensor sees them: after preprocessing."""
 
     title: str
@@ -92,9 +92,9 @@ class Record(msgspec.Struct, frozen=True):
     """Why there is no ``judged``."""
     signals: tuple[Signal, ...] = ()
     layers: Layers | None = None
-    latencies: Latencies | None = None
-    looks: tuple[Look, ...] = ()
-    candidates: tuple[Candidate, ...] = ()
+    latencies: LatencyByThreads | None = None
+    looks: tuple[ValueDistribution, ...] = ()
+    candidates: tuple[CandidateFigures, ...] = ()
     lineage: dict[str, Any] = {}
     """As in the manifest."""
     notes: tuple[str, ...] = ()

@@ -19,7 +19,7 @@ class Signal(msgspec.Struct, frozen=True):
     largest_difference: float
 
 
-class Tally:
+class SignalSums:
     """Sums over samples, from which a ratio follows; samples need not be kept."""
 
     def __init__(self) -> None:
@@ -58,7 +58,7 @@ class Tally:
 
 def signal_of(output: str, float32: NDArray[np.float32], bundle: NDArray[np.float32]) -> Signal:
     """Compare two models' real values (N, …) of one output on the same samples."""
-    tally = Tally()
+    tally = SignalSums()
     for before, after in zip(float32, bundle, strict=True):
         tally.add(before, after)
     return Signal(

@@ -26,7 +26,7 @@ _SETTLED_S = 10.0
 _PUBLISH_S = 10.0
 
 
-class Access(msgspec.Struct, frozen=True, kw_only=True):
+class BrokerAccess(msgspec.Struct, frozen=True, kw_only=True):
     """Which broker, and as whom: as in the agent's [broker]."""
 
     url: str
@@ -42,20 +42,20 @@ Message = tuple[str, bytes]
 """Topic and payload."""
 
 
-class Broker:
+class BrokerConnection:
     """Connected and subscribed to ``filters``, again after every cut. Use it as a context.
 
     Raises `UnavailableError` if there is no broker, or it refuses; `UsageError` for what is no address.
     """
 
-    def __init__(self, access: Access, filters: list[str]) -> None:
+    def __init__(self, access: BrokerAccess, filters: list[str]) -> None:
         self._access, self._filters = access, filters
         self._arrived: queue.SimpleQueue[Message] = queue.SimpleQueue()
         self._subscribed = threading.Event()
         self._refusal: str | None = None
         self._client = self._made()
 
-    def __enter__(self) -> "Broker":
+    def __enter__(self) -> "BrokerConnection":
         host, port = _address(self._access.url)
         try:
             self._client.connect(host, port, keepalive=30)
@@ -152,7 +152,7 @@ def _secret(path: Path | None) -> str | None:
         raise NoInputError(str(error)) from None
 
 
-def _tls(access: Access) -> ssl.SSLContext:
+def _tls(access: BrokerAccess) -> ssl.SSLContext:
     files = {
         "ca": access.ca,
         "certificate": access.certificate,
@@ -166,7 +166,7 @@ def _tls(access: Access) -> ssl.SSLContext:
         raise NoInputError(str(error)) from None
 
 
-def _why(error: Exception, access: Access) -> str:
+def _why(error: Exception, access: BrokerAccess) -> str:
     if not isinstance(error, ssl.SSLCertVerificationError):
         return str(getattr(error, "strerror", None) or error)
     host, port = _address(access.url)

@@ -11,10 +11,10 @@ from maas_agent.bundle.manifest import NAME
 from maas_agent.bundle.version import parse_version
 from maas_agent.errors import DataError, UsageError
 from maas_converter.base.console import say, terminal, text
-from maas_converter.fleet.broker import Access, Broker
+from maas_converter.fleet.broker import BrokerAccess, BrokerConnection
 from maas_converter.fleet.operator import Aim, Operator, Show
-from maas_converter.fleet.rollout import Progress, Rollout
-from maas_converter.fleet.view import Picture
+from maas_converter.fleet.rollout import Rollout, RolloutProgress
+from maas_converter.fleet.view import FleetView
 
 Action = Literal["begin", "resume", "abort", "rollback", "status"]
 _LONGEST_REASON = 500
@@ -26,17 +26,17 @@ class Deployed(msgspec.Struct, frozen=True):
 
     model: str
     rollout: Rollout
-    progress: Progress
+    progress: RolloutProgress
 
 
-def deploy(access: Access, aim: Aim, rollout: Rollout | None, action: Action) -> Deployed:
+def deploy(access: BrokerAccess, aim: Aim, rollout: Rollout | None, action: Action) -> Deployed:
     """Do ``action`` with the rollout of ``aim``; ``rollout`` is the new one to begin.
 
     Raises `UnavailableError` for a broker that is not there, `DataError` or `UsageError` for what cannot be done.
     """
-    picture = Picture(aim.root)
-    with Broker(access, [*picture.filters, aim.topic]) as broker:
-        operator = Operator(broker, aim, picture)
+    view = FleetView(aim.root)
+    with BrokerConnection(access, [*view.filters, aim.topic]) as broker:
+        operator = Operator(broker, aim, view)
         before = operator.rollout
         try:
             _act(operator, aim, rollout, action)
@@ -132,7 +132,7 @@ class Display:
         if self._status is not None:
             self._status.stop()
 
-    def _show(self, rollout: Rollout, found: Progress) -> None:
+    def _show(self, rollout: Rollout, found: RolloutProgress) -> None:
         line = describe(rollout, found)
         if self._status is not None:
             self._status.update(text(f"{self._aim.model} {rollout.version}: {line}"))
@@ -152,7 +152,7 @@ def failure(device: str, reason: str) -> str:
     return f"{cell(device)}: {cell(reason, _LONGEST_REASON)}"
 
 
-def describe(rollout: Rollout, found: Progress) -> str:
+def describe(rollout: Rollout, found: RolloutProgress) -> str:
     """Where it stands, in a line."""
     if rollout.state == "rolled_back":
         return f"rolled back ({_reason(rollout)}); {len(found.pending)} devices still run it"

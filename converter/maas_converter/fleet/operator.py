@@ -13,13 +13,13 @@ import msgspec
 
 from maas_agent.bundle.desired_state import Document, Wish, decode_desired, encode_desired
 from maas_agent.errors import DataError, UnavailableError, UsageError
-from maas_converter.fleet.broker import Broker
-from maas_converter.fleet.rollout import ENDED, Progress, Rollout, progress, rollout_of, step, wish_of
-from maas_converter.fleet.view import Device, Picture
+from maas_converter.fleet.broker import BrokerConnection
+from maas_converter.fleet.rollout import ENDED, Rollout, RolloutProgress, progress, rollout_of, step, wish_of
+from maas_converter.fleet.view import FleetDevice, FleetView
 
 _TURN_S = 0.25
 
-Show = Callable[[Rollout, Progress], None]
+Show = Callable[[Rollout, RolloutProgress], None]
 """Called at every turn."""
 
 
@@ -45,8 +45,8 @@ class Aim(msgspec.Struct, frozen=True):
 class Operator:
     """Leads the rollout of one model on one topic."""
 
-    def __init__(self, broker: Broker, aim: Aim, picture: Picture) -> None:
-        self._broker, self._aim, self._picture = broker, aim, picture
+    def __init__(self, broker: BrokerConnection, aim: Aim, view: FleetView) -> None:
+        self._broker, self._aim, self._view = broker, aim, view
         self._document = Document(0)
         self._name = uuid.uuid4().hex[:12]
         self._were_done: frozenset[str] = frozenset()
@@ -59,17 +59,17 @@ class Operator:
         return rollout_of(self._document.models.get(self._aim.model))
 
     @property
-    def devices(self) -> list[Device]:
+    def devices(self) -> list[FleetDevice]:
         """Those that it is for."""
         if self._aim.group is not None:
-            return self._picture.of_group(self._aim.group)
-        return [each for each in self._picture.devices.values() if each.id == self._aim.device]
+            return self._view.of_group(self._aim.group)
+        return [each for each in self._view.devices.values() if each.id == self._aim.device]
 
     @property
-    def found(self) -> Progress:
+    def found(self) -> RolloutProgress:
         """What they have made of it until now."""
         rollout = self.rollout
-        return self._progress(rollout) if rollout is not None else Progress()
+        return self._progress(rollout) if rollout is not None else RolloutProgress()
 
     def begin(self, rollout: Rollout) -> None:
         """Put a new rollout on the broker.
@@ -83,10 +83,10 @@ class Operator:
                 f"{under_way.stage + 1} of {len(under_way.stages)}): --resume, --abort or --rollback that first"
             )
         if not any(each.of_model(self._aim.model) for each in self.devices):
-            known = ", ".join(sorted({group for each in self._picture.devices.values() for group in each.groups}))
+            known = ", ".join(sorted({group for each in self._view.devices.values() for group in each.groups}))
             raise DataError(
                 f"no device of {self._aim.words} runs {self._aim.model}; "
-                f"{len(self._picture.devices)} devices are known, in the groups {known or '(none)'}"
+                f"{len(self._view.devices)} devices are known, in the groups {known or '(none)'}"
             )
         self._publish(msgspec.structs.replace(rollout, id=rollout.id or uuid.uuid4().hex[:12], since=time.time()))
 
@@ -140,19 +140,19 @@ class Operator:
                 for each in self.devices
                 if each.online and any(one.has_to_do_with(rollout.version) for one in each.of_model(self._aim.model))
             ]
-            show(rollout, Progress(pending=tuple(sorted(running))))
+            show(rollout, RolloutProgress(pending=tuple(sorted(running))))
             if not running:
                 return
             for topic, payload in self._broker.messages(_TURN_S):
                 self._hear(topic, payload)
         raise UnavailableError(f"still run {rollout.version}: {', '.join(running)}")
 
-    def _progress(self, rollout: Rollout) -> Progress:
+    def _progress(self, rollout: Rollout) -> RolloutProgress:
         return progress(rollout, self.devices, self._aim.model, time.time(), self._were_done)
 
     def _hear(self, topic: str, payload: bytes) -> None:
         if topic != self._aim.topic:
-            self._picture.hear(topic, payload)
+            self._view.hear(topic, payload)
         elif payload:
             try:
                 document = decode_desired(payload)

@@ -10,7 +10,7 @@ from typing import Literal
 import msgspec
 
 from maas_agent.bundle.desired_state import Wish, position
-from maas_converter.fleet.view import Device
+from maas_converter.fleet.view import FleetDevice
 
 State = Literal["running", "stopped", "aborted", "done", "rolled_back"]
 ENDED: tuple[State, ...] = ("stopped", "aborted", "done", "rolled_back")
@@ -46,7 +46,7 @@ class Rollout(msgspec.Struct, frozen=True, kw_only=True):
         return self.stages[self.stage]
 
 
-class Progress(msgspec.Struct, frozen=True):
+class RolloutProgress(msgspec.Struct, frozen=True):
     """What the devices of the present stage, and of those before it, have made of the version; ids, sorted."""
 
     done: tuple[str, ...] = ()
@@ -85,14 +85,14 @@ def rollout_of(wish: Wish | None) -> Rollout | None:
     return found if found.stages and 0 <= found.stage < len(found.stages) else None
 
 
-def members(rollout: Rollout, devices: Iterable[Device], model: str) -> list[Device]:
+def members(rollout: Rollout, devices: Iterable[FleetDevice], model: str) -> list[FleetDevice]:
     """The devices that are to have the version by now: those that run the model, up to the stage's percentage."""
     return [each for each in devices if each.of_model(model) and position(rollout.id, each.id) < rollout.percent]
 
 
 def progress(
-    rollout: Rollout, devices: Iterable[Device], model: str, now: float, were_done: frozenset[str] = frozenset()
-) -> Progress:
+    rollout: Rollout, devices: Iterable[FleetDevice], model: str, now: float, were_done: frozenset[str] = frozenset()
+) -> RolloutProgress:
     """How far the present stage is. One that tries it or ``were_done``, and is gone without a word, has failed.
 
     (One that was stopped in good order has not: somebody did that.)
@@ -114,10 +114,12 @@ def progress(
             failed[device.id] = f"not there after {rollout.patience_s:g} s: {_where(device, model)}"
         else:
             pending.append(device.id)
-    return Progress(tuple(sorted(done)), tuple(sorted(pending)), tuple(sorted(offline)), dict(sorted(failed.items())))
+    return RolloutProgress(
+        tuple(sorted(done)), tuple(sorted(pending)), tuple(sorted(offline)), dict(sorted(failed.items()))
+    )
 
 
-def step(rollout: Rollout, found: Progress, now: float) -> Rollout:
+def step(rollout: Rollout, found: RolloutProgress, now: float) -> Rollout:
     """What comes next, after what was ``found``: the same rollout if nothing does."""
     if rollout.state != "running":
         return rollout
@@ -135,7 +137,7 @@ def step(rollout: Rollout, found: Progress, now: float) -> Rollout:
     return msgspec.structs.replace(rollout, state="done", since=now, soaking=None)
 
 
-def too_many(rollout: Rollout, found: Progress) -> bool:
+def too_many(rollout: Rollout, found: RolloutProgress) -> bool:
     """Whether more have failed than may: of all devices of the stage, so that the first one to fail is not 100 %.
 
     The bound is a percentage of a stage; where that is less than one device, one is too many.
@@ -143,7 +145,7 @@ def too_many(rollout: Rollout, found: Progress) -> bool:
     return bool(found.failed) and len(found.failed) * 100 > rollout.max_failures * found.size
 
 
-def _failure(device: Device, rollout: Rollout, model: str) -> str | None:
+def _failure(device: FleetDevice, rollout: Rollout, model: str) -> str | None:
     for each in device.of_model(model):
         if each.version == rollout.version and each.state in ("failed", "rolled_back"):
             return f"{each.state}: {each.reason}"
@@ -152,7 +154,7 @@ def _failure(device: Device, rollout: Rollout, model: str) -> str | None:
     return None
 
 
-def _silent(device: Device, rollout: Rollout, model: str, were_done: frozenset[str]) -> str | None:
+def _silent(device: FleetDevice, rollout: Rollout, model: str, were_done: frozenset[str]) -> str | None:
     if device.status != "offline":
         return None
     if device.id in were_done:
@@ -163,20 +165,20 @@ def _silent(device: Device, rollout: Rollout, model: str, were_done: frozenset[s
     return None
 
 
-def _is_done(device: Device, rollout: Rollout, model: str) -> bool:
+def _is_done(device: FleetDevice, rollout: Rollout, model: str) -> bool:
     return all(
         each.active == rollout.version and each.state == "active" and each.serving for each in device.of_model(model)
     )
 
 
-def _where(device: Device, model: str) -> str:
+def _where(device: FleetDevice, model: str) -> str:
     return "; ".join(
         f"{each.pipeline} is {each.state} {each.version or ''}".rstrip() + (f" ({each.reason})" if each.reason else "")
         for each in device.of_model(model)
     )
 
 
-def _verdict(rollout: Rollout, found: Progress) -> str:
+def _verdict(rollout: Rollout, found: RolloutProgress) -> str:
     return (
         f"{len(found.failed)} of {found.size} devices failed in stage {rollout.stage + 1} ({rollout.percent:g} %); "
         f"allowed are {rollout.max_failures:g} %"

@@ -3,28 +3,28 @@
 import time
 
 from maas_agent.base.terminal import cell
-from maas_converter.fleet.broker import Access, Broker
-from maas_converter.fleet.view import Device, Picture, Running
+from maas_converter.fleet.broker import BrokerAccess, BrokerConnection
+from maas_converter.fleet.view import FleetDevice, FleetView, Running
 
 HEAD = ("device", "status", "groups", "pipeline", "version", "update", "accelerator", "p50/p99 ms", "last seen")
 
 
-def look(access: Access, root: str, group: str | None, wait_s: float) -> list[Device]:
+def devices_on(access: BrokerAccess, root: str, group: str | None, wait_s: float) -> list[FleetDevice]:
     """The devices that the broker knows of, by id; metrics are not retained, so they are waited for."""
-    picture = Picture(root)
-    with Broker(access, picture.filters) as broker:
+    view = FleetView(root)
+    with BrokerConnection(access, view.filters) as broker:
         for topic, payload in broker.retained():
-            picture.hear(topic, payload)
+            view.hear(topic, payload)
         ends_at = time.monotonic() + wait_s
         while (left := ends_at - time.monotonic()) > 0:
             for topic, payload in broker.messages(left):
-                picture.hear(topic, payload)
+                view.hear(topic, payload)
     if group is not None:
-        return picture.of_group(group)
-    return sorted(picture.devices.values(), key=lambda each: each.id)
+        return view.of_group(group)
+    return sorted(view.devices.values(), key=lambda each: each.id)
 
 
-def rows(devices: list[Device]) -> list[tuple[str, ...]]:
+def rows(devices: list[FleetDevice]) -> list[tuple[str, ...]]:
     """The table's cells; a device without pipelines has a row too."""
     found = list[tuple[str, ...]]()
     for device in devices:
@@ -36,7 +36,7 @@ def rows(devices: list[Device]) -> list[tuple[str, ...]]:
     return found
 
 
-def lines(devices: list[Device]) -> list[str]:
+def lines(devices: list[FleetDevice]) -> list[str]:
     """The table as text: as wide as its cells are, for terminals and pipes alike.
 
     What devices say is bounded: a row is one, whatever a device puts into it.
@@ -46,7 +46,7 @@ def lines(devices: list[Device]) -> list[str]:
     return ["  ".join(f"{each:<{width}}" for each, width in zip(row, widths, strict=True)).rstrip() for row in cells]
 
 
-def _cells(device: Device, running: Running) -> tuple[str, str, str, str]:
+def _cells(device: FleetDevice, running: Running) -> tuple[str, str, str, str]:
     latency = device.latency_ms.get(running.pipeline)
     model = running.model or running.pipeline
     version = f"{model} {running.serves}" if running.serves else "-"

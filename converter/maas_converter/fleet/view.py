@@ -31,7 +31,7 @@ class Running(msgspec.Struct):
         return self.serves == version or (self.version == version and self.state in _ON_THE_WAY)
 
 
-class Device(msgspec.Struct):
+class FleetDevice(msgspec.Struct):
     """One device. ``seen`` is the newest time it gave (RFC 3339); ``latency_ms`` p50 and p99 by pipeline."""
 
     id: str
@@ -93,12 +93,12 @@ class _Metrics(msgspec.Struct, frozen=True):
     pipelines: dict[str, _Figures] = {}
 
 
-class Picture:
+class FleetView:
     """All devices under one topic root, as far as they have been heard."""
 
     def __init__(self, root: str) -> None:
         self._root = root
-        self.devices: dict[str, Device] = {}
+        self.devices: dict[str, FleetDevice] = {}
 
     @property
     def filters(self) -> list[str]:
@@ -127,12 +127,12 @@ class Picture:
             return False
         return True
 
-    def of_group(self, group: str) -> list[Device]:
+    def of_group(self, group: str) -> list[FleetDevice]:
         """Its devices, by id."""
         return sorted((each for each in self.devices.values() if group in each.groups), key=lambda each: each.id)
 
-    def _device(self, name: str) -> Device:
-        return self.devices.setdefault(name, Device(name))
+    def _device(self, name: str) -> FleetDevice:
+        return self.devices.setdefault(name, FleetDevice(name))
 
     def _status(self, name: str, said: _Status) -> None:
         device = self._device(name)

@@ -43,7 +43,7 @@ from maas_converter.publishing.state import SOON, TARGETS, TOP, State, lifetime_
 Keys = Path | Sequence[Path] | KeyRing
 """A folder of keys, several, or a ring of them."""
 
-_FOR_ALL = storage.Plain()
+_FOR_ALL = storage.PlainStorage()
 
 
 class Published(msgspec.Struct, frozen=True):
@@ -103,7 +103,7 @@ def init_repository(folder: Path, keys: Keys, thresholds: Mapping[str, int] | No
 
 
 def publish(
-    bundle_path: Path, folder: Path, keys: Keys, channel: str = "stable", storing: storage.Storing = _FOR_ALL
+    bundle_path: Path, folder: Path, keys: Keys, channel: str = "stable", storing: storage.Storage = _FOR_ALL
 ) -> Published:
     """Add a bundle to the repository and point ``channel`` at it; ``storing`` says how, if not for everybody.
 
@@ -192,7 +192,9 @@ def ring_of(keys: Keys) -> KeyRing:
     return keys if isinstance(keys, KeyRing) else KeyRing(keys)
 
 
-def _add_blobs(folder: Path, bundle: Bundle, storing: storage.Storing) -> tuple[list[int], dict[str, storage.Kept]]:
+def _add_blobs(
+    folder: Path, bundle: Bundle, storing: storage.Storage
+) -> tuple[list[int], dict[str, storage.StoredBlob]]:
     """Store what is not there; the sizes of what was added, and how each blob is kept."""
     kept = {digest: storing.keep(digest, bundle.blob(digest)) for digest in bundle.manifest.blobs()}
     added = [len(each.data) for each in kept.values() if write_new(blob_file(folder, each.digest), each.data)]

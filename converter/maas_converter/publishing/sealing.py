@@ -21,7 +21,7 @@ from maas_converter.publishing.keys.key_ring import KeyRing
 from maas_converter.publishing.pending import refuse_pending
 from maas_converter.publishing.reading import load
 from maas_converter.publishing.release import ONLINE, Missing, release
-from maas_converter.publishing.storage import Kept
+from maas_converter.publishing.storage import StoredBlob
 
 _WORD = "maas-device"
 OWNER = "content"
@@ -55,11 +55,11 @@ class Sealing:
         self._recipients = [_owner(ring), *recipients]
         self._content_key = new_content_key()
 
-    def keep(self, digest: str, data: bytes) -> Kept:
+    def keep(self, digest: str, data: bytes) -> StoredBlob:
         """Compressed where that pays, then sealed."""
         packed = storage.compressed(data)
         sealed = seal(packed if packed is not None else data, self._content_key, digest)
-        return Kept(digest_of(sealed), sealed, "sealed" if packed is None else "sealed-zlib")
+        return StoredBlob(digest_of(sealed), sealed, "sealed" if packed is None else "sealed-zlib")
 
     def recipients(self, name: str, version: str) -> dict[str, str]:
         """The content key, wrapped for each of them."""

@@ -13,7 +13,7 @@ PAYS = 0.9
 """Stored compressed only if that takes at most this part; weights hardly shrink, and expanding costs devices time."""
 
 
-class Kept(NamedTuple):
+class StoredBlob(NamedTuple):
     """Bytes as they are stored, under their digest; ``form`` is ``None`` for a blob that is stored as it is."""
 
     digest: str
@@ -21,10 +21,10 @@ class Kept(NamedTuple):
     form: Form | None
 
 
-class Storing(Protocol):
+class Storage(Protocol):
     """How the blobs of a version are kept, and who may open them."""
 
-    def keep(self, digest: str, data: bytes, /) -> Kept:
+    def keep(self, digest: str, data: bytes, /) -> StoredBlob:
         """Plain digest and content of a blob to what is stored of it."""
         ...
 
@@ -33,13 +33,13 @@ class Storing(Protocol):
         ...
 
 
-class Plain:
+class PlainStorage:
     """For everybody: blobs as they are, or compressed."""
 
-    def keep(self, digest: str, data: bytes) -> Kept:
+    def keep(self, digest: str, data: bytes) -> StoredBlob:
         """The smaller one, if it is smaller by enough."""
         packed = compressed(data)
-        return Kept(digest_of(packed), packed, "zlib") if packed is not None else Kept(digest, data, None)
+        return StoredBlob(digest_of(packed), packed, "zlib") if packed is not None else StoredBlob(digest, data, None)
 
     def recipients(self, _name: str, _version: str) -> dict[str, str]:
         """Nobody in particular."""
@@ -52,7 +52,7 @@ def compressed(data: bytes) -> bytes | None:
     return packed if len(packed) <= PAYS * len(data) else None
 
 
-def delivery_of(kept: dict[str, Kept], recipients: dict[str, str]) -> Delivery | None:
+def delivery_of(kept: dict[str, StoredBlob], recipients: dict[str, str]) -> Delivery | None:
     """What tells a device how these blobs, by plain digest, are stored; ``None`` if all of them are as they are."""
     blobs = {
         digest: Stored(stored=each.digest, size=len(each.data), form=each.form)

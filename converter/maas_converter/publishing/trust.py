@@ -15,7 +15,7 @@ from maas_converter.publishing.release import ONLINE, Missing, release
 from maas_converter.publishing.state import TARGETS, TOP, State, models_of, move
 
 
-class Trusted(msgspec.Struct, frozen=True):
+class ChangedRole(msgspec.Struct, frozen=True):
     """A role after the change: the ids of its keys, how many have to sign, and what still waits for signatures."""
 
     role: str
@@ -24,7 +24,7 @@ class Trusted(msgspec.Struct, frozen=True):
     waits: tuple[Missing, ...] = ()
 
 
-def delegate(folder: Path, role: str, models: list[str], ring: KeyRing, threshold: int | None = None) -> Trusted:
+def delegate(folder: Path, role: str, models: list[str], ring: KeyRing, threshold: int | None = None) -> ChangedRole:
     """Let the keys of ``role`` say what there is of ``models``; what was published of them moves along.
 
     For a role that there is already the models are added. If only the public half of its keys is here, the change waits
@@ -51,10 +51,10 @@ def delegate(folder: Path, role: str, models: list[str], ring: KeyRing, threshol
         move(models, state.targets[TARGETS], state.targets[role])
         what = f"repo delegate {role}"
         waits = release(folder, state, (role, TARGETS, *ONLINE), ring, what, of_others=(role,)).waits
-        return Trusted(role, tuple(keyids), wanted, waits)
+        return ChangedRole(role, tuple(keyids), wanted, waits)
 
 
-def undelegate(folder: Path, role: str, ring: KeyRing) -> Trusted:
+def undelegate(folder: Path, role: str, ring: KeyRing) -> ChangedRole:
     """Take a delegation back: what the role holds is the targets role's again. Raises `DataError` if there is none."""
     with locked(folder):
         state = load(folder)
@@ -68,10 +68,10 @@ def undelegate(folder: Path, role: str, ring: KeyRing) -> Trusted:
         if not top.delegations.roles:
             top.delegations = None
         waits = release(folder, state, (TARGETS, *ONLINE), ring, f"repo delegate --remove {role}").waits
-        return Trusted(role, (), 0, waits)
+        return ChangedRole(role, (), 0, waits)
 
 
-def rotate(folder: Path, role: str, old: KeyRing, new: KeyRing, threshold: int | None = None) -> Trusted:
+def rotate(folder: Path, role: str, old: KeyRing, new: KeyRing, threshold: int | None = None) -> ChangedRole:
     """Replace the keys of a role by those that ``new`` has for it.
 
     ``old`` holds the present keys: of root they have to sign too (TUF 5.3.4), of the others it lets devices that have
@@ -97,7 +97,7 @@ def rotate(folder: Path, role: str, old: KeyRing, new: KeyRing, threshold: int |
         changed = _replace(state, role, keys, wanted)
         of_others = () if role in TOP else (role,)
         waits = release(folder, state, (*changed, *ONLINE), both, f"repo rotate {role}", of_others, old).waits
-        return Trusted(role, tuple(key.keyid for key in keys), wanted, waits)
+        return ChangedRole(role, tuple(key.keyid for key in keys), wanted, waits)
 
 
 def _replace(state: State, role: str, keys: list[Key], threshold: int) -> tuple[str, ...]:

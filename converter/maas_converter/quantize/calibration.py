@@ -21,7 +21,7 @@ from maas_converter.quantize import quantizer
 from maas_converter.quantize.entries import Entry, static
 from maas_converter.quantize.feed import Feed as Feed
 from maas_converter.quantize.io import chosen_io, io_entries, named_as
-from maas_converter.quantize.kept_float import Kept, kept_in
+from maas_converter.quantize.kept_float import KeptFloat, kept_in
 from maas_converter.quantize.plain import plain
 from maas_converter.quantize.recipes import Recipe
 from maas_converter.quantize.search.candidates import layer_inputs, rounding
@@ -47,7 +47,7 @@ def quantize(
 
 
 def quantize_fed(
-    float32: bytes, recipe: Recipe, feed: Feed, io: str | None, progress: Progress, kept: Kept | None = None
+    float32: bytes, recipe: Recipe, feed: Feed, io: str | None, progress: Progress, kept: KeptFloat | None = None
 ) -> bytes:
     """The same for a model whose inputs come from wherever: from the stages before it, if it is one of several.
 
@@ -75,7 +75,9 @@ def quantize_fed(
     return _loadable(named_as(float32, made), recipe)
 
 
-def _rounded(float32: bytes, recipe: Recipe, feed: Feed, kept: Kept, progress: Progress) -> tuple[bytes, list[Entry]]:
+def _rounded(
+    float32: bytes, recipe: Recipe, feed: Feed, kept: KeptFloat, progress: Progress
+) -> tuple[bytes, list[Entry]]:
     """The float model with the weights that ``recipe`` rounds on their grid, and the entries that then find it."""
     contents = contents_of(float32)
     wanted = {op.index for op in recipe.rounds(contents)} if recipe.rounds is not None else set()

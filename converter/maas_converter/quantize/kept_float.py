@@ -60,7 +60,7 @@ _LOOKED_AT = 128
 """Samples: as many tell how large a column is."""
 
 
-class Kept(msgspec.Struct, frozen=True):
+class KeptFloat(msgspec.Struct, frozen=True):
     """What stays float, and why."""
 
     ops: tuple[int, ...] = ()
@@ -85,10 +85,10 @@ class Kept(msgspec.Struct, frozen=True):
         return frozenset(contents.output_of(contents.graphs[0].ops[op]).name.split(";")[0] for op in self.ops)
 
 
-NOTHING = Kept()
+NOTHING = KeptFloat()
 
 
-def kept_in(float32: bytes, recipe: Recipe, feed: Feed) -> Kept:
+def kept_in(float32: bytes, recipe: Recipe, feed: Feed) -> KeptFloat:
     """What ``recipe`` has to leave float in a model that is given ``feed``; raises what running it raises.
 
     A recipe of float activations has it easier: of it only inputs of dense layers have to be looked at.
@@ -98,7 +98,7 @@ def kept_in(float32: bytes, recipe: Recipe, feed: Feed) -> Kept:
     return kept_for(float32, feed, bits=16 if recipe.name == "int16x8" else 8, static=recipe.calibrated)
 
 
-def kept_for(float32: bytes, feed: Feed, *, bits: int, static: bool) -> Kept:
+def kept_for(float32: bytes, feed: Feed, *, bits: int, static: bool) -> KeptFloat:
     """The same by bits of activations; ``static``: these have fixed ranges."""
     contents = contents_of(float32)
     if contents.has_control_flow:
@@ -112,10 +112,10 @@ def kept_for(float32: bytes, feed: Feed, *, bits: int, static: bool) -> Kept:
     return _kept(contents, why)
 
 
-def _kept(contents: Contents, why: dict[int, str]) -> Kept:
+def _kept(contents: Contents, why: dict[int, str]) -> KeptFloat:
     graph = contents.graphs[0]
     touching = [op for op in graph.ops if not why.keys().isdisjoint((*op.inputs, *op.outputs))]
-    return Kept(
+    return KeptFloat(
         ops=tuple(op.index for op in touching if op.outputs),
         inputs=not why.keys().isdisjoint(graph.inputs),
         outputs=not why.keys().isdisjoint(graph.outputs),

@@ -34,7 +34,7 @@ _HYBRID = (
 )
 
 
-class Plain(msgspec.Struct, frozen=True):
+class PlainModel(msgspec.Struct, frozen=True):
     """The model, and what it was trained to be quantized with."""
 
     tflite: bytes
@@ -59,7 +59,7 @@ class _Changes:
         self.steps: Steps = {}
 
 
-def plain(data: bytes) -> Plain:
+def plain(data: bytes) -> PlainModel:
     """Read a float ``.tflite``, or a hybrid one; the same bytes if there is nothing to do.
 
     Raises `DataError` if it is none, or if its weights are stored in a form that is not undone here.
@@ -71,7 +71,7 @@ def plain(data: bytes) -> Plain:
     stored = [op for op in graph.ops if op.name in _STORES]
     hybrid = [(op, index) for op in graph.ops if op.name in _HYBRID for index in _integer_weights(graph, op)]
     if not stored and not hybrid:
-        return Plain(data)
+        return PlainModel(data)
     model, changes = files.parse(data), _Changes()
     _fold(model, graph, constant, changes)
     for _, index in hybrid:
@@ -130,7 +130,7 @@ def _pass(model: Any, graph: GraphFacts, op: OpFacts, changes: _Changes) -> None
         changes.ranges.setdefault(graph.tensors[source].name, quantizer.Range(low, high))
 
 
-def _made(model: Any, graph: GraphFacts, changes: _Changes) -> Plain:
+def _made(model: Any, graph: GraphFacts, changes: _Changes) -> PlainModel:
     main = model.subgraphs[0]
     for index, values in changes.constants.items():
         tensor = main.tensors[index]
@@ -153,7 +153,7 @@ def _made(model: Any, graph: GraphFacts, changes: _Changes) -> Plain:
     ops = _needed(main, outputs, set(changes.constants))
     part = extract(model, ops, graph.inputs, outputs)
     _sign_as(model, graph, part)
-    return Plain(files.serialize(part), ranges, changes.steps)
+    return PlainModel(files.serialize(part), ranges, changes.steps)
 
 
 def _needed(main: Any, outputs: list[int], known: set[int]) -> list[int]:

@@ -13,9 +13,9 @@ from typing import Any
 
 import numpy as np
 
-from maas_converter.evidence.latency import Latencies
-from maas_converter.evidence.layers import Layer
-from maas_converter.evidence.record import Candidate, Look
+from maas_converter.evidence.latency import LatencyByThreads
+from maas_converter.evidence.layers import LayerError
+from maas_converter.evidence.record import CandidateFigures, ValueDistribution
 from maas_converter.report.words import short
 
 LARGEST_CONFUSION = 30
@@ -41,7 +41,7 @@ _MOST_BARS = 25
 _NUMBERS_UP_TO = 12
 
 
-def pareto(candidates: Sequence[Candidate]) -> str:
+def pareto(candidates: Sequence[CandidateFigures]) -> str:
     """Size against accuracy lost; the front is joined, the one chosen is marked."""
     with _drawing(7.2, 4.2) as (figure, result):
         axes = figure.subplots()
@@ -81,7 +81,7 @@ def confusions(matrices: Sequence[tuple[str, Sequence[Sequence[int]]]], labels: 
     return result[0]
 
 
-def layer_errors(layers: Sequence[Layer]) -> str:
+def layer_errors(layers: Sequence[LayerError]) -> str:
     """The largest relative errors, worst on top."""
     shown = list(reversed(layers[:_MOST_BARS]))
     with _drawing(7.2, 0.9 + 0.27 * len(shown)) as (figure, result):
@@ -94,7 +94,7 @@ def layer_errors(layers: Sequence[Layer]) -> str:
     return result[0]
 
 
-def latencies(found: Latencies, bundle: str) -> str:
+def latencies(found: LatencyByThreads, bundle: str) -> str:
     """Median and 99th percentile by number of threads."""
     rows = found.by_threads
     before = [row.float32 for row in rows if row.float32 is not None]
@@ -119,7 +119,7 @@ def latencies(found: Latencies, bundle: str) -> str:
     return result[0]
 
 
-def ranges(looks: Sequence[Look]) -> str:
+def ranges(looks: Sequence[ValueDistribution]) -> str:
     """How the values of each data set are spread."""
     with _drawing(7.2, 2.9) as (figure, result):
         axes = figure.subplots()
@@ -157,7 +157,7 @@ def _rectangle(corner: tuple[float, float], colour: str, opacity: float) -> Any:
     return Rectangle(corner, 1, 1, facecolor=colour, alpha=opacity, linewidth=0)
 
 
-def _places(candidates: Sequence[Candidate]) -> tuple[list[float], list[float]]:
+def _places(candidates: Sequence[CandidateFigures]) -> tuple[list[float], list[float]]:
     return [c.bytes / 1000 for c in candidates], [c.drop_points for c in candidates]
 
 

@@ -9,7 +9,7 @@ from maas_converter.report import charts, judgement, words
 Row = tuple[str, ...]
 
 
-class Table(msgspec.Struct, frozen=True):
+class FigureTable(msgspec.Struct, frozen=True):
     """The first column names its rows, the others are figures."""
 
     head: Row
@@ -32,7 +32,7 @@ class Section(msgspec.Struct, frozen=True):
     key: str
     title: str
     sentences: tuple[str, ...] = ()
-    tables: tuple[Table, ...] = ()
+    tables: tuple[FigureTable, ...] = ()
     charts: tuple[Chart, ...] = ()
 
 
@@ -65,7 +65,7 @@ def _overview(record: Record) -> Section:
         rows.append(("latency, median, 1 thread, ms", before, f"{first.bundle.p50_ms:.3f}"))
     arena = words.size(float32.arena_bytes) if float32 else words.NONE
     rows.append(("memory for activations, bytes, computed", arena, words.size(bundle.arena_bytes)))
-    table = Table(("", "float32", bundle.title), tuple(rows))
+    table = FigureTable(("", "float32", bundle.title), tuple(rows))
     return Section("overview", "What it came to", judgement.summary(record), (table,))
 
 
@@ -74,12 +74,12 @@ def _accuracy(record: Record) -> Section:
     judged = record.judged
     if judged is None:
         return Section(key, title, (f"Not measured: {record.not_judged or 'there are no evaluation data'}.",))
-    table = Table(("95 % intervals in brackets", "float32", record.bundle.title), judgement.rows(judged))
+    table = FigureTable(("95 % intervals in brackets", "float32", record.bundle.title), judgement.rows(judged))
     tables = [table]
     if isinstance(judged.bundle, ClassificationScore):
         head = ("class", "samples", "recognised", "answered", "precision", "recall", "F1")
         rows = judgement.class_rows(judged.bundle)
-        tables.append(Table(head, rows, f"{record.bundle.title}, by class", folded=len(rows) > 12))
+        tables.append(FigureTable(head, rows, f"{record.bundle.title}, by class", folded=len(rows) > 12))
     return Section(key, title, (judgement.verdict(judged), *judgement.details(judged)), tuple(tables))
 
 
@@ -96,7 +96,8 @@ def _confusion(record: Record) -> Section:
         svg = charts.confusions([(name, model.confusion) for name, model in known], labels)
         return Section(key, title, charts=(Chart(svg, "Confusion matrices, rows are true classes"),))
     tables = tuple(
-        Table(("true class", "taken for", "samples"), judgement.confused_rows(model), name) for name, model in known
+        FigureTable(("true class", "taken for", "samples"), judgement.confused_rows(model), name)
+        for name, model in known
     )
     return Section(key, title, (f"The most confused pairs of {len(score.classes)} classes.",), tables)
 
@@ -110,7 +111,7 @@ def _signal(record: Record) -> Section:
         for one in record.signals
     )
     sentence = f"Real output values of the bundle against those of the float model, on {record.samples} samples."
-    return Section(key, title, (sentence,), (Table(("output", "SNR", "cosine", "largest difference"), rows),))
+    return Section(key, title, (sentence,), (FigureTable(("output", "SNR", "cosine", "largest difference"), rows),))
 
 
 def _layers(record: Record) -> Section:
@@ -134,7 +135,9 @@ def _layers(record: Record) -> Section:
         )
         for layer in found.layers
     )
-    table = Table(("op", "layer", "type", "error", "SNR", "cosine", "weights, bytes"), rows, "All layers", folded=True)
+    table = FigureTable(
+        ("op", "layer", "type", "error", "SNR", "cosine", "weights, bytes"), rows, "All layers", folded=True
+    )
     chart = Chart(charts.layer_errors(found.layers), "Relative error by layer, largest first")
     return Section(key, title, (sentence,), (table,), (chart,))
 
@@ -153,7 +156,7 @@ def _latency(record: Record) -> Section:
     head = ("threads", "float32 p50, ms", "p99, ms", f"{after} p50, ms", "p99, ms")
     sentence = f"From a decoded sample to real output values, models in turns, on {found.host}."
     chart = Chart(charts.latencies(found, after), "Latency by number of threads")
-    return Section(key, title, (sentence,), (Table(head, tuple(rows)),), (chart,))
+    return Section(key, title, (sentence,), (FigureTable(head, tuple(rows)),), (chart,))
 
 
 def _memory(record: Record) -> Section:
@@ -169,7 +172,7 @@ def _memory(record: Record) -> Section:
         f"In bytes. The bundle consists of {ops}. Memory for activations is computed from the files, not measured."
     )
     return Section(
-        "memory", "Size and memory", (sentence,), (Table(("", *(model.title for model in models)), tuple(rows)),)
+        "memory", "Size and memory", (sentence,), (FigureTable(("", *(model.title for model in models)), tuple(rows)),)
     )
 
 
@@ -191,7 +194,7 @@ def _search(record: Record) -> Section:
     )
     head = ("candidate", "bytes", "median, ms", "accuracy lost, points", "")
     chart = Chart(charts.pareto(record.candidates), "Size against accuracy lost")
-    return Section(key, title, (), (Table(head, rows, folded=len(rows) > 12),), (chart,))
+    return Section(key, title, (), (FigureTable(head, rows, folded=len(rows) > 12),), (chart,))
 
 
 def _ranges(record: Record) -> Section:
@@ -203,7 +206,7 @@ def _ranges(record: Record) -> Section:
         for look in record.looks
         for number, one in enumerate(look.channels)
     )
-    table = Table(("data", "channel", "smallest", "largest", "mean", "deviation"), rows)
+    table = FigureTable(("data", "channel", "smallest", "largest", "mean", "deviation"), rows)
     chart = Chart(charts.ranges(record.looks), "Values at the model's input")
     sentence = "After preprocessing, before any quantization. Calibration and evaluation data should look alike."
     return Section(key, title, (sentence,), (table,), (chart,))
@@ -213,7 +216,7 @@ def _origin(record: Record) -> Section:
     lines = [(name.replace("_", " "), _text(value)) for name, value in record.lineage.items() if value]
     lines += [("input", text) for text in record.bundle.inputs] + [("output", text) for text in record.bundle.outputs]
     lines.append(("judged on", f"{record.samples} samples: {record.origin}"))
-    return Section("origin", "How it was made", record.notes, (Table(("", ""), tuple(lines)),))
+    return Section("origin", "How it was made", record.notes, (FigureTable(("", ""), tuple(lines)),))
 
 
 def _text(value: object) -> str:

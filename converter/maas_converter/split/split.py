@@ -19,7 +19,7 @@ from maas_agent.errors import DataError, NoInputError, UnavailableError, UsageEr
 from maas_agent.host.files import sync_folder, write_durably
 from maas_converter.base.console import Progress
 from maas_converter.split.validation import ComparedSamples, validate
-from maas_converter.tflite.cut import Cut, Part, cut, input_edges, output_edges, places_of
+from maas_converter.tflite.cut import Cut, ModelPart, cut, input_edges, output_edges, places_of
 
 GRAPH_FILE = "graph.toml"
 
@@ -125,7 +125,7 @@ def _check_empty(out: Path) -> None:
         raise UsageError(f"{out} is there already: name a folder that is new or empty")
 
 
-def _stages(source: Path, parts: tuple[Part, ...]) -> tuple[SplitStage, ...]:
+def _stages(source: Path, parts: tuple[ModelPart, ...]) -> tuple[SplitStage, ...]:
     # The letters that a stage's name may have: see `maas_agent.bundle.manifest.NAME`.
     stem = re.sub(r"[^a-z0-9._-]+", "-", source.stem.lower()).lstrip("._-")[:56] or "stage"
     return tuple(
@@ -141,7 +141,7 @@ def _stages(source: Path, parts: tuple[Part, ...]) -> tuple[SplitStage, ...]:
     )
 
 
-def _files(stages: tuple[SplitStage, ...], parts: tuple[Part, ...]) -> dict[str, bytes]:
+def _files(stages: tuple[SplitStage, ...], parts: tuple[ModelPart, ...]) -> dict[str, bytes]:
     return {stage.file: part.tflite for stage, part in zip(stages, parts, strict=True)}
 
 

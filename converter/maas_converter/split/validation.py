@@ -17,7 +17,7 @@ from maas_converter.base.console import Progress
 from maas_converter.bench import golden, samples
 from maas_converter.data.dataset import samples_of
 from maas_converter.data.formats import load
-from maas_converter.tflite.cut import Part, input_edges, output_edges
+from maas_converter.tflite.cut import ModelPart, input_edges, output_edges
 from maas_converter.tflite.signature import in_signature_order
 
 _NO_PROCESSING = samples.Processing()
@@ -31,7 +31,7 @@ class ComparedSamples(msgspec.Struct, frozen=True):
 
 
 def validate(
-    data: bytes, parts: Sequence[Part], evaluation: Path | None, preprocess: Path | None, progress: Progress
+    data: bytes, parts: Sequence[ModelPart], evaluation: Path | None, preprocess: Path | None, progress: Progress
 ) -> ComparedSamples:
     """Run both on the evaluation data, or without on seeded random samples.
 

@@ -49,7 +49,7 @@ class Cut(msgspec.Struct, frozen=True):
         return f"{self.position} {self.op} {self.name}"
 
 
-class Part(msgspec.Struct, frozen=True):
+class ModelPart(msgspec.Struct, frozen=True):
     """One stage: its file, and the edges it takes and makes, in the order of its own inputs and outputs."""
 
     tflite: bytes
@@ -69,7 +69,7 @@ def places_of(data: bytes) -> tuple[Cut, ...]:
     return tuple(_place(flow, edges, position) for position in flow.ops[:-1])
 
 
-def cut(data: bytes, positions: Sequence[int]) -> tuple[Part, ...]:
+def cut(data: bytes, positions: Sequence[int]) -> tuple[ModelPart, ...]:
     """Cut after each of ``positions``: one part more than there are positions. The same call gives the same bytes.
 
     Raises `DataError` if ``data`` is no model, or cannot be cut at one of them.
@@ -171,7 +171,7 @@ def _sides(flow: Flow, position: int) -> tuple[list[int], list[int]]:
     return [op for op in flow.ops if op <= position], [op for op in flow.ops if op > position]
 
 
-def _part(flow: Flow, edges: dict[int, str], low: int, high: int) -> Part:
+def _part(flow: Flow, edges: dict[int, str], low: int, high: int) -> ModelPart:
     """The ops after ``low`` up to ``high``."""
     ops = [op for op in flow.ops if low < op <= high]
     later = [op for op in flow.ops if op > high]
@@ -184,7 +184,7 @@ def _part(flow: Flow, edges: dict[int, str], low: int, high: int) -> Part:
     if not inputs or not outputs:
         raise DataError(f"the ops after {low} up to {high} take nothing or make nothing that is needed: cut elsewhere")
     part: Any = extract(flow.model, flow.resting_on(ops, outputs), inputs, outputs)
-    return Part(files.serialize(part), tuple(edges[t] for t in inputs), tuple(edges[t] for t in outputs))
+    return ModelPart(files.serialize(part), tuple(edges[t] for t in inputs), tuple(edges[t] for t in outputs))
 
 
 def _order(tensor: int, model_order: tuple[int, ...]) -> tuple[int, int]:

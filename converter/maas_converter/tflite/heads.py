@@ -36,7 +36,7 @@ _DATA_INPUT = {"SPLIT": 1}
 """Where what is arranged is not the first input."""
 
 
-class Head(msgspec.Struct, frozen=True):
+class OutputHead(msgspec.Struct, frozen=True):
     """What makes one output; ``index`` is the input's number where that is its kind, and ``op`` the op's name."""
 
     kind: Kind
@@ -44,13 +44,13 @@ class Head(msgspec.Struct, frozen=True):
     index: int = 0
 
 
-def heads_of(tflite: bytes) -> tuple[Head, ...]:
+def heads_of(tflite: bytes) -> tuple[OutputHead, ...]:
     """The head of each output, in the order of the graph; raises `DataError` if ``tflite`` is no model."""
     contents = contents_of(tflite)
     return heads_in(contents)
 
 
-def heads_in(contents: Contents) -> tuple[Head, ...]:
+def heads_in(contents: Contents) -> tuple[OutputHead, ...]:
     """The same of a model that was read already."""
     walk = _Walk(contents.graphs[0])
     return tuple(walk.head(index) for index in contents.graphs[0].outputs)
@@ -66,17 +66,17 @@ class _Walk:
     def __init__(self, graph: GraphFacts) -> None:
         self._graph = graph
         self._made = {output: op for op in graph.ops for output in op.outputs}
-        self._known: dict[int, Head] = {}
+        self._known: dict[int, OutputHead] = {}
         self._depth = 0
 
-    def head(self, tensor: int) -> Head:
+    def head(self, tensor: int) -> OutputHead:
         """What makes ``tensor``."""
         way = [tensor]
         while len(way) <= len(self._graph.ops) and (step := self._before(way[-1])) is not None:
             way.append(step)
         head = self._origin(way[-1])
         if any(self._leaves_out(step) for step in way[:-1]) and head.kind not in ("sigmoid", "linear"):
-            return Head("unknown", head.op)
+            return OutputHead("unknown", head.op)
         return head
 
     def _before(self, tensor: int) -> int | None:
@@ -90,16 +90,16 @@ class _Walk:
         op = self._made[tensor]
         return op.name in _PARTS and self._size(tensor) != self._size(self._before(tensor) or 0)
 
-    def _origin(self, tensor: int) -> Head:
+    def _origin(self, tensor: int) -> OutputHead:
         op = self._made.get(tensor)
         if op is None:
             inputs = self._graph.inputs
-            return Head("input", index=inputs.index(tensor)) if tensor in inputs else Head("unknown")
+            return OutputHead("input", index=inputs.index(tensor)) if tensor in inputs else OutputHead("unknown")
         if tensor not in self._known:
-            self._known[tensor] = Head("unknown", op.name)  # as long as it is being looked at: a loop ends here
+            self._known[tensor] = OutputHead("unknown", op.name)  # as long as it is being looked at: a loop ends here
             self._depth += 1
             if self._depth <= _DEEPEST:
-                self._known[tensor] = Head(self._kind(op, tensor), op.name)
+                self._known[tensor] = OutputHead(self._kind(op, tensor), op.name)
             self._depth -= 1
         return self._known[tensor]
 

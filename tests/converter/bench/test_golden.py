@@ -7,7 +7,7 @@ from maas_agent.bundle.archive import open_bundle
 from maas_agent.bundle.golden import GoldenSamples, decode_golden, encode_golden
 from maas_agent.bundle.manifest import Decode, Output, Quantization, Tensor
 from maas_agent.errors import RuntimeFailure
-from maas_converter.base.console import Silent
+from maas_converter.base.console import SilentProgress
 from maas_converter.bench.golden import MOST_BYTES, chosen_rows, fewer, fitting, random_samples, stored, tolerance
 from maas_converter.convert.conversion import convert
 from maas_converter.convert.request import ConversionRequest
@@ -115,7 +115,7 @@ def _pictures(folder, whole):
 def test_large_pictures_do_not_make_a_large_bundle(whole, tmp_path):
     """16 of them are 31 or 12 MB of floats; what is left of them is what was given, and what the model answers."""
     order, x = _pictures(tmp_path, whole)
-    made = convert(order, Silent())
+    made = convert(order, SilentProgress())
     assert made.bytes < MOST_BYTES * (1.2 if whole else 1.1)
     with open_bundle(order.out) as bundle:
         manifest = bundle.manifest

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from maas_agent.errors import DataError
-from maas_converter.base.console import Silent
+from maas_converter.base.console import SilentProgress
 from maas_converter.bench import measure
 from tests.bundles import samples
 from tests.converter.pairs import gated, pair
@@ -12,7 +12,7 @@ from tests.models import tiny_classifier_tflite
 
 
 def answers(manifest, blobs, count=30):
-    return measure.answers(measure.load_graph(manifest, blobs), samples(count, seed=1), Silent(), "evaluating")
+    return measure.answers(measure.load_graph(manifest, blobs), samples(count, seed=1), SilentProgress(), "evaluating")
 
 
 def test_an_output_that_was_skipped_is_a_row_of_nan(tmp_path):

@@ -15,9 +15,9 @@ from maas_agent.processing.preprocess import preprocessor
 from maas_agent.runtime.graph import Graph
 from maas_agent.runtime.selection import accelerator
 from maas_agent.worker.engine import Engine
-from maas_converter.base.console import Silent
+from maas_converter.base.console import SilentProgress
 from maas_converter.bench.blobs import unpack
-from maas_converter.bench.pixels import Ready
+from maas_converter.bench.pixels import ReadyMadeModel
 from maas_converter.bench.samples import Processing, chosen_input
 from maas_converter.convert.conversion import convert
 from maas_converter.convert.request import ConversionRequest
@@ -53,7 +53,7 @@ def stored(tmp_path):
 )
 def test_every_pixel_is_stored_as_it_is(dtype, scale, zero_point):
     tensor = quantized(dtype, scale, zero_point, (1, 256, 1, 1))
-    chosen = chosen_input(tensor, None, [], Ready(quantized=True))
+    chosen = chosen_input(tensor, None, [], ReadyMadeModel(quantized=True))
     assert chosen.spec.decode.dtype == "uint8"
     made = preprocessor(chosen.spec)(PIXELS.reshape(256, 1, 1)).reshape(-1)
     assert made.tolist() == (PIXELS.astype(int) - (128 if dtype == "int8" else 0)).tolist()
@@ -61,36 +61,39 @@ def test_every_pixel_is_stored_as_it_is(dtype, scale, zero_point):
 
 
 def test_an_input_of_0_to_255_takes_pixels_without_a_step():
-    chosen = chosen_input(quantized("int8", 1.0, -128), None, [], Ready(quantized=True))
+    chosen = chosen_input(quantized("int8", 1.0, -128), None, [], ReadyMadeModel(quantized=True))
     assert (chosen.spec.preprocess, chosen.spec.decode.dtype, chosen.notes) == ((), "uint8", ())
 
 
 def test_numbers_that_lie_in_the_range_are_real_values(stored):
     tensor = quantized("int8", 16 / 255, -128)
-    chosen = chosen_input(tensor, None, stored(16), Ready(quantized=True))
+    chosen = chosen_input(tensor, None, stored(16), ReadyMadeModel(quantized=True))
     assert chosen.spec.preprocess == () and "taken as real values" in chosen.notes[0]
-    assert chosen_input(tensor, None, stored(200), Ready(quantized=True)).spec.preprocess != ()
+    assert chosen_input(tensor, None, stored(200), ReadyMadeModel(quantized=True)).spec.preprocess != ()
 
 
 def test_a_preprocess_file_wins(stored):
     tensor = quantized("uint8", 1 / 128, 128)
-    chosen = chosen_input(tensor, Processing(preprocess=(Scale(0.5),)), stored(200), Ready(quantized=True))
+    chosen = chosen_input(tensor, Processing(preprocess=(Scale(0.5),)), stored(200), ReadyMadeModel(quantized=True))
     assert chosen.spec.preprocess == (Scale(0.5),)
-    assert chosen_input(tensor, Processing(), stored(200), Ready(True, Metadata((1.0,), (1.0,)))).spec.preprocess == ()
+    assert (
+        chosen_input(tensor, Processing(), stored(200), ReadyMadeModel(True, Metadata((1.0,), (1.0,)))).spec.preprocess
+        == ()
+    )
 
 
 def test_a_model_that_is_quantized_here_takes_real_values(stored):
-    assert chosen_input(quantized("int8", 1 / 128, 0), None, stored(200), Ready()).spec.preprocess == ()
+    assert chosen_input(quantized("int8", 1 / 128, 0), None, stored(200), ReadyMadeModel()).spec.preprocess == ()
 
 
 def test_features_are_no_pixels(stored):
     tensor = quantized("int8", 1 / 128, 0, (1, 20))
-    assert chosen_input(tensor, None, stored(200, (1, 20)), Ready(quantized=True)).spec.preprocess == ()
-    assert chosen_input(tensor, None, [], Ready(quantized=True)).spec.decode.dtype == "float32"
+    assert chosen_input(tensor, None, stored(200, (1, 20)), ReadyMadeModel(quantized=True)).spec.preprocess == ()
+    assert chosen_input(tensor, None, [], ReadyMadeModel(quantized=True)).spec.decode.dtype == "float32"
 
 
 def test_the_normalization_of_the_metadata_is_a_step(stored):
-    ready = Ready(metadata=Metadata((1.0, 2.0, 3.0), (4.0,)))
+    ready = ReadyMadeModel(metadata=Metadata((1.0, 2.0, 3.0), (4.0,)))
     float32 = Tensor("image", PICTURE, "float32")
     chosen = chosen_input(float32, None, [], ready)
     assert chosen.spec.preprocess == (Normalize((1.0, 2.0, 3.0), (4.0,)),)
@@ -101,11 +104,11 @@ def test_the_normalization_of_the_metadata_is_a_step(stored):
 def test_a_normalization_that_leaves_the_range_is_not_the_inputs(stored):
     """Task libraries give 8-bit inputs their pixels as they are, whatever the metadata say."""
     tensor = quantized("uint8", 1 / 128, 128)
-    unscaled = chosen_input(tensor, None, [], Ready(True, Metadata((0.0,), (1.0,))))
+    unscaled = chosen_input(tensor, None, [], ReadyMadeModel(True, Metadata((0.0,), (1.0,))))
     assert unscaled.spec.preprocess == (Scale(1 / 128, -1.0),)
-    around = chosen_input(tensor, None, [], Ready(True, Metadata((127.5,), (127.5,))))
+    around = chosen_input(tensor, None, [], ReadyMadeModel(True, Metadata((127.5,), (127.5,))))
     assert around.spec.preprocess == (Scale(1 / 128, -1.0),), "the same but for rounding, which costs a step"
-    half = chosen_input(tensor, None, [], Ready(True, Metadata((127.5,), (255.0,))))
+    half = chosen_input(tensor, None, [], ReadyMadeModel(True, Metadata((127.5,), (255.0,))))
     assert half.spec.preprocess == (Normalize((127.5,), (255.0,)),)
 
 
@@ -114,7 +117,9 @@ def test_labels_and_normalization_of_a_file_reach_the_answer(tmp_path):
     content = metadata_buffer((10.0,), (50.0,))
     source = tmp_path / "model.tflite"
     source.write_bytes(with_metadata(tiny_classifier_tflite(), content, {"labels.txt": "\n".join(labels)}))
-    done = convert(ConversionRequest(source, "model", "1.0.0", tmp_path / "model.maas", quantize="float32"), Silent())
+    done = convert(
+        ConversionRequest(source, "model", "1.0.0", tmp_path / "model.maas", quantize="float32"), SilentProgress()
+    )
     assert "10 labels are those of the model's own TFLite metadata" in done.notes
     pixels = np.random.default_rng(1).integers(0, 256, (8, 8), np.uint8)
     Image.fromarray(pixels).save(tmp_path / "a.png")
@@ -129,7 +134,7 @@ def test_labels_and_normalization_of_a_file_reach_the_answer(tmp_path):
 def test_a_quantized_imagenet_classifier_needs_no_preprocess_file(tmp_path):
     source, labels = shared("mobilenet/mobilenet_v1_0.25_128_quant.tflite"), shared("mobilenet/imagenet_labels.txt")
     out, names = tmp_path / "mobilenet.maas", labels.read_text().splitlines()
-    done = convert(ConversionRequest(source, "mobilenet", "1.0.0", out, labels=labels), Silent())
+    done = convert(ConversionRequest(source, "mobilenet", "1.0.0", out, labels=labels), SilentProgress())
     assert any("pixels are taken as it stores them, 0…255 stand for -1…0.9922" in note for note in done.notes)
     for photo in ("cat_720p.jpg", "owl.jpg"):
         path = shared(f"mobilenet/{photo}")
@@ -152,7 +157,7 @@ def narrow(tmp_path):
     order = ConversionRequest(
         tmp_path / "model.tflite", "m", "1.0.0", out, evaluation=tmp_path / "data.npz", preprocess=tmp_path / "p.toml"
     )
-    return convert(order, Silent()), out
+    return convert(order, SilentProgress()), out
 
 
 def test_samples_outside_the_inputs_range_are_told_and_counted(narrow, tmp_path):

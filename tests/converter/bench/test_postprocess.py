@@ -6,7 +6,7 @@ import pytest
 from maas_agent.bundle.manifest import Classification, Multilabel, Raw, Tensor
 from maas_agent.errors import DataError, UsageError
 from maas_converter.bench.postprocess import (
-    Known,
+    KnownOutput,
     check_activation,
     check_labels,
     output_of,
@@ -14,7 +14,7 @@ from maas_converter.bench.postprocess import (
     tell,
     threshold_of,
 )
-from maas_converter.tflite.heads import Head
+from maas_converter.tflite.heads import OutputHead
 
 PROBABILITIES = np.array([[0.2, 0.8], [0.5, 0.5]], np.float32)
 LOGITS = np.array([[-3.0, 4.0], [0.5, 0.5]], np.float32)
@@ -26,7 +26,9 @@ ONE = Tensor("out", (1, 1), "float32")
 
 def told(values, kind="unknown", asked="auto", labels=(), has_classes=False, tensor=PAIR):
     return tell(
-        Known(tensor, Head(kind, "OP"), labels, asked), np.asarray(values, np.float32), has_classes=has_classes
+        KnownOutput(tensor, OutputHead(kind, "OP"), labels, asked),
+        np.asarray(values, np.float32),
+        has_classes=has_classes,
     )[0]
 
 
@@ -92,20 +94,20 @@ def test_the_larger_of_two_columns_is_the_class_that_one_value_means():
 
 def test_labels_are_one_a_class():
     with pytest.raises(DataError, match="3 labels"):
-        check_labels(Known(PAIR, labels=("a", "b", "c")))
+        check_labels(KnownOutput(PAIR, labels=("a", "b", "c")))
     with pytest.raises(DataError, match="one value tells two apart"):
-        check_labels(Known(ONE, labels=("a", "b", "c")))
-    check_labels(Known(ONE, labels=("a", "b")))
+        check_labels(KnownOutput(ONE, labels=("a", "b", "c")))
+    check_labels(KnownOutput(ONE, labels=("a", "b")))
 
 
 def test_labels_with_a_score_each_are_not_alike():
     with pytest.raises(DataError, match="'a' stands there twice"):
-        output_of(Known(PAIR, labels=("a", "a")), Multilabel())
+        output_of(KnownOutput(PAIR, labels=("a", "a")), Multilabel())
 
 
 def test_data_that_name_several_labels_a_sample_make_a_linear_layer_multilabel():
     def kind(head, values):
-        return tell(Known(PAIR, Head(head, "OP"), ("a", "b")), values, has_classes=False, several=True)[0]
+        return tell(KnownOutput(PAIR, OutputHead(head, "OP"), ("a", "b")), values, has_classes=False, several=True)[0]
 
     assert kind("linear", LOGITS) == Multilabel(activation="sigmoid")
     assert kind("sigmoid", PROBABILITIES) == kind("unknown", PROBABILITIES) == Multilabel()

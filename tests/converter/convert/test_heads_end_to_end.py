@@ -13,7 +13,7 @@ from maas_agent.processing.decode import decode
 from maas_agent.runtime.graph import Graph
 from maas_agent.runtime.selection import accelerator
 from maas_agent.worker.engine import Engine
-from maas_converter.base.console import Silent
+from maas_converter.base.console import SilentProgress
 from maas_converter.bench.blobs import unpack
 from maas_converter.convert.conversion import convert
 from maas_converter.convert.request import ConversionRequest
@@ -40,7 +40,7 @@ def converted(tmp_path):
             np.savez(tmp_path / "data.npz", x=X[:, :width], y=np.asarray(y), **arrays)
             more["evaluation"] = tmp_path / "data.npz"
         out = tmp_path / "model.maas"
-        return convert(ConversionRequest(source, "model", "1.0.0", out, quantize="float32", **more), Silent())
+        return convert(ConversionRequest(source, "model", "1.0.0", out, quantize="float32", **more), SilentProgress())
 
     return run
 
@@ -110,7 +110,7 @@ def test_one_sigmoid_is_the_score_of_the_second_label_and_its_accuracy_is_judged
         ["yes", pytest.approx(score, abs=1e-6)],
         ["no", pytest.approx(1 - score, abs=1e-6)],
     ]
-    found = evaluate_bundle(tmp_path / "model.maas", tmp_path / "data.npz", Silent())
+    found = evaluate_bundle(tmp_path / "model.maas", tmp_path / "data.npz", SilentProgress())
     assert (found.score.correct, [one.label for one in found.score.classes]) == (2, ["no", "yes"])
 
 
@@ -140,7 +140,7 @@ def test_a_quantized_imagenet_classifier_names_the_right_class_with_the_models_o
     (tmp_path / "pixels.toml").write_text(f"{pixels}scale = 0.0078125\noffset = -1.0\n")
     convert(
         ConversionRequest(source, "mobilenet", "1.0.0", out, labels=labels, preprocess=tmp_path / "pixels.toml"),
-        Silent(),
+        SilentProgress(),
     )
     names = labels.read_text().splitlines()
     for photo, name in (("cat_720p.jpg", "cat"), ("owl.jpg", "hare")):  # what LiteRT says of them alone, too
@@ -201,7 +201,7 @@ def test_several_labels_are_judged_by_their_scores_and_by_how_many_are_right(con
     assert done.metrics.regression["data"].bundle_mae == pytest.approx(np.abs(scores - y).mean(), abs=1e-6)
     right = f"{np.mean((scores >= 0.5) == (y == 1)):.2%} of the labels are right at the threshold 0.5; micro F1 "
     assert any(note.startswith(right) for note in done.notes)
-    found = evaluate_bundle(tmp_path / "model.maas", tmp_path / "data.npz", Silent())
+    found = evaluate_bundle(tmp_path / "model.maas", tmp_path / "data.npz", SilentProgress())
     assert found.score.mae.value == pytest.approx(np.abs(scores - y).mean(), abs=1e-6)
     assert any(note.startswith(right) for note in found.notes)
 

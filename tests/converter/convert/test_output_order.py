@@ -10,7 +10,7 @@ import pytest
 
 from maas_agent.bundle.archive import open_bundle
 from maas_agent.runtime.selection import accelerator
-from maas_converter.base.console import Silent
+from maas_converter.base.console import SilentProgress
 from maas_converter.bench import measure
 from maas_converter.bench.blobs import unpack
 from maas_converter.cli import main
@@ -145,7 +145,7 @@ def test_a_split_and_its_graph_keep_them(made, model, tmp_path, capsys):
     """The file of TensorFlow's own converter has its outputs in another order than its signature."""
     source = made / f"{model}.tflite"
     first = next(place for place in list_cuts(source).cuts)
-    split(SplitRequest(source, (str(first.position),), tmp_path / "cut"), Silent())
+    split(SplitRequest(source, (str(first.position),), tmp_path / "cut"), SilentProgress())
     found = _packed(made, tmp_path / "cut" / GRAPH_FILE, tmp_path / "heads.maas", "--quantize", "float32")
     _check(found, _expected(made, model), 1e-5)
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from maas_agent.errors import DataError, NoInputError
-from maas_converter.data.dataset import Stored
+from maas_converter.data.dataset import StoredSamples
 from maas_converter.data.formats import load
 
 BAD = {
@@ -59,7 +59,7 @@ GOOD = {
 @pytest.mark.parametrize("case", GOOD)
 def test_columns_but_y_are_the_sample_in_their_order(case, tmp_path):
     dataset = load(write(tmp_path, GOOD[case]))
-    assert isinstance(dataset.source, Stored)
+    assert isinstance(dataset.source, StoredSamples)
     assert dataset.source.x.tolist() == [[1, 2.5], [-3, 40]]
     assert dataset.y is not None and dataset.y.tolist() == [0, 1]
     assert dataset.classes == () and not dataset.by_name
@@ -68,7 +68,7 @@ def test_columns_but_y_are_the_sample_in_their_order(case, tmp_path):
 
 def test_without_a_header_every_column_is_of_the_sample(tmp_path):
     dataset = load(write(tmp_path, "1,2,3\n4,5,6\n", "data.tsv"))
-    assert isinstance(dataset.source, Stored)
+    assert isinstance(dataset.source, StoredSamples)
     assert dataset.source.x.tolist() == [[1, 2, 3], [4, 5, 6]]
     assert dataset.y is None
 

@@ -8,14 +8,14 @@ import pytest
 from maas_agent.bundle.manifest import Decode
 from maas_agent.errors import DataError
 from maas_agent.processing import fit
-from maas_converter.data.dataset import Dataset, Files, Stored, classes_of, samples_of, targets_of
+from maas_converter.data.dataset import Dataset, SampleFiles, StoredSamples, classes_of, samples_of, targets_of
 
 GRAY = Decode((2, 2, 1), "uint8", color="gray")
 
 
 def stored(x, y=None, classes=(), by_name=False):
     y = None if y is None else np.asarray(y)
-    return Dataset(Path("set.npz"), "0" * 64, Stored(np.asarray(x)), y, classes, by_name)
+    return Dataset(Path("set.npz"), "0" * 64, StoredSamples(np.asarray(x)), y, classes, by_name)
 
 
 @pytest.mark.parametrize("shape", [(3, 2, 2, 1), (3, 2, 2), (3, 4), (3, 1, 2, 2)])
@@ -48,7 +48,7 @@ def test_many_samples_are_taken_in_turns(monkeypatch):
 
 
 def test_more_than_memory_should_hold_is_refused_before_it_is_taken():
-    files = Files(tuple(Path(f"{number}.png") for number in range(2000)), "image")
+    files = SampleFiles(tuple(Path(f"{number}.png") for number in range(2000)), "image")
     with pytest.raises(DataError, match=r"2000 samples, decoded 22\.4 GiB; at most 4 GiB"):
         samples_of(Dataset(Path("set"), "0" * 64, files, None, ()), Decode((2000, 2000, 3), "uint8"))
 
@@ -102,4 +102,4 @@ def test_the_type_of_samples_follows_what_is_stored():
     assert stored(np.zeros((2, 2), np.uint8)).sample_dtype == "uint8"
     assert stored(np.zeros((2, 2), np.int64)).sample_dtype == "float32"
     for form, dtype in (("image", "uint8"), ("audio", "float32")):
-        assert Dataset(Path("x"), "", Files((Path("a"),), form), None, ()).sample_dtype == dtype
+        assert Dataset(Path("x"), "", SampleFiles((Path("a"),), form), None, ()).sample_dtype == dtype

@@ -13,7 +13,7 @@ from PIL import Image, ImageOps
 from maas_agent.bundle.manifest import Decode
 from maas_agent.errors import DataError
 from maas_agent.processing.decode import decode
-from maas_converter.data.dataset import Files, classes_of, samples_of, targets_of
+from maas_converter.data.dataset import SampleFiles, classes_of, samples_of, targets_of
 from maas_converter.data.formats import load
 
 GRAY = Decode((8, 8, 1), "uint8", color="gray")
@@ -294,7 +294,7 @@ def test_real_recordings_by_class_folder(tmp_path):
         target.parent.mkdir(parents=True, exist_ok=True)
         shutil.copy(path, target)
     dataset = load(tmp_path / "digits")
-    assert isinstance(dataset.source, Files)
+    assert isinstance(dataset.source, SampleFiles)
     assert dataset.classes == tuple("0123456789")
     samples = samples_of(dataset, SOUND)
     y = classes_of(dataset, 10)

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from maas_agent.errors import DataError
-from maas_converter.data.dataset import Stored
+from maas_converter.data.dataset import StoredSamples
 from maas_converter.data.formats import load
 
 GOOD = np.zeros((4, 2, 2), np.uint8)
@@ -43,7 +43,7 @@ def test_a_good_file_is_read_whole(tmp_path):
     np.savez(path, x=GOOD, y=np.array([0.0, 1.0, 2.0, 1.0]), classes=np.array(["a", "b", "c"]))
     dataset = load(path)
     assert dataset.name == "set"
-    assert isinstance(dataset.source, Stored)
+    assert isinstance(dataset.source, StoredSamples)
     assert dataset.source.x.shape == (4, 2, 2)
     assert dataset.count == 4
     assert dataset.y is not None

@@ -4,9 +4,9 @@ import msgspec
 import numpy as np
 import pytest
 
-from maas_converter.base.console import Silent
+from maas_converter.base.console import SilentProgress
 from maas_converter.base.json_output import whole
-from maas_converter.evidence.gather import Pair, judged_of, look_at, record_of
+from maas_converter.evidence.gather import Pair, distribution_of, judged_of, record_of
 from maas_converter.evidence.scoring import Truth
 from tests.bundles import samples
 from tests.converter.pairs import LABELS, gated, pair
@@ -15,7 +15,7 @@ from tests.converter.pairs import LABELS, gated, pair
 @pytest.fixture(scope="module")
 def gathered(tmp_path_factory):
     both, blobs = pair(tmp_path_factory.mktemp("pair"))
-    return both, record_of(both, blobs, Silent())
+    return both, record_of(both, blobs, SilentProgress())
 
 
 def test_both_models_are_described_by_their_files(gathered):
@@ -51,7 +51,7 @@ def test_a_judgement_is_about_the_answers_and_the_truth(gathered):
 def test_a_model_that_came_quantized_has_nothing_beside_it(tmp_path):
     both, blobs = pair(tmp_path, 8)
     alone = Pair(None, both.bundle, both.samples, both.origin)
-    record = record_of(alone, blobs, Silent())
+    record = record_of(alone, blobs, SilentProgress())
     assert (record.float32, record.layers, record.signals) == (None, None, ())
     assert record.latencies.by_threads[0].float32 is None
     truth = Truth("classification", np.zeros(8, np.int64), LABELS, np.zeros((8, 0), np.float32))
@@ -64,7 +64,7 @@ def test_a_graph_of_stages_has_no_layers_and_says_why(tmp_path):
     both, _ = pair(tmp_path, 8)
     manifest, blobs = gated(tmp_path, 0.5)
     side = msgspec.structs.replace(both.float32, manifest=manifest)
-    record = record_of(Pair(side, side, both.samples, ""), blobs, Silent())
+    record = record_of(Pair(side, side, both.samples, ""), blobs, SilentProgress())
     assert "one stage" in record.layers.skipped
     assert record.float32.bytes == sum(stage.size for stage in manifest.stages)
 
@@ -72,7 +72,7 @@ def test_a_graph_of_stages_has_no_layers_and_says_why(tmp_path):
 def test_a_look_sees_what_the_model_sees(gathered):
     both, _ = gathered
     shown = samples(20)
-    look = look_at("calibration", both.bundle.manifest.inputs[0], shown)
+    look = distribution_of("calibration", both.bundle.manifest.inputs[0], shown)
     (channel,) = look.channels
     assert (channel.smallest, channel.largest) == pytest.approx((shown.min() / 255, shown.max() / 255))
     assert channel.mean == pytest.approx(shown.mean() / 255, rel=1e-5)

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from maas_agent.errors import DataError
-from maas_converter.base.console import Silent
-from maas_converter.data.dataset import Dataset, Stored
+from maas_converter.base.console import SilentProgress
+from maas_converter.data.dataset import Dataset, StoredSamples
 from maas_converter.data.formats import load
 from maas_converter.evidence.evaluate import evaluate_bundle
 from maas_converter.evidence.meant import found_second, meant
@@ -16,7 +16,7 @@ from tests.converter.evidence.test_evaluate import answers
 
 
 def dataset(y, classes=(), by_name=False):
-    return Dataset(Path("d.npz"), "", Stored(np.zeros((len(y), 4))), np.asarray(y), classes, by_name)
+    return Dataset(Path("d.npz"), "", StoredSamples(np.zeros((len(y), 4))), np.asarray(y), classes, by_name)
 
 
 ONE_HOT = np.eye(3)[[2, 0, 1, 1]]
@@ -73,7 +73,7 @@ def judged(tmp_path):
         path = make_bundle(tmp_path / f"{count}.maas", classes=count)
         values = answers(path, tmp_path, 40)
         np.savez(tmp_path / "data.npz", x=samples(40, seed=1), y=y_of(values), **more)
-        return evaluate_bundle(path, tmp_path / "data.npz", Silent())
+        return evaluate_bundle(path, tmp_path / "data.npz", SilentProgress())
 
     return run
 

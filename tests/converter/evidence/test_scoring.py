@@ -7,7 +7,7 @@ import pytest
 
 from maas_agent.bundle.manifest import Decode, Input, Tensor
 from maas_agent.errors import DataError
-from maas_converter.data.dataset import Dataset, Stored
+from maas_converter.data.dataset import Dataset, StoredSamples
 from maas_converter.evidence.scoring import compare, score_of, truth_of
 
 SPEC = Input(Tensor("in", (1, 3), "float32"), Decode((3,), "float32"))
@@ -15,7 +15,7 @@ X = np.zeros((4, 3), np.float32)
 
 
 def dataset(y, classes=()):
-    return Dataset(path=Path("data.npz"), sha256="0" * 64, source=Stored(X), y=np.array(y), classes=classes)
+    return Dataset(path=Path("data.npz"), sha256="0" * 64, source=StoredSamples(X), y=np.array(y), classes=classes)
 
 
 def truth(task, y, size, labels=(), classes=()):

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from maas_agent.errors import MaasError, NoInputError, UsageError
-from maas_converter.fleet.broker import Access, Broker
+from maas_converter.fleet.broker import BrokerAccess, BrokerConnection
 from tests.system.brokers import Mosquitto
 from tests.system.certificates import Authority
 
@@ -29,7 +29,7 @@ def mosquitto(tmp_path: Path, authority: Authority) -> Iterator[Mosquitto]:
 
 
 def refusal(kind: type[MaasError], url: str, **files: Path) -> str:
-    with pytest.raises(kind) as refused, Broker(Access(url=url, **files), ["maas/#"]):  # type: ignore[arg-type]
+    with pytest.raises(kind) as refused, BrokerConnection(BrokerAccess(url=url, **files), ["maas/#"]):  # type: ignore[arg-type]
         pass
     return str(refused.value)
 
@@ -44,7 +44,7 @@ def test_a_key_may_be_encrypted_and_its_passphrase_in_a_file(
     told = refusal(NoInputError, url, **files)
     assert told.startswith(f"--key: {key} is encrypted, ") and "--key-passphrase-file" in told
     secret.write_bytes(b"\xef\xbb\xbfword\r\n")
-    with Broker(Access(url=url, key_passphrase_file=secret, **files), ["maas/#"]) as broker:
+    with BrokerConnection(BrokerAccess(url=url, key_passphrase_file=secret, **files), ["maas/#"]) as broker:
         assert broker.connected
     other = Authority(tmp_path, "stranger").certificate
     told = refusal(MaasError, url, **(files | {"ca": other, "key_passphrase_file": secret}))

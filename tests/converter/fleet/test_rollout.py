@@ -4,22 +4,33 @@ import msgspec
 import pytest
 
 from maas_agent.bundle.desired_state import position
-from maas_converter.fleet.rollout import Progress, Rollout, members, progress, rollout_of, step, too_many, wish_of
-from maas_converter.fleet.view import Device, Running
+from maas_converter.fleet.rollout import (
+    Rollout,
+    RolloutProgress,
+    members,
+    progress,
+    rollout_of,
+    step,
+    too_many,
+    wish_of,
+)
+from maas_converter.fleet.view import FleetDevice, Running
 
 ROLLOUT = Rollout(
     id="r1", version="1.1.0", stages=(10.0, 100.0), soak_s=60.0, patience_s=600.0, max_failures=10.0, since=1000.0
 )
 
 
-def device(number: int, active: str = "1.0.0", state: str = "active", status: str = "online", **more: object) -> Device:
+def device(
+    number: int, active: str = "1.0.0", state: str = "active", status: str = "online", **more: object
+) -> FleetDevice:
     running = Running("digits", "digits", active, None, True, "cpu", state, active)
     for name, value in more.items():
         setattr(running, name, value)
-    return Device(f"d{number}", status, ("all",), running={"digits": running})
+    return FleetDevice(f"d{number}", status, ("all",), running={"digits": running})
 
 
-def fleet(count: int = 200, **fields: str) -> list[Device]:
+def fleet(count: int = 200, **fields: str) -> list[FleetDevice]:
     return [device(number, **fields) for number in range(count)]  # type: ignore[arg-type]
 
 
@@ -28,7 +39,7 @@ def at(rollout: Rollout = ROLLOUT, **changes: object) -> Rollout:
 
 
 def test_a_stage_is_the_devices_below_its_percentage_that_run_the_model() -> None:
-    others = Device("x", "online", running={"cats": Running("cats", "cats")})
+    others = FleetDevice("x", "online", running={"cats": Running("cats", "cats")})
     first = members(ROLLOUT, [*fleet(), others], "digits")
     assert [each.id for each in first] == [each.id for each in fleet() if position("r1", each.id) < 10]
     assert 0 < len(first) < 40
@@ -84,30 +95,35 @@ def test_a_device_that_goes_silent_while_it_tries_the_version_has_failed(state: 
     assert progress(at(stage=1), [other], "digits", 1100.0).failed == {}
 
 
-DONE = Progress(done=("a", "b"))
+DONE = RolloutProgress(done=("a", "b"))
 
 
 @pytest.mark.parametrize(
     ("rollout", "found", "now", "expected"),
     [
-        (at(), Progress(done=("a",), pending=("b",)), 1100.0, at()),
-        (at(soaking=1050.0), Progress(done=("a",), pending=("b",)), 1100.0, at()),  # one came back: it soaks anew
+        (at(), RolloutProgress(done=("a",), pending=("b",)), 1100.0, at()),
+        (
+            at(soaking=1050.0),
+            RolloutProgress(done=("a",), pending=("b",)),
+            1100.0,
+            at(),
+        ),  # one came back: it soaks anew
         (at(), DONE, 1100.0, at(soaking=1100.0)),
         (at(soaking=1100.0), DONE, 1159.0, at(soaking=1100.0)),
         (at(soaking=1100.0), DONE, 1161.0, at(stage=1, since=1161.0)),
         (at(stage=1, soaking=1100.0), DONE, 1161.0, at(stage=1, state="done", since=1161.0)),
-        (at(), Progress(), 1100.0, at(stage=1, since=1100.0)),  # 10 % of three devices: nobody
-        (at(), Progress(done=("a",), offline=("b",)), 1100.0, at(soaking=1100.0)),
+        (at(), RolloutProgress(), 1100.0, at(stage=1, since=1100.0)),  # 10 % of three devices: nobody
+        (at(), RolloutProgress(done=("a",), offline=("b",)), 1100.0, at(soaking=1100.0)),
         (at(state="stopped"), DONE, 9999.0, at(state="stopped")),
         (at(state="aborted"), DONE, 9999.0, at(state="aborted")),
     ],
 )
-def test_what_comes_next(rollout: Rollout, found: Progress, now: float, expected: Rollout) -> None:
+def test_what_comes_next(rollout: Rollout, found: RolloutProgress, now: float, expected: Rollout) -> None:
     assert step(rollout, found, now) == expected
 
 
 def test_it_stops_by_itself_when_more_fail_than_may_and_takes_it_back_where_that_is_wanted() -> None:
-    found = Progress(done=("a",), pending=("b", "c", "d"), failed={"x": "no"})
+    found = RolloutProgress(done=("a",), pending=("b", "c", "d"), failed={"x": "no"})
     stopped = step(at(), found, 1100.0)
     assert (stopped.state, stopped.stage, stopped.since) == ("stopped", 0, 1100.0)
     assert stopped.reason == "1 of 5 devices failed in stage 1 (10 %); allowed are 10 %"
@@ -119,7 +135,7 @@ def test_it_stops_by_itself_when_more_fail_than_may_and_takes_it_back_where_that
 @pytest.mark.parametrize(("failed", "size", "expected"), [(0, 0, False), (1, 10, False), (2, 19, True), (1, 9, True)])
 def test_the_bound_is_a_part_of_the_stage(failed: int, size: int, expected: bool) -> None:
     names = {str(number): "no" for number in range(failed)}
-    assert too_many(at(), Progress(done=("d",) * (size - failed), failed=names)) is expected
+    assert too_many(at(), RolloutProgress(done=("d",) * (size - failed), failed=names)) is expected
 
 
 def test_the_broker_keeps_it_for_whoever_comes_next() -> None:

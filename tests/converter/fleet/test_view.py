@@ -5,7 +5,7 @@ import json
 import pytest
 
 from maas_converter.fleet.table import rows
-from maas_converter.fleet.view import Picture, Running
+from maas_converter.fleet.view import FleetView, Running
 
 LATENCY = {"count": 5, "p50": 1.5, "p99": 9.0}
 STATE = {
@@ -19,8 +19,8 @@ STATE = {
 }
 
 
-def heard(*messages: tuple[str, object]) -> Picture:
-    picture = Picture("maas")
+def heard(*messages: tuple[str, object]) -> FleetView:
+    picture = FleetView("maas")
     for topic, document in messages:
         picture.hear(topic, document if isinstance(document, bytes) else json.dumps(document).encode())
     return picture
@@ -90,7 +90,7 @@ def test_an_agent_that_does_not_name_its_models_is_known_by_its_pipelines() -> N
     ],
 )
 def test_what_is_no_document_of_a_device_is_nobodys(topic: str, payload: bytes) -> None:
-    picture = Picture("maas")
+    picture = FleetView("maas")
     assert not picture.hear(topic, payload)
     assert not picture.devices
 

@@ -7,7 +7,7 @@ import pytest
 
 from maas_agent.bundle.manifest import Decode, Input, Scale
 from maas_agent.errors import DataError, RuntimeFailure, UsageError
-from maas_converter.base.console import Silent
+from maas_converter.base.console import SilentProgress
 from maas_converter.bench.blobs import Blobs
 from maas_converter.convert.bundle_plan import ONLY_STAGE, StagePlan
 from maas_converter.convert.packing import load_stage
@@ -33,7 +33,7 @@ def spec(float32, tmp_path):
 def test_the_input_range_is_that_of_the_preprocessed_samples(float32, spec, digits, tmp_path):
     with np.load(digits.calibration) as file:
         samples = file["x"]
-    made = quantize(float32, recipe("int8"), spec, samples, None, Silent())
+    made = quantize(float32, recipe("int8"), spec, samples, None, SilentProgress())
     stored = load_stage(made, Blobs(tmp_path), PLAN).inputs[0].quantization
     assert stored is not None
     assert stored.scale == pytest.approx(samples.max() * 0.0625 / 255, rel=0.02)
@@ -42,20 +42,20 @@ def test_the_input_range_is_that_of_the_preprocessed_samples(float32, spec, digi
 def test_the_order_of_samples_changes_nothing(float32, spec, digits):
     with np.load(digits.calibration) as file:
         samples = file["x"][:50]
-    assert quantize(float32, recipe("int8"), spec, samples, None, Silent()) == quantize(
-        float32, recipe("int8"), spec, samples[::-1], None, Silent()
+    assert quantize(float32, recipe("int8"), spec, samples, None, SilentProgress()) == quantize(
+        float32, recipe("int8"), spec, samples[::-1], None, SilentProgress()
     )
 
 
 def test_float32_ships_what_was_imported(float32, spec):
-    assert quantize(float32, recipe("float32"), spec, None, None, Silent()) is float32
+    assert quantize(float32, recipe("float32"), spec, None, None, SilentProgress()) is float32
 
 
 @pytest.mark.parametrize("name", [name for name, found in RECIPES.items() if found.build is not None])
 def test_the_same_data_makes_the_same_bytes(float32, spec, digits, name):
     with np.load(digits.calibration) as file:
         samples = file["x"][:50]
-    first, second = (quantize(float32, recipe(name), spec, samples, None, Silent()) for _ in range(2))
+    first, second = (quantize(float32, recipe(name), spec, samples, None, SilentProgress()) for _ in range(2))
     assert first == second
 
 
@@ -63,7 +63,7 @@ def test_the_same_data_makes_the_same_bytes(float32, spec, digits, name):
 def test_every_recipe_runs_and_answers_nearly_as_the_float_model(float32, spec, digits, tmp_path, name):
     with np.load(digits.calibration) as file:
         samples = file["x"]
-    made = quantize(float32, recipe(name), spec, samples, None, Silent())
+    made = quantize(float32, recipe(name), spec, samples, None, SilentProgress())
     scaled = samples.astype(np.float32) * 0.0625
     before, after = answers(float32, scaled, tmp_path), answers(made, scaled, tmp_path)
     assert np.mean(before.argmax(axis=1) == after.argmax(axis=1)) > 0.95
@@ -72,34 +72,34 @@ def test_every_recipe_runs_and_answers_nearly_as_the_float_model(float32, spec, 
 def test_each_recipe_weighs_what_its_weights_say(float32, spec, digits):
     with np.load(digits.calibration) as file:
         samples = file["x"][:50]
-    sizes = {name: len(quantize(float32, recipe(name), spec, samples, None, Silent())) for name in RECIPES}
+    sizes = {name: len(quantize(float32, recipe(name), spec, samples, None, SilentProgress())) for name in RECIPES}
     assert sizes["int4"] < sizes["int8"] < sizes["float16"] < sizes["float32"]
 
 
 def test_a_recipe_that_needs_samples_says_so(float32, spec):
     with pytest.raises(DataError, match="--calibration"):
-        quantize(float32, recipe("int8"), spec, None, None, Silent())
+        quantize(float32, recipe("int8"), spec, None, None, SilentProgress())
 
 
 def test_an_lstm_loop_is_refused_in_a_sentence_and_dynamic_takes_it(models, tmp_path):
     samples = noise((8, 8))
     with pytest.raises(RuntimeFailure, match=r"WHILE.*unrolled.*--quantize dynamic"):
-        quantize_fed(models["lstm"], recipe("int8"), feed(samples), None, Silent())
-    made = quantize_fed(models["lstm"], recipe("dynamic"), feed(samples), None, Silent())
+        quantize_fed(models["lstm"], recipe("int8"), feed(samples), None, SilentProgress())
+    made = quantize_fed(models["lstm"], recipe("dynamic"), feed(samples), None, SilentProgress())
     assert np.abs(answers(made, samples, tmp_path) - answers(models["lstm"], samples, tmp_path)).max() < 0.05
 
 
 def test_an_unrolled_lstm_computes_in_int8_throughout(models, tmp_path):
     """Its first step splits off a gate that nothing reads; LiteRT refuses a SPLIT of int8 and float32."""
     samples = noise((8, 8))
-    made = quantize_fed(models["unrolled"], recipe("int8"), feed(samples), None, Silent())
+    made = quantize_fed(models["unrolled"], recipe("int8"), feed(samples), None, SilentProgress())
     assert set(precision_of(made).kinds) == {"int8"}
     before = answers(models["unrolled"], samples, tmp_path)
     assert np.abs(answers(made, samples, tmp_path) - before).max() < 0.15 * np.abs(before).max()
 
 
 def test_resnet8_in_int8_is_smaller_than_the_benchmarks_own_and_as_good(cifar, tmp_path):
-    made = quantize_fed(cifar.float32, recipe("int8"), feed(cifar.calibration), None, Silent())
+    made = quantize_fed(cifar.float32, recipe("int8"), feed(cifar.calibration), None, SilentProgress())
     assert len(made) <= 98_496
     right = [
         answers(data, cifar.evaluation, tmp_path).argmax(axis=1) == cifar.evaluation_y for data in (cifar.float32, made)
@@ -108,7 +108,7 @@ def test_resnet8_in_int8_is_smaller_than_the_benchmarks_own_and_as_good(cifar, t
 
 
 def test_resnet8_in_int4_keeps_its_accuracy_within_two_points(cifar, tmp_path):
-    made = quantize_fed(cifar.float32, recipe("int4"), feed(cifar.calibration), None, Silent())
+    made = quantize_fed(cifar.float32, recipe("int4"), feed(cifar.calibration), None, SilentProgress())
     assert len(made) <= 61_000
     right = [
         answers(data, cifar.evaluation, tmp_path).argmax(axis=1) == cifar.evaluation_y for data in (cifar.float32, made)
@@ -118,7 +118,7 @@ def test_resnet8_in_int4_keeps_its_accuracy_within_two_points(cifar, tmp_path):
 
 def test_what_is_no_model_is_refused_in_a_sentence(spec, digits):
     with np.load(digits.calibration) as file, pytest.raises(DataError, match="no TFLite model"):
-        quantize(b"no model at all" * 10, recipe("int8"), spec, file["x"][:2], None, Silent())
+        quantize(b"no model at all" * 10, recipe("int8"), spec, file["x"][:2], None, SilentProgress())
 
 
 def test_an_unknown_recipe_is_refused_with_the_choices():

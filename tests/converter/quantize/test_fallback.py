@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from maas_agent.errors import DataError
-from maas_converter.base.console import Silent
+from maas_converter.base.console import SilentProgress
 from maas_converter.quantize.calibration import Feed, quantize_fed
 from maas_converter.quantize.fallback import check, precision_of
 from maas_converter.quantize.recipes import RECIPES, recipe
@@ -14,7 +14,7 @@ from tests.converter.tflite.graphs import Body, Op, tflite
 
 
 def _made(models, model, shape, name, io=None):
-    return precision_of(quantize_fed(models[model], recipe(name), feed(noise(shape)), io, Silent()))
+    return precision_of(quantize_fed(models[model], recipe(name), feed(noise(shape)), io, SilentProgress()))
 
 
 @pytest.mark.parametrize("name", ["int8", "int4", "int16x8"])
@@ -66,7 +66,9 @@ def test_work_is_counted_in_multiply_accumulates(models):
 
 
 def test_resnet8_computes_in_integers_throughout(cifar):
-    made = precision_of(quantize_fed(cifar.float32, recipe("int8"), feed(cifar.calibration[:20]), None, Silent()))
+    made = precision_of(
+        quantize_fed(cifar.float32, recipe("int8"), feed(cifar.calibration[:20]), None, SilentProgress())
+    )
     assert check(made, recipe("int8"), allow_float=False) == ()
     assert sum(op.work for op in made.ops) == pytest.approx(12.5e6, rel=0.01)
 
@@ -94,6 +96,6 @@ def test_what_takes_or_gives_indexes_and_truth_values_is_no_work():
     assert [op.name for op in precision_of(float32).ops] == ["FULLY_CONNECTED"]
     ids = Feed(4, lambda number: [np.array([number], np.int32)])
     for name in ("int8", "int16x8"):
-        made = precision_of(quantize_fed(float32, recipe(name), ids, None, Silent()))
+        made = precision_of(quantize_fed(float32, recipe(name), ids, None, SilentProgress()))
         assert check(made, recipe(name), allow_float=False) == ()
         assert "FULLY_CONNECTED" in {op.name for op in made.ops}

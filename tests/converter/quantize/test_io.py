@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from maas_agent.errors import UsageError
-from maas_converter.base.console import Silent
+from maas_converter.base.console import SilentProgress
 from maas_converter.quantize.calibration import quantize_fed
 from maas_converter.quantize.io import chosen_io
 from maas_converter.quantize.recipes import RECIPES, recipe
@@ -17,7 +17,9 @@ _STATIC = [name for name, found in RECIPES.items() if "int8" in found.io]
 @pytest.mark.parametrize("name", _STATIC)
 def test_answers_are_those_of_int8_to_the_step(models, tmp_path, name):
     samples = noise((64,))
-    made = {io: quantize_fed(models["dense"], recipe(name), feed(samples), io, Silent()) for io in recipe(name).io}
+    made = {
+        io: quantize_fed(models["dense"], recipe(name), feed(samples), io, SilentProgress()) for io in recipe(name).io
+    }
     step = loaded(made["int8"], tmp_path).outputs[0].quantization.scale
     plain = answers(made["int8"], samples, tmp_path)
     assert {
@@ -31,14 +33,14 @@ def test_answers_are_those_of_int8_to_the_step(models, tmp_path, name):
 
 @pytest.mark.parametrize(("io", "dtype"), [(None, "int8"), ("int8", "int8"), ("uint8", "uint8"), ("float", "float32")])
 def test_both_ends_have_the_type_that_was_asked_for(models, io, dtype):
-    made = contents_of(quantize_fed(models["dense"], recipe("int8"), feed(noise((64,))), io, Silent()))
+    made = contents_of(quantize_fed(models["dense"], recipe("int8"), feed(noise((64,))), io, SilentProgress()))
     assert [made.inputs[0].dtype, made.outputs[0].dtype] == [dtype, dtype]
 
 
 @pytest.mark.parametrize("io", ["int8", "uint8", "float"])
 def test_inputs_and_outputs_keep_the_names_of_the_float_model(models, io):
     before = contents_of(models["dense"])
-    made = contents_of(quantize_fed(models["dense"], recipe("int8"), feed(noise((64,))), io, Silent()))
+    made = contents_of(quantize_fed(models["dense"], recipe("int8"), feed(noise((64,))), io, SilentProgress()))
     assert [tensor.name for tensor in (*made.inputs, *made.outputs)] == [
         tensor.name for tensor in (*before.inputs, *before.outputs)
     ]

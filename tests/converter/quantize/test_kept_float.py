@@ -7,7 +7,7 @@ import pytest
 
 from maas_agent.processing.postprocess import dequantizer
 from maas_agent.processing.preprocess import quantize as stored_as
-from maas_converter.base.console import Silent
+from maas_converter.base.console import SilentProgress
 from maas_converter.quantize.calibration import quantize_fed
 from maas_converter.quantize.fallback import check, precision_of
 from maas_converter.quantize.kept_float import kept_for, kept_in
@@ -57,7 +57,7 @@ def _answers(data, samples, folder):
 
 
 def _quantized(float32, name, samples, io=None):
-    return quantize_fed(float32, recipe(name), feed(samples), io, Silent())
+    return quantize_fed(float32, recipe(name), feed(samples), io, SilentProgress())
 
 
 def _lookup(table, through=()):
@@ -275,12 +275,12 @@ def test_the_search_keeps_the_same_float(tmp_path: Path):
     from maas_agent.bundle.manifest import Decode, Input
     from maas_converter.quantize.search.candidates.layers import layers_of
     from maas_converter.quantize.search.candidates.precision_plan import INT8
-    from maas_converter.quantize.search.measuring.runner import Bench
+    from maas_converter.quantize.search.measuring.runner import CandidateRunner
 
     float32 = _lookup(_floats(500, 16))
     samples = RANDOM.integers(0, 500, (60, 20)).astype(np.float32)
     spec = Input(loaded(float32, tmp_path).inputs[0], Decode((20,), "float32"))
-    bench = Bench(plain(float32), layers_of(contents_of(float32)), spec, samples, tmp_path)
+    bench = CandidateRunner(plain(float32), layers_of(contents_of(float32)), spec, samples, tmp_path)
     (before,), (after,) = (_answers(data, samples, tmp_path) for data in (float32, bench.build(INT8)))
     assert np.sqrt(np.mean((after - before) ** 2)) < 0.03 * before.std()
     assert bench.kept == ("input 'x' stays float: CAST makes whole numbers of it, as of indexes",)

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from maas_agent.errors import DataError
-from maas_converter.base.console import Silent
+from maas_converter.base.console import SilentProgress
 from maas_converter.convert.conversion import convert
 from maas_converter.convert.request import ConversionRequest
 from maas_converter.quantize import quantizer
@@ -25,7 +25,7 @@ RECIPES = ["int8", "int16x8", "int4", "dynamic", "dynamic4", "float16"]
 
 
 def _quantized(source, name, samples):
-    return quantize_fed(source, recipe(name), feed(samples), None, Silent())
+    return quantize_fed(source, recipe(name), feed(samples), None, SilentProgress())
 
 
 def _error(source, quantized, samples, folder):
@@ -134,7 +134,7 @@ def _order(folder: Path, source: bytes, shape: tuple[int, ...], recipe_: str | N
 
 
 def test_a_trained_file_is_converted_and_not_packed_as_it_is(models, tmp_path):
-    made = convert(_order(tmp_path, models["trained"], (8, 8, 3), None), Silent())
+    made = convert(_order(tmp_path, models["trained"], (8, 8, 3), None), SilentProgress())
     assert made.recipe == "int8"
     assert "m.tflite was trained to be quantized: the ranges it was trained with are used" in made.notes
     assert made.metrics.bundle_bytes < made.metrics.float32_bytes
@@ -142,8 +142,8 @@ def test_a_trained_file_is_converted_and_not_packed_as_it_is(models, tmp_path):
 
 def test_a_file_of_integer_weights_is_packed_as_it_is_unless_a_recipe_is_asked_for(models, tmp_path):
     source = _quantized(models["dense"], "dynamic", noise((64,)))
-    assert convert(_order(tmp_path, source, (64,), None), Silent()).recipe == "as-is"
-    assert convert(_order(tmp_path, source, (64,), "int8"), Silent()).recipe == "int8"
+    assert convert(_order(tmp_path, source, (64,), None), SilentProgress()).recipe == "as-is"
+    assert convert(_order(tmp_path, source, (64,), "int8"), SilentProgress()).recipe == "int8"
 
 
 def test_weights_in_blocks_are_refused_with_what_to_do(models):

@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 
 from maas_agent.errors import UnavailableError, UsageError
-from maas_converter.base.console import Silent
+from maas_converter.base.console import SilentProgress
 from maas_converter.base.json_output import whole
-from maas_converter.evidence.gather import Pair, judged_of, look_at, record_of
-from maas_converter.evidence.record import Candidate, Judged
+from maas_converter.evidence.gather import Pair, distribution_of, judged_of, record_of
+from maas_converter.evidence.record import CandidateFigures, Judged
 from maas_converter.evidence.scoring import Truth, compare, score_of
 from maas_converter.report.page import check_folder, render, write_report
 from tests.converter.pairs import LABELS, pair
@@ -71,14 +71,17 @@ def record(tmp_path_factory):
     truth = Truth("classification", y, LABELS, np.zeros((40, 0), np.float32))
     spec = both.float32.manifest.inputs[0]
     candidates = (
-        Candidate("int8 everywhere", 1_234_567, 0.25, 0.4, on_front=True, chosen=True),
-        Candidate("<b>int4</b>", 800_000, None, 1.9, on_front=True, chosen=False),
-        Candidate("hopeless", 700_000, 0.5, 70.0, on_front=False, chosen=False),
+        CandidateFigures("int8 everywhere", 1_234_567, 0.25, 0.4, on_front=True, chosen=True),
+        CandidateFigures("<b>int4</b>", 800_000, None, 1.9, on_front=True, chosen=False),
+        CandidateFigures("hopeless", 700_000, 0.5, 70.0, on_front=False, chosen=False),
     )
     return msgspec.structs.replace(
-        record_of(both, blobs, Silent()),
+        record_of(both, blobs, SilentProgress()),
         judged=judged_of(truth, "evaluation", "scores", both),
-        looks=(look_at("calibration", spec, both.samples[:20]), look_at("evaluation", spec, both.samples)),
+        looks=(
+            distribution_of("calibration", spec, both.samples[:20]),
+            distribution_of("evaluation", spec, both.samples),
+        ),
         candidates=candidates,
         notes=("a note & <i>another</i>",),
     )
@@ -148,7 +151,7 @@ def test_the_same_record_gives_the_same_page(html, record):
 
 def test_a_record_of_little_still_has_a_page_that_says_so(tmp_path):
     both, blobs = pair(tmp_path, 4)
-    record = record_of(Pair(None, both.bundle, both.samples, "noise"), blobs, Silent())
+    record = record_of(Pair(None, both.bundle, both.samples, "noise"), blobs, SilentProgress())
     page = Page(render(msgspec.structs.replace(record, not_judged="the data hold no 'y'")))
     assert [section["id"] for section in page.tags("section")] == SECTIONS
     assert "Not measured: the data hold no 'y'" in page.text["accuracy"]

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from maas_agent.errors import DataError, NoInputError, RuntimeFailure, UnavailableError, UsageError
-from maas_converter.base.console import Silent
+from maas_converter.base.console import SilentProgress
 from maas_converter.base.json_output import whole
 from maas_converter.cli.summary import show_cuts, show_split
 from maas_converter.convert.graph_file import read_graph
@@ -44,7 +44,7 @@ def model(tmp_path: Path) -> Path:
 
 
 def run(source: Path, *at: str, out: Path | None = None, **more: Path) -> Split:
-    return split(SplitRequest(source, at, out or source.parent / "out", **more), Silent())
+    return split(SplitRequest(source, at, out or source.parent / "out", **more), SilentProgress())
 
 
 def test_the_folder_holds_the_stages_and_a_graph_file_that_connects_them(model: Path) -> None:

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from maas_agent.runtime.interface import Array, Model
 from maas_agent.runtime.selection import accelerator
-from maas_converter.tflite.cut import Part, cut, input_edges, output_edges
+from maas_converter.tflite.cut import ModelPart, cut, input_edges, output_edges
 
 
 def loaded(data: bytes) -> Model:
@@ -19,19 +19,19 @@ def loaded(data: bytes) -> Model:
         return accelerator("cpu").load(path, 1)
 
 
-def run_chain(parts: Sequence[Part], edges: dict[str, Array]) -> dict[str, Array]:
+def run_chain(parts: Sequence[ModelPart], edges: dict[str, Array]) -> dict[str, Array]:
     """All edges there are after the last part."""
     return _run(list(zip(parts, [loaded(part.tflite) for part in parts], strict=True)), edges)
 
 
-def _run(stages: list[tuple[Part, Model]], edges: dict[str, Array]) -> dict[str, Array]:
+def _run(stages: list[tuple[ModelPart, Model]], edges: dict[str, Array]) -> dict[str, Array]:
     for part, model in stages:
         made = model.run([edges[edge] for edge in part.inputs])
         edges = edges | dict(zip(part.outputs, made, strict=True))
     return edges
 
 
-def assert_same(data: bytes, positions: Sequence[int], samples: Sequence[list[Array]]) -> tuple[Part, ...]:
+def assert_same(data: bytes, positions: Sequence[int], samples: Sequence[list[Array]]) -> tuple[ModelPart, ...]:
     """Cut ``data`` and check, to the bit, that the parts answer what the whole does to ``samples`` (input tensors)."""
     parts, whole = cut(data, positions), loaded(data)
     stages = [(part, loaded(part.tflite)) for part in parts]

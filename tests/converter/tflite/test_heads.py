@@ -3,29 +3,29 @@
 import numpy as np
 import pytest
 
-from maas_converter.tflite.heads import Head, heads_of
+from maas_converter.tflite.heads import OutputHead, heads_of
 from tests.converter.shared import shared
 from tests.converter.tflite.graphs import Body, Op, chain, tflite
 from tests.models import flat_classifier_tflite, tiny_classifier_tflite
 
 
 def test_each_kind_is_told():
-    assert heads_of(tiny_classifier_tflite()) == (Head("softmax", "SOFTMAX"),)
+    assert heads_of(tiny_classifier_tflite()) == (OutputHead("softmax", "SOFTMAX"),)
     assert heads_of(tiny_classifier_tflite(dtype="int8"))[0].kind == "softmax"
     assert heads_of(chain("LOGISTIC"))[0].kind == "sigmoid"
     assert heads_of(chain("LOG_SOFTMAX"))[0].kind == "log_softmax"
     assert heads_of(chain("SOFTMAX", "LOG"))[0].kind == "log_softmax"
     assert heads_of(chain("LOG_SOFTMAX", "EXP"))[0].kind == "softmax"
-    assert heads_of(chain("TANH")) == (Head("unknown", "TANH"),)
+    assert heads_of(chain("TANH")) == (OutputHead("unknown", "TANH"),)
 
 
 @pytest.mark.parametrize("op", ["RESHAPE", "SQUEEZE", "QUANTIZE", "DEQUANTIZE", "EXPAND_DIMS", "CAST", "TRANSPOSE"])
 def test_what_only_arranges_values_is_passed(op):
-    assert heads_of(chain("LOGISTIC", op, op))[0] == Head("sigmoid", "LOGISTIC")
+    assert heads_of(chain("LOGISTIC", op, op))[0] == OutputHead("sigmoid", "LOGISTIC")
 
 
 def test_the_models_own_input_is_one_that_another_stage_may_have_made():
-    assert heads_of(chain("RESHAPE")) == (Head("input", index=0),)
+    assert heads_of(chain("RESHAPE")) == (OutputHead("input", index=0),)
 
 
 def _joined(*kinds: str) -> str:

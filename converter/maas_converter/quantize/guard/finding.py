@@ -4,10 +4,10 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from maas_converter.quantize.guard.input_statistics import Look
+from maas_converter.quantize.guard.input_statistics import InputStatistics
 
 
-class Finding(msgspec.Struct, frozen=True):
+class CalibrationFinding(msgspec.Struct, frozen=True):
     """What is wrong with the calibration data, and what to try."""
 
     code: str
@@ -29,10 +29,10 @@ class Scaling(msgspec.Struct, frozen=True):
     offset: float
 
 
-class Side(msgspec.Struct, frozen=True):
-    """One data set: how it looks, its classes (N,) and the float model's scores (N, classes), where there are any."""
+class CheckedData(msgspec.Struct, frozen=True):
+    """One data set: its statistics, its classes (N,) and the float model's scores (N, classes), where there are any."""
 
-    look: Look
+    statistics: InputStatistics
     y: NDArray[np.int64] | None = None
     scores: NDArray[np.float32] | None = None
 

@@ -1,4 +1,4 @@
-"""What the values of a data set look like when they reach the model: after decoding and preprocessing."""
+"""Statistics of a data set's values as they reach the model: after decoding and preprocessing."""
 
 from collections.abc import Iterable
 from math import prod
@@ -17,7 +17,7 @@ _PER_SAMPLE = 64
 """Values of one sample and channel that are kept: neighbours say nearly the same."""
 
 
-class ChannelLook(msgspec.Struct, frozen=True):
+class ChannelStatistics(msgspec.Struct, frozen=True):
     """One channel; ``counts`` are those of 32 equal bins from the lowest to the highest value of all channels."""
 
     low: float
@@ -27,7 +27,7 @@ class ChannelLook(msgspec.Struct, frozen=True):
     counts: tuple[int, ...]
 
 
-class Look(msgspec.Struct, frozen=True):
+class InputStatistics(msgspec.Struct, frozen=True):
     """One data set as model inputs. Values that are not finite are left out of everything but ``not_finite``."""
 
     name: str
@@ -36,7 +36,7 @@ class Look(msgspec.Struct, frozen=True):
     """Samples that hold NaN or an infinite value."""
     identical: bool
     """Whether all samples are the same, of at least two."""
-    channels: tuple[ChannelLook, ...]
+    channels: tuple[ChannelStatistics, ...]
     values: NDArray[np.float32]
     """(channels, n), sorted: some of each sample's values."""
     spreads: NDArray[np.float32]
@@ -58,8 +58,8 @@ class Look(msgspec.Struct, frozen=True):
         return f"{self.low:.4g} … {self.high:.4g}"
 
 
-def look_at(name: str, tensors: Iterable[NDArray[Any]]) -> Look:
-    """Look at the model's input tensors, one a sample, (1, …, channels). Memory holds some values of each."""
+def statistics_of(name: str, tensors: Iterable[NDArray[Any]]) -> InputStatistics:
+    """Measure the model's input tensors, one a sample, (1, …, channels). Memory holds some values of each."""
     kept, spreads, ends, sums = [], [], [], []
     first, identical, broken = None, True, 0
     for tensor in tensors:
@@ -74,14 +74,14 @@ def look_at(name: str, tensors: Iterable[NDArray[Any]]) -> Look:
         ends.append((rows.min(axis=0), rows.max(axis=0)))
         sums.append((rows.mean(axis=0, dtype=np.float64), np.square(rows, dtype=np.float64).mean(axis=0)))
     if not kept:
-        return Look(name, broken, broken, False, (), np.empty((0, 0), np.float32), np.empty(0, np.float32))
+        return InputStatistics(name, broken, broken, False, (), np.empty((0, 0), np.float32), np.empty(0, np.float32))
     values = np.sort(np.concatenate(kept).T, axis=1)
-    return Look(
+    return InputStatistics(
         name=name,
         samples=len(kept) + broken,
         not_finite=broken,
         identical=identical and len(kept) > 1,
-        channels=_channel_looks(values, ends, sums),
+        channels=_channel_statistics(values, ends, sums),
         values=values,
         spreads=np.array(spreads, np.float32),
     )
@@ -93,12 +93,12 @@ def _channels(shape: tuple[int, ...]) -> int:
     return shape[-1]
 
 
-def _channel_looks(values: NDArray[np.float32], ends: list[Any], sums: list[Any]) -> tuple[ChannelLook, ...]:
+def _channel_statistics(values: NDArray[np.float32], ends: list[Any], sums: list[Any]) -> tuple[ChannelStatistics, ...]:
     low, high = np.min([end[0] for end in ends], axis=0), np.max([end[1] for end in ends], axis=0)
     mean, square = np.mean([each[0] for each in sums], axis=0), np.mean([each[1] for each in sums], axis=0)
     edges = np.linspace(float(low.min()), max(float(high.max()), float(low.min()) + 1e-6), BINS + 1)
     return tuple(
-        ChannelLook(
+        ChannelStatistics(
             low=float(low[number]),
             high=float(high[number]),
             mean=float(mean[number]),

@@ -6,8 +6,8 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from maas_converter.quantize.guard.finding import Finding, Scaling, Side, percent
-from maas_converter.quantize.guard.input_statistics import Look
+from maas_converter.quantize.guard.finding import CalibrationFinding, CheckedData, Scaling, percent
+from maas_converter.quantize.guard.input_statistics import InputStatistics
 
 _FEWEST = 20
 """Fewer answers than that do not show which classes a model names."""
@@ -39,23 +39,25 @@ class _Recognised(NamedTuple):
     chance: float
 
 
-def own_scaling(look: Look, scaling: Scaling | None) -> Finding | None:
+def own_scaling(statistics: InputStatistics, scaling: Scaling | None) -> CalibrationFinding | None:
     """The model divides by 255 or so itself, and was given values that were divided already."""
     if scaling is None or abs(scaling.scale) > _SHRINKS:
         return None
-    reach = max(abs(value * scaling.scale + scaling.offset) for value in (look.low, look.high))
+    reach = max(abs(value * scaling.scale + scaling.offset) for value in (statistics.low, statistics.high))
     if scaling.offset:
-        reach = min(reach, abs(scaling.scale) * (look.high - look.low))
+        reach = min(reach, abs(scaling.scale) * (statistics.high - statistics.low))
     if reach >= _TOO_SMALL:
         return None
     what = (
         f"the model itself begins with x * {scaling.scale:.4g} + {scaling.offset:.4g}, so it wants values up to about "
-        f"{1 / abs(scaling.scale):.4g}, and calibration values lie in {look.range}"
+        f"{1 / abs(scaling.scale):.4g}, and calibration values lie in {statistics.range}"
     )
-    return Finding("scaled-twice", what, "they are scaled twice: leave that step out of --preprocess or the data file")
+    return CalibrationFinding(
+        "scaled-twice", what, "they are scaled twice: leave that step out of --preprocess or the data file"
+    )
 
 
-def recognition(calibration: Side, evaluation: Side | None, classes: int) -> Finding | None:
+def recognition(calibration: CheckedData, evaluation: CheckedData | None, classes: int) -> CalibrationFinding | None:
     """The float model at chance on data whose classes are known, or far below what it reaches on evaluation data."""
     here = _recognised(calibration) if classes >= 2 else None
     if here is None:
@@ -64,13 +66,14 @@ def recognition(calibration: Side, evaluation: Side | None, classes: int) -> Fin
     if here.low <= here.chance and here.high < here.chance + _MARGIN * (1 - here.chance):
         what = (
             f"the float model itself recognises {percent(here.share)} of the calibration samples (chance: "
-            f"{percent(here.chance)}): its input is probably scaled wrongly: values lie in {calibration.look.range}"
+            f"{percent(here.chance)}): its input is probably scaled wrongly: "
+            f"values lie in {calibration.statistics.range}"
         )
         advice = (
             "models are often trained on 0 to 255, 0 to 1 or -1 to 1: see --preprocess; or the classes 'y' are "
             "numbered otherwise than the model's"
         )
-        return Finding("chance", what, advice)
+        return CalibrationFinding("chance", what, advice)
     if there is None or here.high >= (there.chance + there.low) / 2:
         return None
     what = (
@@ -78,10 +81,10 @@ def recognition(calibration: Side, evaluation: Side | None, classes: int) -> Fin
         "of the evaluation samples"
     )
     advice = "see whether both files have the same scale, channel order and class numbers"
-    return Finding("recognition", what, advice)
+    return CalibrationFinding("recognition", what, advice)
 
 
-def _recognised(side: Side) -> _Recognised | None:
+def _recognised(side: CheckedData) -> _Recognised | None:
     """Mean recall of the classes there are (Agresti and Coull's interval of each); ``None`` without two of them."""
     if side.y is None or side.scores is None or len(np.unique(side.y)) < 2:
         return None
@@ -95,7 +98,7 @@ def _recognised(side: Side) -> _Recognised | None:
     return _Recognised(share, share - half, share + half, 1 / len(numbers))
 
 
-def collapse(calibration: Side, evaluation: Side | None, classes: int) -> Finding | None:
+def collapse(calibration: CheckedData, evaluation: CheckedData | None, classes: int) -> CalibrationFinding | None:
     """The float model names one class for everything: without ``y`` the only sign of one class, or of a wrong scale."""
     if calibration.scores is None or classes < 2 or len(calibration.scores) < _FEWEST:
         return None
@@ -107,7 +110,7 @@ def collapse(calibration: Side, evaluation: Side | None, classes: int) -> Findin
         if classes == 2 or _varied(calibration) >= _LEAST_VARIED * min(classes, count / 10):
             return None
         what = f"the float model names {_named(calibration)} of its {classes} classes for {count} calibration samples"
-        return Finding("collapse", what, advice)
+        return CalibrationFinding("collapse", what, advice)
     there = _most_named(evaluation)
     if here[1] < _COLLAPSED or there[1] >= _FEW_NAMED:
         return None
@@ -115,26 +118,26 @@ def collapse(calibration: Side, evaluation: Side | None, classes: int) -> Findin
         f"the float model names class {here[0]} for {percent(here[1])} of the calibration samples, "
         f"and no class for more than {percent(there[1])} of the evaluation samples"
     )
-    return Finding("collapse", what, advice)
+    return CalibrationFinding("collapse", what, advice)
 
 
-def _varied(side: Side) -> float:
+def _varied(side: CheckedData) -> float:
     """How many classes the answers are spread over: the exponential of their entropy."""
     shares = _counts(side) / _counts(side).sum()
     shares = shares[shares > 0]
     return float(np.exp(-np.sum(shares * np.log(shares))))
 
 
-def _named(side: Side) -> str:
+def _named(side: CheckedData) -> str:
     number = int(np.sum(_counts(side) > 0))
     return f"only {number}" if number > 1 else "one"
 
 
-def _counts(side: Side) -> NDArray[np.int64]:
+def _counts(side: CheckedData) -> NDArray[np.int64]:
     scores = side.scores if side.scores is not None else np.empty((0, 1), np.float32)
     return np.bincount(np.argmax(scores, axis=1), minlength=1)
 
 
-def _most_named(side: Side) -> tuple[int, float]:
+def _most_named(side: CheckedData) -> tuple[int, float]:
     counts = _counts(side)
     return int(counts.argmax()), float(counts.max() / counts.sum())

@@ -11,8 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from maas_agent.errors import DataError
-from maas_converter.quantize.guard.finding import Finding, Scaling, Side, percent
-from maas_converter.quantize.guard.input_statistics import Look
+from maas_converter.quantize.guard.finding import CalibrationFinding, CheckedData, Scaling, percent
+from maas_converter.quantize.guard.input_statistics import InputStatistics
 from maas_converter.quantize.guard.recognition import collapse, own_scaling, recognition
 
 _FEW = 10
@@ -32,29 +32,33 @@ _KNOWN_FACTORS = {255.0: "255", 127.5: "127.5", 32768.0: "32768", 65025.0: "255 
 
 
 def findings(
-    calibration: Side, evaluation: Side | None, classes: int, scaling: Scaling | None = None
-) -> tuple[Finding, ...]:
+    calibration: CheckedData, evaluation: CheckedData | None, classes: int, scaling: Scaling | None = None
+) -> tuple[CalibrationFinding, ...]:
     """What speaks against calibrating with ``calibration``; empty if nothing does.
 
     ``classes`` is how many the model tells apart, 0 if its task is another one; ``scaling`` what the model itself
     begins with, if it is known (`maas_converter.quantize.guard.scaling`).
     """
-    if calibration.look.samples == 0:
-        return (Finding("empty", "calibration holds no samples", "give --calibration data with samples"),)
-    if calibration.look.not_finite:
-        return (_not_finite(calibration.look),)
-    found = [_count(calibration.look), _identical(calibration.look), _one_class(calibration, evaluation, classes)]
-    if evaluation is not None and evaluation.look.channels:
-        found.append(_distribution(calibration.look, evaluation.look))
+    if calibration.statistics.samples == 0:
+        return (CalibrationFinding("empty", "calibration holds no samples", "give --calibration data with samples"),)
+    if calibration.statistics.not_finite:
+        return (_not_finite(calibration.statistics),)
+    found = [
+        _count(calibration.statistics),
+        _identical(calibration.statistics),
+        _one_class(calibration, evaluation, classes),
+    ]
+    if evaluation is not None and evaluation.statistics.channels:
+        found.append(_distribution(calibration.statistics, evaluation.statistics))
     if not any(finding is not None and finding.refuses for finding in found):
         # What the model makes of the data says less than the data: it is asked where they say nothing.
-        found += [own_scaling(calibration.look, scaling), recognition(calibration, evaluation, classes)]
+        found += [own_scaling(calibration.statistics, scaling), recognition(calibration, evaluation, classes)]
     if not any(finding is not None and finding.refuses for finding in found):
         found.append(collapse(calibration, evaluation, classes))
     return tuple(finding for finding in found if finding is not None)
 
 
-def enforce(found: tuple[Finding, ...], force: bool) -> tuple[str, ...]:
+def enforce(found: tuple[CalibrationFinding, ...], force: bool) -> tuple[str, ...]:
     """The sentences of what refuses, for the manifest; raises `DataError` with all of them unless ``force``."""
     sentences = tuple(finding.sentence for finding in found if finding.refuses)
     if sentences and not force:
@@ -62,41 +66,44 @@ def enforce(found: tuple[Finding, ...], force: bool) -> tuple[str, ...]:
     return sentences
 
 
-def _not_finite(look: Look) -> Finding:
-    return Finding(
+def _not_finite(statistics: InputStatistics) -> CalibrationFinding:
+    return CalibrationFinding(
         "not-finite",
-        f"{look.not_finite} of {look.samples} calibration samples hold NaN or infinite values after preprocessing",
+        f"{statistics.not_finite} of {statistics.samples} calibration samples hold NaN or infinite values after "
+        "preprocessing",
         "remove them, or see whether --preprocess divides by zero or overflows",
     )
 
 
-def _count(look: Look) -> Finding | None:
-    if look.samples >= _FEW:
+def _count(statistics: InputStatistics) -> CalibrationFinding | None:
+    if statistics.samples >= _FEW:
         return None
-    what = f"calibration has {look.samples} sample{'s' * (look.samples > 1)}"
-    return Finding("few", what, "ranges get better up to some hundreds", refuses=False)
+    what = f"calibration has {statistics.samples} sample{'s' * (statistics.samples > 1)}"
+    return CalibrationFinding("few", what, "ranges get better up to some hundreds", refuses=False)
 
 
-def _identical(look: Look) -> Finding | None:
-    if look.identical:
-        return Finding("identical", f"all {look.samples} calibration samples are the same", "give different ones")
-    if look.samples and look.low == look.high:
-        what = f"every value of the calibration samples is {look.low:.4g}"
-        return Finding("identical", what, "give samples that differ")
+def _identical(statistics: InputStatistics) -> CalibrationFinding | None:
+    if statistics.identical:
+        return CalibrationFinding(
+            "identical", f"all {statistics.samples} calibration samples are the same", "give different ones"
+        )
+    if statistics.samples and statistics.low == statistics.high:
+        what = f"every value of the calibration samples is {statistics.low:.4g}"
+        return CalibrationFinding("identical", what, "give samples that differ")
     return None
 
 
-def _one_class(calibration: Side, evaluation: Side | None, classes: int) -> Finding | None:
+def _one_class(calibration: CheckedData, evaluation: CheckedData | None, classes: int) -> CalibrationFinding | None:
     y = calibration.y
     told = classes >= 2 or (evaluation is not None and evaluation.y is not None and len(np.unique(evaluation.y)) > 1)
     if y is None or len(y) < 2 or not told or len(np.unique(y)) > 1:
         return None
     of = f", the model tells {classes} apart" if classes >= 2 else ", the evaluation data has more"
     what = f"all {len(y)} calibration samples are of class {int(y[0])}{of}"
-    return Finding("one-class", what, "calibrate with samples of every class")
+    return CalibrationFinding("one-class", what, "calibrate with samples of every class")
 
 
-def _distribution(calibration: Look, evaluation: Look) -> Finding | None:
+def _distribution(calibration: InputStatistics, evaluation: InputStatistics) -> CalibrationFinding | None:
     """Values lie elsewhere, or vary by another factor; one finding, for it has one cause."""
     if len(calibration.channels) != len(evaluation.channels):
         return None
@@ -110,7 +117,7 @@ def _distribution(calibration: Look, evaluation: Look) -> Finding | None:
     )
     if factor is not None:
         what += f", and they vary {_times(factor)} as much"
-    return Finding("distribution", what, _rescaling(calibration, evaluation, factor))
+    return CalibrationFinding("distribution", what, _rescaling(calibration, evaluation, factor))
 
 
 def _distance(a: NDArray[np.float32], b: NDArray[np.float32]) -> float:
@@ -125,7 +132,7 @@ def _noise(samples: int, others: int) -> float:
     return sqrt(-log(_CHANCE / 2) / 2) * sqrt((samples + others) / (samples * others))
 
 
-def _spread_factor(calibration: Look, evaluation: Look) -> float | None:
+def _spread_factor(calibration: InputStatistics, evaluation: InputStatistics) -> float | None:
     """How many times more calibration samples vary within themselves, where no evaluation sample does so, or few."""
     typical, other = float(np.median(calibration.spreads)), float(np.median(evaluation.spreads))
     if typical <= 0 or other <= 0 or 1 / _FACTOR <= typical / other <= _FACTOR:
@@ -138,9 +145,9 @@ def _times(factor: float) -> str:
     return f"{factor:.3g} times" if factor >= 1 else f"1/{1 / factor:.3g}"
 
 
-def _rescaling(calibration: Look, evaluation: Look, factor: float | None) -> str:
+def _rescaling(calibration: InputStatistics, evaluation: InputStatistics, factor: float | None) -> str:
     """Which step is too many or missing, if a usual factor explains the difference."""
-    widths = [look.high - look.low for look in (calibration, evaluation)]
+    widths = [statistics.high - statistics.low for statistics in (calibration, evaluation)]
     ratios = [widths[0] / widths[1]] if min(widths) > 0 else []
     for ratio in [*ratios, *([factor] if factor is not None else [])]:
         for known, name in _KNOWN_FACTORS.items():

@@ -9,8 +9,8 @@ from collections.abc import Sequence
 import numpy as np
 
 from maas_converter.base.console import Progress
-from maas_converter.quantize.search.candidates.precision_plan import INT8, Plan
-from maas_converter.quantize.search.measuring.cache import Lab
+from maas_converter.quantize.search.candidates.precision_plan import INT8, PrecisionPlan
+from maas_converter.quantize.search.measuring.cache import MeasurementCache
 
 _RUNGS = (100, 95, 90, 80, 70, 60, 50, 40)
 """Percent of the range that calibration saw."""
@@ -25,23 +25,23 @@ _WORTHWHILE = 0.995
 """Share of the noise that a change has to reach: less is chance."""
 
 
-def clipped(lab: Lab, tensors: Sequence[int], progress: Progress) -> Plan:
+def clipped(cache: MeasurementCache, tensors: Sequence[int], progress: Progress) -> PrecisionPlan:
     """int8 with the ranges of ``tensors``, indexes in order of execution, as far narrowed as it helps."""
     plan = INT8
     for number in range(_PASSES):
         for index in progress.track(f"ranges of activations, {number + 1} of {_PASSES}", np.array(tensors)):
-            plan = _narrowed(lab, plan, int(index))
+            plan = _narrowed(cache, plan, int(index))
     return plan
 
 
-def _narrowed(lab: Lab, plan: Plan, tensor: int) -> Plan:
+def _narrowed(cache: MeasurementCache, plan: PrecisionPlan, tensor: int) -> PrecisionPlan:
     """The best rung near the present one: down as long as that helps, else up."""
     present = _RUNGS.index(next((clip.percent for clip in plan.clips if clip.tensor == tensor), 100))
     for rungs in (range(present + 1, len(_RUNGS)), range(present - 1, -1, -1)):
         best, misses = plan, 0
         for rung in rungs:
             trial = plan.with_clip(tensor, _RUNGS[rung])
-            best, misses = (trial, 0) if _better(lab, trial, best) else (best, misses + 1)
+            best, misses = (trial, 0) if _better(cache, trial, best) else (best, misses + 1)
             if misses > _PATIENCE:
                 break
         if best != plan:
@@ -49,6 +49,6 @@ def _narrowed(lab: Lab, plan: Plan, tensor: int) -> Plan:
     return plan
 
 
-def _better(lab: Lab, trial: Plan, best: Plan) -> bool:
-    made, present = lab.made(trial), lab.made(best)
+def _better(cache: MeasurementCache, trial: PrecisionPlan, best: PrecisionPlan) -> bool:
+    made, present = cache.made(trial), cache.made(best)
     return made is not None and present is not None and made.noise < present.noise * _WORTHWHILE

@@ -9,11 +9,11 @@ import numpy as np
 from maas_converter.base.console import Progress
 from maas_converter.quantize.search.candidates.choice import keeps
 from maas_converter.quantize.search.candidates.layers import ALGORITHMS, Layer, supported
-from maas_converter.quantize.search.candidates.outcome import Limits
-from maas_converter.quantize.search.candidates.precision_plan import INT8, REFERENCES, Change, Plan, Precision
+from maas_converter.quantize.search.candidates.outcome import SearchLimits
+from maas_converter.quantize.search.candidates.precision_plan import INT8, REFERENCES, Change, Precision, PrecisionPlan
 from maas_converter.quantize.search.candidates.strategy import Step, covers, doubling, ordered, prefixes
 from maas_converter.quantize.search.clipping import clipped
-from maas_converter.quantize.search.measuring.cache import Lab
+from maas_converter.quantize.search.measuring.cache import MeasurementCache
 
 _NOT_SLOWER = 1.01
 
@@ -23,7 +23,7 @@ _RAISED: tuple[Precision, ...] = ("int16", "float")
 Item = TypeVar("Item")
 
 
-class Model(msgspec.Struct, frozen=True):
+class SearchSpace(msgspec.Struct, frozen=True):
     """What is searched."""
 
     layers: tuple[Layer, ...]
@@ -32,28 +32,30 @@ class Model(msgspec.Struct, frozen=True):
     can_round: Callable[[Layer], bool]
 
 
-def explore(lab: Lab, model: Model, limits: Limits, progress: Progress) -> list[Plan]:
+def explore(
+    cache: MeasurementCache, space: SearchSpace, limits: SearchLimits, progress: Progress
+) -> list[PrecisionPlan]:
     """Plans to judge, each once: the references, and mixed ones where the model can be int8 at all."""
-    plans = [plan for plan in _tracked(progress, "measuring the plain models", REFERENCES) if lab.made(plan)]
+    plans = [plan for plan in _tracked(progress, "measuring the plain models", REFERENCES) if cache.made(plan)]
     if INT8 not in plans:
         return plans
-    base = clipped(lab, model.tensors, progress)
+    base = clipped(cache, space.tensors, progress)
     bases = [base]
-    if not keeps(lab.loss(base).points, limits):
-        bases += _raised(lab, base, model, limits, progress)
-    steps = _steps(lab, base, model, progress)
+    if not keeps(cache.loss(base).points, limits):
+        bases += _raised(cache, base, space, limits, progress)
+    steps = _steps(cache, base, space, progress)
     for one in bases:
-        plans += [one, *_lowered(lab, one, steps, limits)]
+        plans += [one, *_lowered(cache, one, steps, limits)]
     return list(dict.fromkeys(plans))
 
 
-def _steps(lab: Lab, base: Plan, model: Model, progress: Progress) -> list[Step]:
+def _steps(cache: MeasurementCache, base: PrecisionPlan, space: SearchSpace, progress: Progress) -> list[Step]:
     """For each op that can have weights of 4 bits, the algorithm that adds the least noise."""
-    plain = lab.made(base)
-    offers = [change for layer in model.layers for change in _changes_to_int4(layer, model)]
+    plain = cache.made(base)
+    offers = [change for layer in space.layers for change in _changes_to_int4(layer, space)]
     best: dict[int, Step] = {}
     for change in _tracked(progress, "sensitivity to int4", offers):
-        made = lab.made(base.with_changes((change,)))
+        made = cache.made(base.with_changes((change,)))
         if made is None or plain is None:
             continue
         step = Step(change, plain.size - made.size, made.noise - plain.noise)
@@ -62,16 +64,18 @@ def _steps(lab: Lab, base: Plan, model: Model, progress: Progress) -> list[Step]
     return list(best.values())
 
 
-def _changes_to_int4(layer: Layer, model: Model) -> list[Change]:
+def _changes_to_int4(layer: Layer, space: SearchSpace) -> list[Change]:
     if not layer.weights or not supported(layer, Change(layer.op, "int4")):
         return []
-    algorithms = [*(["gptq"] if model.can_round(layer) else []), *ALGORITHMS]
+    algorithms = [*(["gptq"] if space.can_round(layer) else []), *ALGORITHMS]
     return [Change(layer.op, "int4", algorithm) for algorithm in algorithms]
 
 
-def _lowered(lab: Lab, base: Plan, steps: Sequence[Step], limits: Limits) -> list[Plan]:
+def _lowered(
+    cache: MeasurementCache, base: PrecisionPlan, steps: Sequence[Step], limits: SearchLimits
+) -> list[PrecisionPlan]:
     """``base`` with more and more ops of 4 bits: all in order of price, those that cost no time, and what just fits."""
-    made = lab.made(base)
+    made = cache.made(base)
     taken = {change.op for change in base.changes}
     free = [step for step in steps if step.change.op not in taken]
     if made is None or not free:
@@ -79,31 +83,33 @@ def _lowered(lab: Lab, base: Plan, steps: Sequence[Step], limits: Limits) -> lis
     need = made.size - limits.max_size if limits.max_size is not None else 0
     sets = [*prefixes(ordered(free)), *(covers(free, need) if need > 0 else [])]
     if limits.max_latency is not None or need <= 0:
-        quick = _quick(lab, base, free)
+        quick = _quick(cache, base, free)
         sets += [*prefixes(ordered(quick)), *(covers(quick, need) if need > 0 else [])]
     plans = [base.with_changes(changes) for changes in dict.fromkeys(sets)]
-    return [plan for plan in plans if lab.made(plan) is not None]
+    return [plan for plan in plans if cache.made(plan) is not None]
 
 
-def _quick(lab: Lab, base: Plan, steps: Sequence[Step]) -> list[Step]:
+def _quick(cache: MeasurementCache, base: PrecisionPlan, steps: Sequence[Step]) -> list[Step]:
     """Those that do not make the model slower: on some ops 4 bits have a kernel of their own, on others a detour."""
-    ratios = lab.times([base.with_changes((step.change,)) for step in steps])
+    ratios = cache.times([base.with_changes((step.change,)) for step in steps])
     return [step for step, (_, ratio) in zip(steps, ratios, strict=True) if ratio <= _NOT_SLOWER]
 
 
-def _raised(lab: Lab, base: Plan, model: Model, limits: Limits, progress: Progress) -> list[Plan]:
+def _raised(
+    cache: MeasurementCache, base: PrecisionPlan, space: SearchSpace, limits: SearchLimits, progress: Progress
+) -> list[PrecisionPlan]:
     """``base`` with the ops that suffer most from int8 at a higher precision, as few as bring it within the drop."""
-    offers = [(layer, Change(layer.op, "int8")) for layer in model.layers]
+    offers = [(layer, Change(layer.op, "int8")) for layer in space.layers]
     noise: dict[Layer, float] = {}
     for layer, change in _tracked(progress, "sensitivity to int8", offers):
-        made = lab.made(Plan("float32", (change,), base.clips)) if supported(layer, change) else None
+        made = cache.made(PrecisionPlan("float32", (change,), base.clips)) if supported(layer, change) else None
         if made is not None:
             noise[layer] = made.noise
     worst = sorted(noise, key=lambda layer: (-noise[layer], layer.op))
     found = []
     for precision in _RAISED:
         progress.step(f"raising the worst ops to {precision}")
-        found += _fewest(lab, base, _raises(worst, precision), limits)
+        found += _fewest(cache, base, _raises(worst, precision), limits)
     return found
 
 
@@ -112,7 +118,9 @@ def _raises(worst: list[Layer], precision: Precision) -> list[Change]:
     return [change for layer, change in changes if supported(layer, change)]
 
 
-def _fewest(lab: Lab, base: Plan, changes: list[Change], limits: Limits) -> list[Plan]:
+def _fewest(
+    cache: MeasurementCache, base: PrecisionPlan, changes: list[Change], limits: SearchLimits
+) -> list[PrecisionPlan]:
     """The plan with the first so many changes, where so many are just enough; empty if all are not.
 
     Doubled until it is enough, then halved back: points need not fall with every op, but nearly do.
@@ -120,7 +128,7 @@ def _fewest(lab: Lab, base: Plan, changes: list[Change], limits: Limits) -> list
 
     def enough(count: int) -> bool:
         plan = base.with_changes(tuple(changes[:count]))
-        return lab.made(plan) is not None and keeps(lab.loss(plan).points, limits)
+        return cache.made(plan) is not None and keeps(cache.loss(plan).points, limits)
 
     low = 0
     for high in doubling(len(changes)):

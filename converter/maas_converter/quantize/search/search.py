@@ -17,15 +17,15 @@ from maas_converter.quantize.search import wording
 from maas_converter.quantize.search.candidates import choice
 from maas_converter.quantize.search.candidates.layer_inputs import can_round
 from maas_converter.quantize.search.candidates.layers import layers_of, precision_of
-from maas_converter.quantize.search.candidates.outcome import Candidate, Found, Limits
-from maas_converter.quantize.search.candidates.precision_plan import INT8, Plan
+from maas_converter.quantize.search.candidates.outcome import Candidate, SearchLimits, SearchOutcome
+from maas_converter.quantize.search.candidates.precision_plan import INT8, PrecisionPlan
 from maas_converter.quantize.search.confirmation import confirmed
-from maas_converter.quantize.search.explore import Model, explore
-from maas_converter.quantize.search.measuring.cache import Evaluation, Lab
-from maas_converter.quantize.search.measuring.journal import Journal, digest_of
-from maas_converter.quantize.search.measuring.loss import Answers, judge_of
+from maas_converter.quantize.search.explore import SearchSpace, explore
+from maas_converter.quantize.search.measuring.cache import MeasurementCache, ReferenceAnswers
+from maas_converter.quantize.search.measuring.journal import MeasurementJournal, digest_of
+from maas_converter.quantize.search.measuring.loss import Answers, criterion_of
 from maas_converter.quantize.search.measuring.parts import split
-from maas_converter.quantize.search.measuring.runner import Bench, Runner
+from maas_converter.quantize.search.measuring.runner import CandidateRunner, RunnableModel
 from maas_converter.tflite.contents import contents_of
 
 Samples = NDArray[np.generic]
@@ -37,13 +37,13 @@ def search(
     calibration: Samples,
     evaluation: Samples,
     y: NDArray[np.int64] | None,
-    limits: Limits,
+    limits: SearchLimits,
     folder: Path,
     journal: Path,
     progress: Progress,
     seed: int = 1,
     told: Postprocess | None = None,
-) -> Found:
+) -> SearchOutcome:
     """The best model within ``limits``; ``calibration`` and ``evaluation`` (N, …sample) are decoded samples.
 
     ``y`` (N,) are the evaluation's classes, if there are any; ``told`` is what the model's one output is. ``folder``
@@ -59,38 +59,38 @@ def search(
     model = plain(float32)
     float32 = model.tflite
     layers = layers_of(contents_of(float32))
-    bench = Bench(model, layers, spec, calibration, folder)
-    answers = _tracked_answers(bench.runner(float32), evaluation, progress)
-    data = Evaluation(evaluation, answers, judge_of(answers, y, told), parts)
-    notebook = Journal(journal, digest_of(float32, spec, (calibration, evaluation, y), seed, told))
-    lab = Lab(bench, data, notebook, progress)
-    searched = Model(layers, bench.activations, lambda layer: can_round(float32, layer))
+    runner = CandidateRunner(model, layers, spec, calibration, folder)
+    answers = _tracked_answers(runner.runnable(float32), evaluation, progress)
+    data = ReferenceAnswers(evaluation, answers, criterion_of(answers, y, told), parts)
+    notebook = MeasurementJournal(journal, digest_of(float32, spec, (calibration, evaluation, y), seed, told))
+    cache = MeasurementCache(runner, data, notebook, progress)
+    space = SearchSpace(layers, runner.activations, lambda layer: can_round(float32, layer))
     # (2) Search on the first part, choose on the second.
-    plans = explore(lab, searched, limits, progress)
-    candidates = _judged(lab, plans, progress)
+    plans = explore(cache, space, limits, progress)
+    candidates = _judged(cache, plans, progress)
     # (3) The third part has not been run on any candidate so far.
-    chosen, tflite, held_out = confirmed(lab, bench, candidates, limits)
-    return Found(
+    chosen, tflite, held_out = confirmed(cache, runner, candidates, limits)
+    return SearchOutcome(
         tflite=tflite,
         chosen=chosen,
         precision=precision_of(chosen.plan, layers),
         candidates=candidates,
         pareto=choice.pareto(candidates),
         held_out=held_out,
-        evaluations=lab.evaluations,
+        evaluations=cache.evaluations,
         resumed=notebook.found,
-        notes=(*bench.kept, *wording.notes(held_out, data, limits, lab.problem(INT8))),
+        notes=(*runner.kept, *wording.notes(held_out, data, limits, cache.problem(INT8))),
     )
 
 
-def _tracked_answers(runner: Runner, samples: Samples, progress: Progress) -> Answers:
-    rows = [runner.run(sample) for sample in progress.track("running the float model", samples)]
+def _tracked_answers(model: RunnableModel, samples: Samples, progress: Progress) -> Answers:
+    rows = [model.run(sample) for sample in progress.track("running the float model", samples)]
     return {name: np.stack([row[name] for row in rows]) for name in rows[0]}
 
 
-def _judged(lab: Lab, plans: list[Plan], progress: Progress) -> tuple[Candidate, ...]:
+def _judged(cache: MeasurementCache, plans: list[PrecisionPlan], progress: Progress) -> tuple[Candidate, ...]:
     """The plans that can be made, judged on the validation part and timed, smallest first."""
     numbers = progress.track("judging candidates", np.arange(len(plans)))
-    found = [lab.candidate(plans[int(number)]) for number in numbers]
-    timed = lab.timed([candidate for candidate in found if candidate is not None])
+    found = [cache.candidate(plans[int(number)]) for number in numbers]
+    timed = cache.timed([candidate for candidate in found if candidate is not None])
     return tuple(sorted(timed, key=lambda candidate: (candidate.size, candidate.plan.key)))

@@ -5,12 +5,12 @@ from math import ceil
 from msgspec.structs import replace
 
 from maas_converter.quantize.search.candidates.choice import meets, nearest
-from maas_converter.quantize.search.candidates.outcome import Candidate, HeldOut, Limits
-from maas_converter.quantize.search.measuring.cache import Evaluation
+from maas_converter.quantize.search.candidates.outcome import Candidate, HeldOut, SearchLimits
+from maas_converter.quantize.search.measuring.cache import ReferenceAnswers
 from maas_converter.quantize.search.measuring.loss import Loss
 
 
-def refusal(candidates: tuple[Candidate, ...], limits: Limits) -> str:
+def refusal(candidates: tuple[Candidate, ...], limits: SearchLimits) -> str:
     """Why nothing is returned: the nearest that was found, and what each budget would have to be."""
     found = nearest(candidates, limits)
     takes = f" and takes {found.p50_ms:.3f} ms" if found.p50_ms else ""
@@ -21,7 +21,7 @@ def refusal(candidates: tuple[Candidate, ...], limits: Limits) -> str:
     )
 
 
-def stated(limits: Limits) -> str:
+def stated(limits: SearchLimits) -> str:
     """The budgets as they were asked for."""
     parts = [f"--max-drop {limits.max_drop:g}"]
     parts += [f"--max-size {limits.max_size}"] if limits.max_size is not None else []
@@ -29,7 +29,7 @@ def stated(limits: Limits) -> str:
     return " and ".join(parts)
 
 
-def _relaxed(candidates: tuple[Candidate, ...], limits: Limits) -> str:
+def _relaxed(candidates: tuple[Candidate, ...], limits: SearchLimits) -> str:
     """For each budget, the value with which some candidate meets all of them."""
     dropping = _meeting(candidates, replace(limits, max_drop=float("inf")))
     fitting = _meeting(candidates, replace(limits, max_size=None)) if limits.max_size is not None else []
@@ -41,7 +41,7 @@ def _relaxed(candidates: tuple[Candidate, ...], limits: Limits) -> str:
     return f"There is one with {' or '.join(offers)}" if offers else "Relax two budgets: no single one is enough"
 
 
-def _meeting(candidates: tuple[Candidate, ...], limits: Limits) -> list[Candidate]:
+def _meeting(candidates: tuple[Candidate, ...], limits: SearchLimits) -> list[Candidate]:
     return [candidate for candidate in candidates if meets(candidate, limits)]
 
 
@@ -58,7 +58,7 @@ def fell(candidate: Candidate, loss: Loss, samples: int) -> str:
     )
 
 
-def unconfirmed(failed: list[str], limits: Limits) -> str:
+def unconfirmed(failed: list[str], limits: SearchLimits) -> str:
     """Why what was found on the other parts is not returned."""
     return (
         f"auto found models within {stated(limits)}, but they do not hold when they are measured again: "
@@ -66,13 +66,13 @@ def unconfirmed(failed: list[str], limits: Limits) -> str:
     )
 
 
-def notes(held_out: HeldOut, data: Evaluation, limits: Limits, problem: str) -> tuple[str, ...]:
+def notes(held_out: HeldOut, data: ReferenceAnswers, limits: SearchLimits, problem: str) -> tuple[str, ...]:
     """What the choice rests on, one sentence each."""
     parts = data.parts
     said = [
         f"auto searched on {len(parts.search)} evaluation samples, chose on {len(parts.validation)} and judged its "
         f"choice on {len(parts.held_out)} that it had not seen",
-        data.judge.sentence,
+        data.criterion.sentence,
         _verdict(held_out, limits),
     ]
     if problem:
@@ -80,7 +80,7 @@ def notes(held_out: HeldOut, data: Evaluation, limits: Limits, problem: str) -> 
     return tuple(said)
 
 
-def _verdict(held_out: HeldOut, limits: Limits) -> str:
+def _verdict(held_out: HeldOut, limits: SearchLimits) -> str:
     low, high = held_out.interval_points
     said = f"lost on unseen samples: {held_out.drop_points:.2f} points, 95 % interval {low:.2f} to {high:.2f}"
     if high > limits.max_drop:

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from maas_agent.errors import DataError
-from maas_converter.quantize.guard.finding import Finding, Scaling, Side
-from maas_converter.quantize.guard.input_statistics import look_at
+from maas_converter.quantize.guard.finding import CalibrationFinding, CheckedData, Scaling
+from maas_converter.quantize.guard.input_statistics import statistics_of
 from maas_converter.quantize.guard.rules import enforce, findings
 from maas_converter.quantize.guard.scaling import scaling_of
 from tests.converter.quantize.running import answers
@@ -22,8 +22,8 @@ def _pictures(count: int, seed: int) -> np.ndarray:
     return np.clip(ground + random.normal(0, 40, (count, 12, 12, 3)), 0, 255)
 
 
-def _side(x, y=None, scores=None) -> Side:
-    return Side(look_at("data", x[:, None]), y, scores)
+def _side(x, y=None, scores=None) -> CheckedData:
+    return CheckedData(statistics_of("data", x[:, None]), y, scores)
 
 
 def _codes(*arguments, **named) -> list[str]:
@@ -70,7 +70,7 @@ def test_the_sentence_says_what_differs_and_which_step_it_looks_like():
 
 
 def test_empty_calibration_is_refused():
-    assert _codes(Side(look_at("data", [])), None, 10) == ["empty"]
+    assert _codes(CheckedData(statistics_of("data", [])), None, 10) == ["empty"]
 
 
 def test_nan_and_infinity_are_refused_and_counted():
@@ -147,14 +147,18 @@ def test_a_model_that_begins_with_a_layer_has_no_scaling(models):
 
 
 def test_a_refusal_holds_every_finding_and_force_returns_them():
-    found = (Finding("a", "one", "two"), Finding("b", "three", "four"), Finding("c", "five", "six", refuses=False))
+    found = (
+        CalibrationFinding("a", "one", "two"),
+        CalibrationFinding("b", "three", "four"),
+        CalibrationFinding("c", "five", "six", refuses=False),
+    )
     with pytest.raises(DataError, match=r"one; two\. Also: three; four\. --force"):
         enforce(found, force=False)
     assert enforce(found, force=True) == ("one; two", "three; four")
 
 
 def test_a_look_holds_ranges_and_counts_by_channel():
-    look = look_at("data", np.stack([_PLAIN * [1, 2, 3]])[0][:, None])
+    look = statistics_of("data", np.stack([_PLAIN * [1, 2, 3]])[0][:, None])
     assert [channel.high for channel in look.channels] == pytest.approx(
         [_PLAIN[..., k].max() * (k + 1) for k in range(3)]
     )

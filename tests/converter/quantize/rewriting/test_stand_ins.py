@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from maas_converter.base.console import Silent
+from maas_converter.base.console import SilentProgress
 from maas_converter.quantize.calibration import quantize_fed
 from maas_converter.quantize.fallback import check, precision_of
 from maas_converter.quantize.kept_float import kept_in
@@ -79,7 +79,7 @@ def test_an_op_the_library_does_not_know_is_quantized(kind, tmp_path):
     samples = np.random.default_rng(5).normal(0, 0.7, (60, *SHAPE[1:])).astype(np.float32)
     before = answers(float32, samples, tmp_path)
     for name, bits in (("int8", 8), ("int16x8", 16)):
-        quantized = quantize_fed(float32, recipe(name), feed(samples), None, Silent())
+        quantized = quantize_fed(float32, recipe(name), feed(samples), None, SilentProgress())
         ops = {op.name: op.kind for op in precision_of(quantized).ops}
         assert kind not in PRODUCTS or {*ops.values()} == {"integer"}, ops
         if kind in STAND_INS and bits in STAND_INS[kind].bits and kind in ops:
@@ -114,7 +114,7 @@ def test_a_comparison_of_numbers_of_any_size_is_right_and_no_fallback(name, size
     float32 = with_signature(tflite(body))
     samples = random.normal(0, 0.7, (60, *SHAPE[1:])).astype(np.float32)
     before = answers(float32, samples, tmp_path)
-    quantized = quantize_fed(float32, recipe(name), feed(samples), None, Silent())
+    quantized = quantize_fed(float32, recipe(name), feed(samples), None, SilentProgress())
     assert check(precision_of(quantized), recipe(name), allow_float=False) == ()
     assert np.abs(answers(quantized, samples, tmp_path) - before).max() < 0.15 * before.std()
 
@@ -126,7 +126,7 @@ def test_a_log_softmax_whose_values_its_kernel_has_no_steps_for_stays_float_and_
     kept = kept_in(float32, recipe("int8"), feed(samples))
     said = "what LOG_SOFTMAX gives stays float: its kernel gives -15.94 … 0 in steps of 0.0625"
     assert any(reason.startswith(said) for reason in kept.reasons)
-    quantized = quantize_fed(float32, recipe("int8"), feed(samples), None, Silent())
+    quantized = quantize_fed(float32, recipe("int8"), feed(samples), None, SilentProgress())
     kinds = {op.name: op.kind for op in precision_of(quantized).ops}
     assert (kinds["CONV_2D"], kinds["LOG_SOFTMAX"]) == ("integer", "float")
     labels = kept.labels(contents_of(float32))

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from maas_agent.bundle.manifest import Decode, Input, Scale, Tensor
-from maas_converter.quantize.search.measuring.cache import Evaluation
-from maas_converter.quantize.search.measuring.loss import Judge
+from maas_converter.quantize.search.measuring.cache import ReferenceAnswers
+from maas_converter.quantize.search.measuring.loss import LossCriterion
 from maas_converter.quantize.search.measuring.parts import split
 
 
@@ -31,7 +31,7 @@ def given(digits, digits_tflite) -> Given:
 
 
 @pytest.fixture
-def evaluation_of_nothing() -> Evaluation:
+def evaluation_of_nothing() -> ReferenceAnswers:
     """Data of which only the parts' sizes are asked."""
     y = np.zeros(100, np.int64)
-    return Evaluation(np.zeros((100, 1)), {}, Judge("accuracy", y), split(100, y, 1))
+    return ReferenceAnswers(np.zeros((100, 1)), {}, LossCriterion("accuracy", y), split(100, y, 1))

@@ -7,9 +7,9 @@ import pytest
 
 from maas_agent.bundle.manifest import Decode, Input, Tensor
 from maas_agent.runtime.selection import accelerator
-from maas_converter.base.console import Silent
-from maas_converter.quantize.search.candidates.outcome import Found, Limits
-from maas_converter.quantize.search.measuring.runner import Runner
+from maas_converter.base.console import SilentProgress
+from maas_converter.quantize.search.candidates.outcome import SearchLimits, SearchOutcome
+from maas_converter.quantize.search.measuring.runner import RunnableModel
 from maas_converter.quantize.search.search import search
 from tests.once import once
 
@@ -17,12 +17,12 @@ SPEC = Input(Tensor("input_1", (1, 32, 32, 3), "float32"), Decode((32, 32, 3), "
 
 
 @pytest.fixture(scope="module")
-def found(cifar, tmp_path_factory) -> Found:
+def found(cifar, tmp_path_factory) -> SearchOutcome:
     pictures = cifar.evaluation[:1000], cifar.evaluation_y[:1000]
 
     def look(folder):
         data = (cifar.float32, SPEC, cifar.calibration, *pictures)
-        made = search(*data, Limits(1.0, 76_000), folder, folder / "journal", Silent())
+        made = search(*data, SearchLimits(1.0, 76_000), folder, folder / "journal", SilentProgress())
         (folder / "found.pickle").write_bytes(pickle.dumps(made))
 
     return pickle.loads((once(tmp_path_factory, "resnet8-search", look) / "found.pickle").read_bytes())
@@ -31,7 +31,7 @@ def found(cifar, tmp_path_factory) -> Found:
 def _right(tflite: bytes, pictures: np.ndarray, y: np.ndarray, folder) -> np.ndarray:
     path = folder / f"{len(tflite)}.tflite"
     path.write_bytes(tflite)
-    answers = Runner(accelerator("cpu").load(path, 1), SPEC, ("out",)).answers(pictures)["out"]
+    answers = RunnableModel(accelerator("cpu").load(path, 1), SPEC, ("out",)).answers(pictures)["out"]
     return answers.reshape(len(y), -1).argmax(axis=1) == y
 
 

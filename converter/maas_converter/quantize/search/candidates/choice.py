@@ -1,6 +1,6 @@
 """Which of the candidates is returned: pure rules."""
 
-from maas_converter.quantize.search.candidates.outcome import Candidate, Limits
+from maas_converter.quantize.search.candidates.outcome import Candidate, SearchLimits
 from maas_converter.quantize.search.candidates.precision_plan import INT8, Whole
 
 SLOWER = 1.05
@@ -21,14 +21,14 @@ _ROUNDING = 1e-9
 """A point is a share of samples, times 100: not exact in binary."""
 
 
-def tight(candidates: tuple[Candidate, ...], limits: Limits) -> bool:
+def tight(candidates: tuple[Candidate, ...], limits: SearchLimits) -> bool:
     """Whether plain int8 is too large, so that bytes have to be bought with accuracy."""
     return limits.max_size is not None and all(
         candidate.size > limits.max_size for candidate in candidates if candidate.plan == INT8
     )
 
 
-def ranking(candidates: tuple[Candidate, ...], limits: Limits) -> list[Candidate]:
+def ranking(candidates: tuple[Candidate, ...], limits: SearchLimits) -> list[Candidate]:
     """The candidates that meet every budget, the one to return first, then those to try if it fails on unseen data.
 
     With a size budget that int8 misses: the least noise. Latency has no part in that, unless it is limited: the
@@ -50,7 +50,7 @@ def ranking(candidates: tuple[Candidate, ...], limits: Limits) -> list[Candidate
     return [first, *plain, *sorted(rest, key=lambda other: (_last(other), *_accuracy(other)))]
 
 
-def meets(candidate: Candidate, limits: Limits) -> bool:
+def meets(candidate: Candidate, limits: SearchLimits) -> bool:
     """Whether it is within all budgets, as far as the validation part and the first timing tell."""
     return (
         keeps(candidate.drop_points, limits)
@@ -60,7 +60,7 @@ def meets(candidate: Candidate, limits: Limits) -> bool:
     )
 
 
-def keeps(points: float, limits: Limits) -> bool:
+def keeps(points: float, limits: SearchLimits) -> bool:
     """Whether so many points may be lost."""
     return points <= limits.max_drop + _ROUNDING
 
@@ -74,7 +74,7 @@ def pareto(candidates: tuple[Candidate, ...]) -> tuple[Candidate, ...]:
     return tuple(sorted((one for one in candidates if not beaten(one)), key=_figures))
 
 
-def nearest(candidates: tuple[Candidate, ...], limits: Limits) -> Candidate:
+def nearest(candidates: tuple[Candidate, ...], limits: SearchLimits) -> Candidate:
     """The candidate that misses the budgets by least, in shares of them and in points."""
 
     def miss(candidate: Candidate) -> float:

@@ -7,7 +7,7 @@ import msgspec
 from maas_converter.quantize import entries as recipe
 from maas_converter.quantize import quantizer
 from maas_converter.quantize.entries import Entry
-from maas_converter.quantize.search.candidates.precision_plan import Change, Plan, Whole
+from maas_converter.quantize.search.candidates.precision_plan import Change, PrecisionPlan, Whole
 from maas_converter.tflite.contents import Contents, OpFacts
 
 _ALGORITHMS: dict[str, recipe.Algorithm] = {"min-max": recipe.MIN_MAX, "mse": recipe.MSE, "octav": "OCTAV"}
@@ -56,7 +56,7 @@ def layers_of(contents: Contents) -> tuple[Layer, ...]:
     )
 
 
-def recipe_of(plan: Plan, layers: tuple[Layer, ...]) -> list[Entry]:
+def recipe_of(plan: PrecisionPlan, layers: tuple[Layer, ...]) -> list[Entry]:
     """litert-quantizer's recipe for a plan; empty for the float model itself."""
     by_op = {layer.op: layer for layer in layers}
     return [*_WHOLE[plan.whole], *(_entry(by_op[change.op], change) for change in plan.changes)]
@@ -73,7 +73,7 @@ def supported(layer: Layer, change: Change) -> bool:
     return True
 
 
-def precision_of(plan: Plan, layers: tuple[Layer, ...]) -> dict[str, str]:
+def precision_of(plan: PrecisionPlan, layers: tuple[Layer, ...]) -> dict[str, str]:
     """By op, what differs from int8."""
     if plan.whole != "int8":
         return {"*": plan.whole}

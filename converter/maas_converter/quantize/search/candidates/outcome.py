@@ -3,16 +3,16 @@
 import msgspec
 
 from maas_agent.errors import UsageError
-from maas_converter.quantize.search.candidates.precision_plan import Plan
+from maas_converter.quantize.search.candidates.precision_plan import PrecisionPlan
 
 _LEAST_DROP = 0.0
 
 
-class Limits(msgspec.Struct, frozen=True):
+class SearchLimits(msgspec.Struct, frozen=True):
     """The budgets. What is ``None`` is not limited."""
 
     max_drop: float = 1.0
-    """Points that may be lost against the float model; what a point is, `search.judge` says."""
+    """Points that may be lost against the float model; what a point is, `LossCriterion` says."""
     max_size: int | None = None
     """Bytes of the ``.tflite`` file."""
     max_latency: float | None = None
@@ -34,7 +34,7 @@ class Limits(msgspec.Struct, frozen=True):
 class Candidate(msgspec.Struct, frozen=True):
     """One model that was measured."""
 
-    plan: Plan
+    plan: PrecisionPlan
     title: str
     size: int
     """Bytes of the ``.tflite`` file."""
@@ -60,7 +60,7 @@ class HeldOut(msgspec.Struct, frozen=True):
     """How many candidates this part has judged, the chosen one included: each look makes it a little less unseen."""
 
 
-class Found(msgspec.Struct, frozen=True):
+class SearchOutcome(msgspec.Struct, frozen=True):
     """The outcome of a search that met its budgets."""
 
     tflite: bytes

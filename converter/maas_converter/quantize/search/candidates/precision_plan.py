@@ -31,7 +31,7 @@ class Clip(msgspec.Struct, frozen=True, order=True):
     """What is left of the range."""
 
 
-class Plan(msgspec.Struct, frozen=True):
+class PrecisionPlan(msgspec.Struct, frozen=True):
     """A candidate."""
 
     whole: Whole
@@ -54,20 +54,20 @@ class Plan(msgspec.Struct, frozen=True):
         parts = [f"{count} op{'s' * (count > 1)} {precision}" for precision, count in counts.items() if count]
         return ", ".join([str(self.whole), *(["ranges clipped"] if self.clips else []), *parts])
 
-    def with_changes(self, changes: tuple[Change, ...]) -> "Plan":
+    def with_changes(self, changes: tuple[Change, ...]) -> "PrecisionPlan":
         """This plan and more changes; an op that is changed already takes the new one."""
         merged = {change.op: change for change in (*self.changes, *changes)}
-        return Plan(self.whole, tuple(sorted(merged.values())), self.clips)
+        return PrecisionPlan(self.whole, tuple(sorted(merged.values())), self.clips)
 
-    def with_clip(self, tensor: int, percent: int) -> "Plan":
+    def with_clip(self, tensor: int, percent: int) -> "PrecisionPlan":
         """This plan with another range of one tensor; 100 percent is what calibration saw."""
         others = [clip for clip in self.clips if clip.tensor != tensor]
         mine = [Clip(tensor, percent)] if percent != 100 else []
-        return Plan(self.whole, self.changes, tuple(sorted([*others, *mine])))
+        return PrecisionPlan(self.whole, self.changes, tuple(sorted([*others, *mine])))
 
 
-INT8 = Plan("int8")
+INT8 = PrecisionPlan("int8")
 """Plain int8, as it would be without a search."""
-FLOAT32 = Plan("float32")
-REFERENCES = (INT8, Plan("int16x8"), Plan("dynamic"), Plan("float16"), FLOAT32)
+FLOAT32 = PrecisionPlan("float32")
+REFERENCES = (INT8, PrecisionPlan("int16x8"), PrecisionPlan("dynamic"), PrecisionPlan("float16"), FLOAT32)
 """Models without mixed precision, which every search measures: the frame of the picture."""

@@ -47,7 +47,7 @@ def digest_of(
     return told.hexdigest()
 
 
-class Journal:
+class MeasurementJournal:
     """The measurements of one digest."""
 
     def __init__(self, folder: Path, digest: str) -> None:

@@ -29,7 +29,7 @@ class Loss(msgspec.Struct, frozen=True):
     interval: tuple[float, float]
 
 
-class Judge(msgspec.Struct, frozen=True):
+class LossCriterion(msgspec.Struct, frozen=True):
     """What a point is for this model and this data."""
 
     kind: Literal["accuracy", "agreement", "error"]
@@ -52,13 +52,13 @@ class Judge(msgspec.Struct, frozen=True):
         return Loss(points, interval)
 
 
-def judge_of(answers: Answers, y: NDArray[np.int64] | None, told: Postprocess | None = None) -> Judge:
-    """The judge for a model by its answers; ``y`` (N,) are true classes, if known, ``told`` what its one output is."""
+def criterion_of(answers: Answers, y: NDArray[np.int64] | None, told: Postprocess | None = None) -> LossCriterion:
+    """Choose by what a model is judged: ``y`` (N,) are true classes, if known, ``told`` is what its one output is."""
     threshold = threshold_of(told)
     if y is not None:
-        return Judge("accuracy", y, threshold)
+        return LossCriterion("accuracy", y, threshold)
     classifies = len(answers) == 1 and isinstance(told, Classification)
-    return Judge("agreement" if classifies else "error", None, threshold)
+    return LossCriterion("agreement" if classifies else "error", None, threshold)
 
 
 def noise(before: Answers, after: Answers) -> float:

@@ -19,10 +19,10 @@ from maas_agent.runtime.selection import accelerator
 from maas_converter.quantize import quantizer
 from maas_converter.quantize.feed import Feed
 from maas_converter.quantize.kept_float import kept_for
-from maas_converter.quantize.plain import Plain
+from maas_converter.quantize.plain import PlainModel
 from maas_converter.quantize.search.candidates import layer_inputs
 from maas_converter.quantize.search.candidates.layers import Layer, recipe_of
-from maas_converter.quantize.search.candidates.precision_plan import FLOAT32, Plan
+from maas_converter.quantize.search.candidates.precision_plan import FLOAT32, PrecisionPlan
 from maas_converter.quantize.search.candidates.rounding import Rounded, rounded
 from maas_converter.quantize.search.measuring.loss import Answers
 from maas_converter.tflite.contents import contents_of
@@ -41,7 +41,7 @@ AT_ONCE = 8
 """Models to load at a time for timing."""
 
 
-class Runner:
+class RunnableModel:
     """A loaded model with the processing around it: decoded samples in, real values out."""
 
     def __init__(self, model: Model, spec: Input, names: tuple[str, ...]) -> None:
@@ -61,11 +61,11 @@ class Runner:
         return {name: np.stack([row[name] for row in rows]) for name in rows[0]}
 
 
-class Bench:
+class CandidateRunner:
     """Builds and runs the plans of one float model."""
 
     def __init__(
-        self, source: Plain, layers: tuple[Layer, ...], spec: Input, calibration: Samples, folder: Path
+        self, source: PlainModel, layers: tuple[Layer, ...], spec: Input, calibration: Samples, folder: Path
     ) -> None:
         """Measure the ranges that all plans share, on ``calibration`` (N, …sample); raises what `ranges_of` raises."""
         float32 = source.tflite
@@ -82,7 +82,7 @@ class Bench:
         self._rounded: dict[int, Rounded] = {}
         self._names = tuple(tensor.name for tensor in self.load(float32).outputs)
 
-    def build(self, plan: Plan) -> bytes:
+    def build(self, plan: PrecisionPlan) -> bytes:
         """The plan's ``.tflite``, always the same one; raises `RuntimeFailure` if the library cannot make it."""
         if plan == FLOAT32:
             return self._float32
@@ -106,24 +106,26 @@ class Bench:
             file.flush()
             return self._accelerator.load(Path(file.name), _THREADS)
 
-    def runner(self, tflite: bytes) -> Runner:
-        """The same, with processing."""
-        return Runner(self.load(tflite), self._spec, self._names)
+    def runnable(self, tflite: bytes) -> RunnableModel:
+        """A model of these bytes with the processing around it; raises `RuntimeFailure` if it cannot run here."""
+        return RunnableModel(self.load(tflite), self._spec, self._names)
 
-    def times(self, first: Plan, plans: Sequence[Plan], samples: Samples) -> list[tuple[float, float]]:
+    def times(
+        self, first: PrecisionPlan, plans: Sequence[PrecisionPlan], samples: Samples
+    ) -> list[tuple[float, float]]:
         """Median latency in milliseconds of each plan, and the median of its ratio to ``first``'s in the same turns."""
-        return _compared(_turns([self.runner(self.build(plan)) for plan in (first, *plans)], samples))[1:]
+        return _compared(_turns([self.runnable(self.build(plan)) for plan in (first, *plans)], samples))[1:]
 
     def seconds(self, tflite: bytes, samples: Samples) -> float:
         """About how long one inference takes."""
-        return _turn(self.runner(tflite), samples, 0, runs=2) / 1000
+        return _turn(self.runnable(tflite), samples, 0, runs=2) / 1000
 
     @property
     def activations(self) -> tuple[int, ...]:
         """Indexes of the tensors that have ranges, in order of execution."""
         return tuple(index for index, name in enumerate(self._tensors) if name in self._ranges)
 
-    def _clipped(self, plan: Plan) -> quantizer.Ranges:
+    def _clipped(self, plan: PrecisionPlan) -> quantizer.Ranges:
         shares = {self._tensors[clip.tensor]: clip.percent / 100 for clip in plan.clips}
         narrowed = {name: self._ranges[name] for name in shares}
         return self._ranges | {
@@ -146,26 +148,26 @@ def evenly(samples: Samples, most: int) -> Samples:
     return samples[np.linspace(0, len(samples) - 1, min(len(samples), most)).astype(np.int64)]
 
 
-def _turns(runners: list[Runner], samples: Samples) -> list[list[float]]:
-    """Milliseconds of the median run of each turn of each runner: they take turns, so that all are slowed alike."""
-    taken: list[list[float]] = [[] for _ in runners]
-    end = time.monotonic() + _SECONDS_EACH * len(runners)
+def _turns(models: list[RunnableModel], samples: Samples) -> list[list[float]]:
+    """Milliseconds of the median run of each turn of each model: they take turns, so that all are slowed alike."""
+    taken: list[list[float]] = [[] for _ in models]
+    end = time.monotonic() + _SECONDS_EACH * len(models)
     for turn in range(_MOST_TURNS):
         if turn >= _FEWEST_TURNS and time.monotonic() > end:
             break
-        for runner, times in zip(runners, taken, strict=True):
-            times.append(_turn(runner, samples, turn))
+        for model, times in zip(models, taken, strict=True):
+            times.append(_turn(model, samples, turn))
     return taken
 
 
-def _turn(runner: Runner, samples: Samples, turn: int, runs: int = _TURN_RUNS) -> float:
+def _turn(model: RunnableModel, samples: Samples, turn: int, runs: int = _TURN_RUNS) -> float:
     """The median of a few runs; one before them, not counted, brings the model back into the caches."""
-    runner.run(samples[turn % len(samples)])
+    model.run(samples[turn % len(samples)])
     taken = []
     for run in range(runs):
         sample = samples[(turn * runs + run) % len(samples)]
         begin = time.perf_counter()
-        runner.run(sample)
+        model.run(sample)
         taken.append((time.perf_counter() - begin) * 1000)
     return statistics.median(taken)
 

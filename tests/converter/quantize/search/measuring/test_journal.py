@@ -7,30 +7,30 @@ import pytest
 
 from maas_agent.bundle.manifest import Decode, Input, Scale, Tensor
 from maas_agent.errors import UnavailableError
-from maas_converter.quantize.search.measuring.journal import Journal, default_folder, digest_of
+from maas_converter.quantize.search.measuring.journal import MeasurementJournal, default_folder, digest_of
 
 
 def test_what_was_noted_is_known_to_the_next_search_and_counted_once(tmp_path):
-    first = Journal(tmp_path, "d")
+    first = MeasurementJournal(tmp_path, "d")
     first.note("made int8", {"size": 5, "noise": 0.25})
     assert first.found == 0
-    second = Journal(tmp_path, "d")
+    second = MeasurementJournal(tmp_path, "d")
     assert second.recall("made int8") == {"size": 5, "noise": 0.25}
     assert second.recall("made int8")["size"] == 5
     assert second.recall("made float32") is None
     assert second.found == 1
-    assert Journal(tmp_path, "other").recall("made int8") is None
+    assert MeasurementJournal(tmp_path, "other").recall("made int8") is None
 
 
 @pytest.mark.parametrize("torn", [b'{"key": "b", "val', b'{"key": "b"}', b"\xff\xfe", b"[]"])
 def test_a_line_torn_by_a_cut_costs_that_measurement_only(tmp_path, torn):
-    Journal(tmp_path, "d").note("a", [1.0, 2.0])
+    MeasurementJournal(tmp_path, "d").note("a", [1.0, 2.0])
     with (tmp_path / "d.jsonl").open("ab") as file:
         file.write(torn)
-    after = Journal(tmp_path, "d")
+    after = MeasurementJournal(tmp_path, "d")
     assert after.recall("b") is None
     after.note("c", 3)
-    last = Journal(tmp_path, "d")
+    last = MeasurementJournal(tmp_path, "d")
     assert (last.recall("a"), last.recall("b"), last.recall("c")) == ([1.0, 2.0], None, 3)
 
 
@@ -56,7 +56,7 @@ def test_any_other_input_is_another_journal():
 def test_a_folder_that_cannot_be_used_is_named(tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(UnavailableError, match="keeps its journal in"):
-        Journal(tmp_path / "file", "d")
+        MeasurementJournal(tmp_path / "file", "d")
 
 
 def test_journals_are_kept_in_the_users_cache(monkeypatch, tmp_path):

@@ -5,7 +5,7 @@ import pytest
 
 from maas_agent.bundle.manifest import Classification
 from maas_agent.errors import DataError
-from maas_converter.quantize.search.measuring.loss import Judge, judge_of, noise
+from maas_converter.quantize.search.measuring.loss import LossCriterion, criterion_of, noise
 from maas_converter.quantize.search.measuring.parts import split
 
 
@@ -43,7 +43,7 @@ def _answers(classes: list[int]) -> dict[str, np.ndarray]:
 
 
 def test_accuracy_is_judged_by_the_true_classes_of_the_rows_asked_for():
-    judge = Judge("accuracy", np.array([9, 9, 0, 1, 2, 3]))
+    judge = LossCriterion("accuracy", np.array([9, 9, 0, 1, 2, 3]))
     loss = judge.loss(_answers([0, 1, 2, 3]), _answers([0, 1, 2, 0]), np.arange(2, 6))
     assert loss.points == 25.0
     assert loss.interval[0] < 25 < loss.interval[1]
@@ -51,14 +51,14 @@ def test_accuracy_is_judged_by_the_true_classes_of_the_rows_asked_for():
 
 def test_without_classes_a_changed_answer_of_a_classifier_counts_as_lost():
     before = _answers([0, 1, 2, 3])
-    judge = judge_of(before, None, Classification())
+    judge = criterion_of(before, None, Classification())
     assert judge.kind == "agreement"
     assert judge.loss(before, _answers([0, 1, 2, 0]), np.arange(4)).points == 25.0
 
 
 def test_a_model_that_is_no_classifier_is_judged_by_its_error():
     values = np.random.default_rng(1).normal(size=(200, 3)).astype(np.float32) * 5 + 2
-    judge = judge_of({"out": values}, None)
+    judge = criterion_of({"out": values}, None)
     off = values + np.random.default_rng(2).normal(size=values.shape).astype(np.float32) * 0.1
     loss = judge.loss({"out": values}, {"out": off}, np.arange(200))
     assert judge.kind == "error"
