@@ -6,10 +6,9 @@ what was taken and not acknowledged. The `maas_agent.hub.mqtt.link` makes one af
 
 import time
 from contextlib import suppress
-from functools import partial
+from enum import Enum
 from typing import Any, Protocol
 
-import msgspec
 import paho.mqtt.client as paho
 
 from maas_agent.config import Broker
@@ -17,26 +16,17 @@ from maas_agent.hub.mqtt import reasons
 from maas_agent.hub.mqtt.backoff import End
 from maas_agent.hub.mqtt.broker_limits import Limits, limits_of
 from maas_agent.hub.mqtt.client import V5, Client
+from maas_agent.hub.mqtt.counters import Counters
 from maas_agent.hub.mqtt.in_flight import Deliveries
 from maas_agent.hub.mqtt.keepalive import Due, Keepalive
 from maas_agent.hub.mqtt.message import Inbound, Outbound
 from maas_agent.hub.mqtt.packet_limit import SUSPECT, PacketLimit, TooLargeError
 from maas_agent.hub.mqtt.reasons import Failure
-from maas_agent.hub.mqtt.receive_window import Held
+from maas_agent.hub.mqtt.receiving import Receiving
+from maas_agent.hub.mqtt.sending import Sending
 from maas_agent.hub.mqtt.transport.endpoint import endpoint
 from maas_agent.hub.mqtt.transport.packets import PacketSocket
-from maas_agent.hub.mqtt.transport.wire import (
-    NO_PROPERTIES,
-    PINGREQ,
-    Malformed,
-    Puback,
-    Publish,
-    encode_disconnect,
-    encode_puback,
-    encode_publish,
-    packed_properties,
-    unpacked_properties,
-)
+from maas_agent.hub.mqtt.transport.wire import PINGREQ, Malformed, Puback, Publish, encode_disconnect
 from maas_agent.hub.system.log_limiter import Once
 from maas_agent.hub.system.loop import Loop, Timer
 
@@ -48,28 +38,24 @@ _READ_ON_S = 10.0
 """The same while the loop goes on, and the broker may have much to send before."""
 _FETCH = Failure("fetching the QoS 1 inputs that were left out")
 _PACKETS_A_TURN = 256
-_RAISE = "raise the broker's limit on the size of packets or messages"
-_FIRST_NUMBER = 0x100
-_LAST_NUMBER = 0xFFFF
 _MOST_WAITING = 1 << 20
 """Bytes that wait for a slow broker here; the rest waits where it can still be counted and dropped: in the outbox."""
-_MOST_PROPERTIES = 1 << 16
-"""Bytes of properties that are looked at."""
 
 
-class Counters(msgspec.Struct):
-    """What happened on all connections since the start."""
+class Phase(Enum):
+    """How far a connection is; each one comes after those before it, and the last is its end."""
 
-    connections: int = 0
-    """That the broker has accepted."""
-    refused: int = 0
-    """Messages that the broker refused."""
-    too_large: int = 0
-    """Messages that are larger than the broker takes, and were not sent."""
-    unreadable: int = 0
-    """Messages from the broker whose topic or properties cannot be read."""
-    left_out: int = 0
-    """QoS 1 inputs beyond what is held at a time; the broker sends them again."""
+    OPENING = 0
+    """CONNECT was said."""
+    ACCEPTED = 1
+    """The broker has accepted it, and SUBSCRIBE is on its way."""
+    SUBSCRIBED = 2
+    """The broker has answered the SUBSCRIBE."""
+    FETCHING = 3
+    """Inputs were left out: when what was sent is acknowledged, another connection fetches them."""
+    PARTING = 4
+    """DISCONNECT was said; what still arrives is read and not taken."""
+    OVER = 5
 
 
 class Owner(Protocol):
@@ -118,15 +104,11 @@ class Connection:
         self._loop, self._broker, self._client, self._packets = loop, broker, client, packets
         self._owner, self._deliveries, self._counters, self._once = owner, deliveries, counters, once
         self._is_v5 = client.protocol == V5
-        self._limits, self._packet_limit = Limits(), packet_limit
+        self._sending = Sending(packet_limit, counters, once, has_properties=self._is_v5)
+        self._receiving = Receiving(deliveries, packets.write, self._fetch, counters, once)
         self._keepalive: Keepalive | None = None
-        self._held = Held()
-        self._unacknowledged: dict[int, int] = {}
-        """Bytes of the packets that are on their way, by their identifiers."""
-        self._number = _FIRST_NUMBER
+        self.phase = Phase.OPENING
         self._write_wanted = False
-        self._is_over = False
-        self._to_fetch = self._is_parting = self._is_subscribed = False
         self._pulse: Timer | None = None
         client.on_connect = self._on_connect
         client.on_disconnect = self._on_disconnect
@@ -141,6 +123,14 @@ class Connection:
         return self._keepalive is not None
 
     @property
+    def _is_over(self) -> bool:
+        return self.phase is Phase.OVER
+
+    @property
+    def _is_parting(self) -> bool:
+        return self.phase is Phase.PARTING
+
+    @property
     def failed_in_tls(self) -> bool:
         """Whether it was TLS that ended it."""
         return self._packets.failed_in_tls
@@ -148,8 +138,8 @@ class Connection:
     @property
     def send_quota(self) -> int:
         """QoS 1 messages the broker takes before it has acknowledged any; 0 while there is enough to send already."""
-        is_closed = self._to_fetch or self._packets.waiting_bytes > _MOST_WAITING
-        return 0 if is_closed else self._limits.receive_maximum
+        is_closed = self.phase.value >= Phase.FETCHING.value or self._packets.waiting_bytes > _MOST_WAITING
+        return 0 if is_closed else self._sending.limits.receive_maximum
 
     # ------------------------------------------------------------- what is sent
 
@@ -158,53 +148,10 @@ class Connection:
 
         Raises `TooLargeError`.
         """
-        allowed = self._limits.maximum_qos >= message.qos and (self._limits.retain or not message.retain)
-        sent = message if allowed else self._reduced(message)
-        number = self._next_number() if message.qos else 0
-        properties = None
-        if self._is_v5:
-            properties = packed_properties(sent.content_type, sent.correlation, sent.expiry_s, sent.user_properties)
-        packet = encode_publish(sent.topic.encode(), sent.payload, sent.qos, sent.retain, number, properties)
-        if len(packet) > self._limits.maximum_packet:
-            self._too_large(message, len(packet))
-            raise TooLargeError(len(packet), self._limits.maximum_packet)
-        if not self._is_parting:
-            self._packets.write(packet)
-        if number:
-            self._unacknowledged[number] = len(packet) if sent.qos else 0
-        if number and not sent.qos:
+        number, is_acknowledged = self._sending.publish(message, _drop if self._is_parting else self._packets.write)
+        if number and not is_acknowledged:
             self._loop.call(lambda: self._acknowledged(Puback(number)))  # nobody else will say that it is done
         return number
-
-    def _next_number(self) -> int:
-        """A packet identifier that is not in use (section 2.2.1), above those that paho uses for SUBSCRIBE."""
-        if len(self._unacknowledged) > _LAST_NUMBER - _FIRST_NUMBER:
-            raise ConnectionError("every packet identifier is in use: keep within send_quota")
-        while True:
-            self._number = self._number + 1 if self._number < _LAST_NUMBER else _FIRST_NUMBER
-            if self._number not in self._unacknowledged:
-                return self._number
-
-    def _reduced(self, message: Outbound) -> Outbound:
-        """The same without what this broker has not (sections 3.2.2.3.4 and 5)."""
-        if message.retain and not self._limits.retain:
-            self._once.error("retain", "this broker keeps no messages: status, state and commands are seen live only")
-        if message.qos > self._limits.maximum_qos:
-            self._once.error("qos", "this broker takes QoS 0 only: results that it loses are not sent again")
-        return msgspec.structs.replace(
-            message, qos=min(message.qos, self._limits.maximum_qos), retain=message.retain and self._limits.retain
-        )
-
-    def _too_large(self, message: Outbound, size: int) -> None:
-        self._counters.too_large += 1
-        self._once.error(
-            "too large",
-            "not sent: larger than the broker takes",
-            topic=message.topic,
-            bytes=size,
-            most=self._limits.maximum_packet,
-            mend=_RAISE,
-        )
 
     def flush(self) -> None:
         """At the end of every turn: everything that was queued goes out in as few calls as possible."""
@@ -273,81 +220,16 @@ class Connection:
     def _received(self, packet: Publish) -> None:
         if self._is_parting:
             return  # not acknowledged: it comes again
-        if packet.qos and not self._held.take(packet.number, len(packet.payload)):
-            self._left_out()
-            return
-        # As long as this, they are a payload in disguise.
-        is_long = len(packet.properties) > _MOST_PROPERTIES
-        try:
-            topic = packet.topic.decode()
-            properties = NO_PROPERTIES if is_long or not packet.properties else unpacked_properties(packet.properties)
-        except (UnicodeDecodeError, Malformed) as error:
-            self._unreadable(packet, error)
-            return
-        acknowledge, delivery = _nothing, None
-        if packet.qos:
-            delivery, is_new = self._deliveries.received(packet, self._acknowledge)
-            acknowledge = partial(self._deliveries.acknowledge, delivery)
-            if not is_new:
-                if delivery.is_done:
-                    acknowledge()
-                return
-        self._owner.inbound(
-            Inbound(
-                topic,
-                packet.payload,
-                packet.qos,
-                packet.retain,
-                len(packet.properties) + len(packet.payload) if is_long else packet.cut_bytes,
-                properties.content_type,
-                properties.response_topic,
-                properties.correlation,
-                acknowledge,
-                properties.expiry_s,
-                delivery,
-                packet.dup,
-            )
-        )
-
-    def _unreadable(self, packet: Publish, error: Exception) -> None:
-        """A message that the broker should not have let through (section 1.5.4).
-
-        Closing over it, as the standard says, would keep this device out for ever: a QoS 1 message comes back. Where
-        it ends is known, so it is put aside and acknowledged.
-        """
-        self._counters.unreadable += 1
-        topic = packet.topic[:100]
-        self._once.warning("unreadable", "ignored: a message that cannot be read", topic=topic, reason=error)
-        if packet.qos:
-            self._acknowledge(packet.number)
-
-    def _left_out(self) -> None:
-        self._counters.left_out += 1
-        self._once.warning(
-            "left out",
-            "more QoS 1 inputs than are held at a time: the rest is fetched when these are answered",
-            mend="limit the broker's unacknowledged messages for each client (Mosquitto: max_inflight_messages)",
-        )
+        message = self._receiving.received(packet)
+        if message is not None:
+            self._owner.inbound(message)
 
     def _acknowledged(self, packet: Puback) -> None:
         if self._is_over:
             return
-        if packet.reason >= 0x80:
-            self._counters.refused += 1
-            reason = reasons.puback_reason(packet.reason)
-            self._once.error(("puback", packet.reason), "broker refused a message", reason=reason)
-        self._packet_limit.taken(self._unacknowledged.pop(packet.number, 0))
+        self._sending.acknowledged(packet)
         self._owner.acknowledged(packet.number)
         self._part_when_acknowledged()
-
-    def _acknowledge(self, number: int) -> None:
-        if self._is_over:
-            return
-        self._packets.write(encode_puback(number))
-        if self._held.release(number):
-            self._to_fetch = True
-            self._loop.after(_READ_ON_S, self._part)
-            self._loop.call(self._part_when_acknowledged)
 
     # ------------------------------------------------------------- its beginning
 
@@ -355,18 +237,18 @@ class Connection:
         if code.is_failure:
             self._owner.refused(code, properties)
             return  # the broker closes, or paho does
-        limits = limits_of(properties)
-        most = self._packet_limit.within(limits.maximum_packet, time.monotonic())
-        self._limits = msgspec.structs.replace(limits, maximum_packet=most)
-        self._keepalive = Keepalive(self._broker.keepalive_s, self._limits.keep_alive_s, time.monotonic())
+        self._sending.allowed(limits_of(properties))
+        limits = self._sending.limits
+        self._keepalive = Keepalive(self._broker.keepalive_s, limits.keep_alive_s, time.monotonic())
+        self.phase = Phase.ACCEPTED
         self._counters.connections += 1
-        filters = self._owner.accepted(resumed=flags.session_present, limits=self._limits)
+        filters = self._owner.accepted(resumed=flags.session_present, limits=limits)
         self._subscribe([topic_filter for topic_filter in filters if self._may_subscribe(topic_filter)])
         self._look_after(self._keepalive)
         self._owner.subscribed()
 
     def _may_subscribe(self, topic_filter: str) -> bool:
-        why = self._limits.refuses(topic_filter)
+        why = self._sending.limits.refuses(topic_filter)
         if why is not None:
             self._once.error(("subscription", why), why, topic=topic_filter)
         return why is None
@@ -381,7 +263,8 @@ class Connection:
             self._deliveries.proven()
 
     def _on_subscribe(self, _client: Any, filters: Any, _number: int, codes: Any, _properties: Any) -> None:
-        self._is_subscribed = True
+        if self.phase is Phase.ACCEPTED:
+            self.phase = Phase.SUBSCRIBED
         self._deliveries.proven()
         for topic_filter, code in zip(filters, codes, strict=False):
             if code.is_failure:
@@ -426,14 +309,9 @@ class Connection:
             self._end(reasons.closed(self._broker, accepted=False))
 
     def _ended_by_broker(self, failure: Failure, how: End = End.FAILED, *, over_size: bool = False) -> None:
-        """The broker has closed it, perhaps over the largest packet that it has not acknowledged."""
-        if self._is_subscribed and not self._is_over:
-            largest = max(self._unacknowledged.values(), default=0)
-            most = self._packet_limit.ended(largest, time.monotonic(), told=over_size)
-            if most is not None:
-                ended = "this broker ends connections over large messages: results as large get an error instead"
-                self._once.error("ends over size", ended, bytes=largest, most=most, mend=_RAISE)
-            if largest >= SUSPECT:
+        if Phase.SUBSCRIBED.value <= self.phase.value < Phase.OVER.value:  # else it cannot have been over a message
+            self._sending.ended_by_broker(over_size=over_size)
+            if self._sending.largest >= SUSPECT:
                 how = End.FAILED  # no sign of a second device with this id
         self._end(failure, how)
 
@@ -444,8 +322,14 @@ class Connection:
                 self._packets.write(encode_disconnect(code, has_properties=self._is_v5))
             self._end(failure)
 
+    def _fetch(self) -> None:
+        """Inputs were left out, and those that were taken are answered."""
+        self.phase = max(self.phase, Phase.FETCHING, key=lambda phase: phase.value)
+        self._loop.after(_READ_ON_S, self._part)
+        self._loop.call(self._part_when_acknowledged)
+
     def _part_when_acknowledged(self) -> None:
-        if self._to_fetch and not self._unacknowledged:
+        if self.phase is Phase.FETCHING and self._sending.is_clear:
             self._part()
 
     def _part(self) -> None:
@@ -455,7 +339,7 @@ class Connection:
         acknowledgements, and their inputs would come again.
         """
         if not self._is_over and not self._is_parting:
-            self._is_parting = True
+            self.phase = Phase.PARTING
             self._packets.write(encode_disconnect(0, has_properties=self._is_v5))
             self._loop.after(_READ_ON_S, lambda: self._end(_FETCH, wait_s=0.0))
 
@@ -466,7 +350,7 @@ class Connection:
         if farewell and self.is_accepted:
             with suppress(TooLargeError):
                 self.publish(farewell)
-        self._is_over = True
+        self.phase = Phase.OVER
         self._forget()
         self._packets.settimeout(_FAREWELL_S)
         if self.is_accepted:
@@ -478,16 +362,17 @@ class Connection:
     def _end(self, failure: Failure, how: End = End.FAILED, wait_s: float | None = None) -> None:
         if self._is_over:
             return
-        self._is_over = True
+        self.phase = Phase.OVER
         self._forget()
         self._packets.close()
         self._owner.over(failure, how, wait_s)
 
     def _forget(self) -> None:
+        self._receiving.stop()
         self._loop.unwatch(self._packets)
         if self._pulse is not None:
             self._pulse.cancel()
 
 
-def _nothing() -> None:
-    """QoS 0 has nothing to acknowledge."""
+def _drop(_packet: bytes) -> None:
+    """After DISCONNECT nothing may be sent (section 3.14.4)."""

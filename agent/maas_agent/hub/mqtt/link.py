@@ -19,14 +19,17 @@ from maas_agent.errors import ConfigError
 from maas_agent.hub.mqtt import reasons
 from maas_agent.hub.mqtt.backoff import Backoff, End
 from maas_agent.hub.mqtt.broker_limits import Allowance, Limits, shortened
-from maas_agent.hub.mqtt.client import V5, V311, Client, new_client
-from maas_agent.hub.mqtt.connection import Connection, Counters
+from maas_agent.hub.mqtt.client import V5, Client, new_client
+from maas_agent.hub.mqtt.connection import Connection
+from maas_agent.hub.mqtt.counters import Counters
 from maas_agent.hub.mqtt.in_flight import Deliveries
 from maas_agent.hub.mqtt.message import Inbound, Outbound
+from maas_agent.hub.mqtt.outage_log import OutageLog
 from maas_agent.hub.mqtt.packet_limit import PacketLimit
 from maas_agent.hub.mqtt.reasons import Failure
 from maas_agent.hub.mqtt.transport.endpoint import endpoint, open_transport, tls_context
 from maas_agent.hub.mqtt.transport.packets import PacketSocket, Transport
+from maas_agent.hub.mqtt.version_choice import VersionChoice
 from maas_agent.hub.system.log_limiter import Once
 from maas_agent.hub.system.loop import Loop, Timer
 from maas_agent.network.addresses import shown
@@ -38,7 +41,6 @@ _MOST_OPENINGS = 4
 _HANDSHAKE_S = 15.0
 _GUESS_S = 5.0
 """The same while it is only guessed which MQTT version the broker speaks: amqtt is silent to a version 5 CONNECT."""
-_MAX_SILENCES = 5
 _PUBLISH_OVERHEAD = 1 << 16
 """Room for topic and properties beside the largest payload."""
 
@@ -86,7 +88,7 @@ class Link:
         self._client_id, self._will, self._subscriptions = client_id, will, subscriptions
         self._leaves_nothing = leaves_nothing
         self._max_packet = max_payload_bytes + _PUBLISH_OVERHEAD
-        self._protocol = V311 if broker.protocol == "3.1.1" else V5
+        self._version = VersionChoice(broker.protocol)
         self._backoff = Backoff(broker.reconnect_max_s)
         self._allowance = Allowance()
         self._deliveries = Deliveries()
@@ -99,11 +101,7 @@ class Link:
         self._refusal: Failure | None = None
         self._openings = 0
         self._stopping = False
-        self._version_known = self._understood = self._spoke_v5 = False
-        self._silences = 0
-        # Since the last connection that lasted:
-        self._failures = self._acceptances = 0
-        self._told: set[str] = set()
+        self._outages = OutageLog(log, shown(broker.url))
         self._conflict: Failure | None = None
         self.connected = False
         self.counters = Counters()
@@ -113,7 +111,7 @@ class Link:
     @property
     def version(self) -> str:
         """The MQTT version in use."""
-        return "5" if self._protocol == V5 else "3.1.1"
+        return "5" if self._version.current == V5 else "3.1.1"
 
     @property
     def send_quota(self) -> int:
@@ -134,12 +132,13 @@ class Link:
         context = tls_context(self._broker)
         client = new_client(
             self._broker,
-            self._protocol,
+            self._version.current,
             self._client_id,
             self._allowed(self._will),
             leaves_nothing=self._leaves_nothing,
         )
-        self._client, self._understood, self._refusal = client, False, None
+        self._client, self._refusal = client, None
+        self._version.attempt()
         late = Failure(f"{endpoint(self._broker)}: no connection within {_OPEN_S:g} s, name look-up included")
         self._patience = self._loop.after(_OPEN_S, lambda: self._given_up(client, late))
         self._openings += 1
@@ -198,9 +197,9 @@ class Link:
             transport.close()
             return
         self._be_patient()
-        patience_s = _GUESS_S if self._broker.protocol == "auto" and not self._version_known else _HANDSHAKE_S
+        patience_s = _GUESS_S if self._version.is_guess else _HANDSHAKE_S
         silent = Failure(f"{endpoint(self._broker)} is silent: no CONNACK within {patience_s:g} s")
-        packets = PacketSocket(transport, self._max_packet, has_properties=self._protocol == V5)
+        packets = PacketSocket(transport, self._max_packet, has_properties=self._version.current == V5)
         connection = Connection(
             self._loop,
             self._broker,
@@ -231,20 +230,12 @@ class Link:
     def accepted(self, *, resumed: bool, limits: Limits) -> list[str]:
         """The broker has accepted the connection."""
         self._be_patient()
-        self.connected = self._version_known = True
-        self._spoke_v5 |= self._protocol == V5
-        self._silences = 0
+        self.connected = True
+        self._version.accepted()
         self._deliveries.connected(resumed=resumed)
         self._backoff.accepted(time.monotonic())
-        self._acceptances += 1
-        if _is_told(self._acceptances):
-            self._log.info(
-                "connected to the broker",
-                url=shown(self._broker.url),
-                mqtt=self.version,
-                session="resumed" if resumed else "new",
-                session_expiry_s=shortened(self._broker, limits),
-            )
+        session, expiry_s = "resumed" if resumed else "new", shortened(self._broker, limits)
+        self._outages.accepted(mqtt=self.version, session=session, session_expiry_s=expiry_s)
         return self._subscriptions
 
     def subscribed(self) -> None:
@@ -254,9 +245,7 @@ class Link:
     def refused(self, code: Any, properties: Any) -> None:
         """The broker has refused the connection."""
         self._refusal = reasons.refused(code, properties, self._broker)
-        self._understood = not reasons.is_other_version(code)
-        if not self._understood:  # it says so: what was spoken before, perhaps with another broker, does not count
-            self._version_known = self._spoke_v5 = False
+        self._version.refused(speaks_other=reasons.is_other_version(code))
         if self._allowance.learn(code.value):
             self._log.warning("the Last Will is reduced to what this broker takes", reason=reasons.named(code))
 
@@ -275,13 +264,10 @@ class Link:
         self._connection = self._client = None
         self._deliveries.disconnected()
         self._be_patient()
-        if not was_connected and not self._understood and not (connection and connection.failed_in_tls):
-            self._fall_back()
-        if was_connected and self._spoke_v5 and self._broker.protocol == "auto":
-            self._protocol = V5  # 3.1.1 was but a guess, when nobody answered
+        in_tls = connection is not None and connection.failed_in_tls
+        self._version.ended(was_accepted=was_connected, in_tls=in_tls)
         if self._backoff.is_stable(now):
-            self._failures = self._acceptances = 0
-            self._told.clear()
+            self._outages.lasted()
         if wait_s is None:
             wait_s = self._backoff.ended(how, now)
             if how is not End.FAILED and self._backoff.is_shared(now):
@@ -295,18 +281,9 @@ class Link:
     # ------------------------------------------------------------- the next one
 
     def _come_back(self, failure: Failure, wait_s: float) -> None:
-        """Each cause is told once in full; that it goes on, less and less often."""
         if self._stopping:
             return
-        self._failures += 1
-        retry = f"{wait_s:.1f}"
-        if failure.reason not in self._told:
-            self._told.add(failure.reason)
-            tell = self._log.error if self._backoff.is_shared(time.monotonic()) else self._log.warning
-            url, reason, mend = shown(self._broker.url), failure.reason, failure.mend
-            tell("no connection to the broker", url=url, reason=reason, mend=mend, retry_s=retry)
-        elif _is_told(self._failures):
-            self._log.warning("still no connection to the broker", failures=self._failures, retry_s=retry)
+        self._outages.failed(failure, wait_s, is_error=self._backoff.is_shared(time.monotonic()))
         self._loop.after(wait_s, self._start_again)
         self.on_failed(failure)
 
@@ -325,28 +302,8 @@ class Link:
         if failure is not None:
             self._come_back(failure, self._backoff.ended(End.FAILED, time.monotonic()))
 
-    def _fall_back(self) -> None:
-        """The broker ended the talk before it began: with ``auto``, speak the other version next.
-
-        A version that has worked is given up only when it has failed for a while, and then every fourth time: a broker
-        that is just starting, and a network that is away, break connections too.
-        """
-        self._silences += 1
-        if self._broker.protocol != "auto":
-            return
-        if not self._version_known:
-            self._protocol = V311 if self._protocol == V5 else V5
-        elif self._silences > _MAX_SILENCES:
-            usual, other = (V5, V311) if self._spoke_v5 else (V311, V5)
-            self._protocol = other if self._silences % 4 == 0 else usual
-
     def _allowed(self, will: Outbound | None) -> Outbound | None:
         if will is None:
             return None
         allowance = self._allowance
         return msgspec.structs.replace(will, qos=min(will.qos, allowance.qos), retain=will.retain and allowance.retain)
-
-
-def _is_told(times: int) -> bool:
-    """The first, the second, the fourth, the eighth time, ..."""
-    return times & (times - 1) == 0

@@ -13,9 +13,9 @@ import pytest
 
 from maas_agent.config import Broker
 from maas_agent.errors import ConfigError
-from maas_agent.hub.mqtt import backoff
-from maas_agent.hub.mqtt import connection as connection_module
+from maas_agent.hub.mqtt import backoff, receiving
 from maas_agent.hub.mqtt import link as link_module
+from maas_agent.hub.mqtt.connection import Phase
 from maas_agent.hub.mqtt.link import Link
 from maas_agent.hub.mqtt.message import Inbound, Outbound
 from maas_agent.hub.mqtt.packet_limit import TooLargeError
@@ -633,7 +633,7 @@ def test_a_broker_that_ends_the_connection_over_a_large_packet_is_asked_less(
     for number in range(1, ends + 1):
         device.run_until(lambda: device.ups == number)  # noqa: B023
         # The SUBACK of this connection is read first: it proves that the broker takes what is small.
-        device.run_until(lambda: device.link._connection and device.link._connection._is_subscribed)
+        device.run_until(lambda: device.link._connection and device.link._connection.phase is Phase.SUBSCRIBED)
         device.loop.call(lambda: device.link.publish(Outbound("out", b"L" * 50_000, 1)))
         device.run_until(lambda: device.downs == number)  # noqa: B023
     device.run_until(lambda: device.ups == ends + 1)
@@ -757,7 +757,7 @@ def test_inputs_beyond_what_is_held_are_fetched_again_in_their_order(
     device: Device, broker: Start, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A 3.1.1 broker without a window of its own sends whatever there is; nothing may be lost or overtaken."""
-    monkeypatch.setattr(connection_module, "Held", partial(Held, most_messages=1024))
+    monkeypatch.setattr(receiving, "Held", partial(Held, most_messages=1024))
     unacknowledged: dict[int, bytes] = {}
     sent = 0
 
