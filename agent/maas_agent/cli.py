@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 
 from maas_agent import __version__
-from maas_agent.base.terminal import guard_streams, write_line
+from maas_agent.base.terminal import guard_streams, keep_quiet_about_libraries, write_line
 from maas_agent.errors import MaasError
 
 _DEFAULT_CONFIG = "/etc/maas-agent/agent.toml"
@@ -17,6 +17,7 @@ _DEFAULT_CONFIG = "/etc/maas-agent/agent.toml"
 def main(arguments: list[str] | None = None) -> int:
     """Run a command; returns its exit status (sysexits)."""
     guard_streams()
+    keep_quiet_about_libraries()
     options = _parser().parse_args(arguments)
     try:
         return int(options.command(options))

@@ -1,14 +1,19 @@
 """Agents whose wall clock is wrong, and jumps while they run: timers do not care, and what serves goes on."""
 
+import os
+import subprocess
+import sys
 import time
 from datetime import datetime
 from pathlib import Path
 
 import pytest
 
+from tests.agent.update.site import serving
 from tests.bundles import samples
 from tests.clocks import WrongClock, at_the_epoch
 from tests.system.brokers import Mosquitto
+from tests.system.certificates import Authority
 from tests.system.conftest import MakeDevice
 from tests.system.console import Console
 from tests.system.device import Device, wait_until
@@ -56,6 +61,33 @@ def test_expired_metadata_leaves_the_active_bundle_serving_and_the_state_topic_s
     assert answered(console, "expired") == "1.0.0"
     clock.jump(0)
     console.wait("maas/dev/digits/state", lambda state: state["update"]["state"] == "active")
+
+
+def test_what_a_clock_of_1970_does_to_certificates_is_told_in_lines_of_our_own(
+    make_device: MakeDevice, console: Console, repository: Repository, clock: WrongClock, tmp_path: Path
+) -> None:
+    """A library would say so twice for each attempt, with its file and line."""
+    authority = Authority(tmp_path, "authority")
+    signed = authority.sign("repository", "127.0.0.1")
+    clock.jump(at_the_epoch())
+    with serving(repository.folder) as site:
+        site.speak_tls(signed.certificate, signed.key)
+        settings = repository.settings.replace(repository.url, site.url.replace("http:", "https:"))
+        device = make_device(PIPELINE, extra=f'{settings}ca = "{authority.certificate}"\n')
+        device.start(clock.environment)
+        console.wait("maas/dev/digits/state", lambda state: "not valid yet" in str(state["update"].get("reason")))
+        checked = subprocess.run(
+            [sys.executable, "-m", "maas_agent", "check", "--config", device.config],
+            env=os.environ | clock.environment,
+            capture_output=True,
+            text=True,
+        )
+        device.stop()
+    said = device.log().splitlines()
+    assert all(" hub: " in line for line in said), "every line is one of the agent's own"
+    assert any("this device's clock was never set" in line and "clock=1970-01-01T00:0" in line for line in said)
+    assert checked.stderr == "" and "FAIL clock: 1970-01-01 00:0" in checked.stdout
+    assert "not valid yet by this device's clock" in checked.stdout
 
 
 @pytest.mark.parametrize("ahead_s", [at_the_epoch(), -3600.0, 3600.0], ids=["1970", "back", "ahead"])

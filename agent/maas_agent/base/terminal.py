@@ -12,6 +12,7 @@ import json
 import os
 import sys
 import threading
+import warnings
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from typing import IO, Any, cast
@@ -102,6 +103,15 @@ def guard_streams() -> None:
     What the locale's charset lacks becomes an escape too, in place of a traceback: a serial console may know 128.
     """
     sys.stdout, sys.stderr = _guarded(sys.stdout), _guarded(sys.stderr)
+
+
+def keep_quiet_about_libraries() -> None:
+    """Ignore Python's warnings from now on: they are for developers, name files of a library, and come without end.
+
+    What a person has to know is said in a line of our own. ``PYTHONWARNINGS`` and ``python -W`` show them all the same.
+    """
+    if not sys.warnoptions:
+        warnings.simplefilter("ignore")
 
 
 def beneath(stream: IO[str]) -> IO[str]:

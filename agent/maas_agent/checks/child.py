@@ -8,6 +8,7 @@ from pathlib import Path
 
 import msgspec
 
+from maas_agent.base.terminal import keep_quiet_about_libraries
 from maas_agent.checks.clock import server_time
 from maas_agent.checks.questions import Loads, Offers, Question, Reaches, Reply
 from maas_agent.errors import MaasError
@@ -18,6 +19,7 @@ from maas_agent.runtime.setup import CPU
 def main() -> None:
     """Answer one question."""
     die_with_parent()
+    keep_quiet_about_libraries()
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     question: Question = msgspec.json.decode(sys.stdin.buffer.read(), type=Question)
     reply_to = os.dup(1)

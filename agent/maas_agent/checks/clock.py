@@ -6,7 +6,7 @@ from email.utils import parsedate_to_datetime
 import msgspec
 
 from maas_agent.checks.finding import Finding
-from maas_agent.host.clock import UNSET_BEFORE
+from maas_agent.host.clock import is_set
 
 _MOST_SKEW_S = 60.0
 _MEND = "timedatectl set-ntp true   (signatures expire by date)"
@@ -38,7 +38,7 @@ def clock(seen: ServerTime | None) -> Finding:
     """The clock's finding; ``seen`` is the repository's time, if it said any."""
     now = time.time()
     shown = time.strftime("%Y-%m-%d %H:%M:%S UTC", time.gmtime(now))
-    if now < UNSET_BEFORE:
+    if not is_set(now):
         return Finding("clock", False, shown, _MEND)
     if seen is None:
         return Finding("clock", True, shown)

@@ -14,6 +14,7 @@ from maas_agent.checks.sources import sources
 from maas_agent.checks.store import store
 from maas_agent.config import Config, load_config, unprotected
 from maas_agent.errors import MaasError
+from maas_agent.hub.system.store_folder import left_open
 from maas_agent.runtime.setup import Setup
 
 _MARKS = {True: "ok  ", False: "FAIL", None: "--  "}
@@ -48,7 +49,8 @@ def _findings(config: Config) -> Iterator[Finding]:
     yield from machine.runtimes(asked)
     yield from machine.accelerators(asked)
     yield services.broker(config)
-    for what, mend in unprotected(config):
+    open_to_others = left_open(Path(config.store.path))
+    for what, mend in (*unprotected(config), *([open_to_others] if open_to_others else [])):
         yield Finding("not protected", None, what, mend)
     if repository is not None:
         yield services.root(repository)

@@ -11,6 +11,11 @@ JUMP_S = 5.0
 _BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
 
 
+def is_set(now: float) -> bool:
+    """Whether a wall clock that says ``now`` (seconds since 1970) can have been set."""
+    return now >= UNSET_BEFORE
+
+
 def since_boot() -> float:
     """Seconds since the machine was started, also those in which it slept: nobody sets this clock."""
     return time.clock_gettime(time.CLOCK_BOOTTIME)

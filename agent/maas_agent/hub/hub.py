@@ -3,6 +3,7 @@
 import os
 import resource
 import signal
+import time
 from contextlib import suppress
 from math import ceil
 from pathlib import Path
@@ -10,11 +11,13 @@ from typing import Any
 
 import msgspec
 
+from maas_agent.base.documents import rfc3339
 from maas_agent.base.log import Log
 from maas_agent.bundle.staged import DEVICE_KEY
 from maas_agent.config import Config, unprotected
 from maas_agent.config import Pipeline as Settings
 from maas_agent.host import descendants
+from maas_agent.host.clock import is_set
 from maas_agent.hub import health
 from maas_agent.hub.api.announcements import Announced
 from maas_agent.hub.api.commands import Commands, Finish
@@ -119,8 +122,7 @@ class Hub:
         if count := descendants.kill(descendants.mark_of(self._store)):
             self._log.warning("ended what sources of an earlier run left behind", processes=count)
         self._log_alarms()
-        for what, mend in unprotected(self._config):
-            self._log.warning("not protected", what=what, mend=mend)
+        _log_what_a_person_should_mend(self._config, self._log)
         self._commands.resume()
         self._link.start()
         for pipeline in self._pipelines.values():
@@ -427,3 +429,16 @@ def _take_all_descriptors() -> None:
     _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
     with suppress(ValueError, OSError):
         resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
+
+
+def _log_what_a_person_should_mend(config: Config, log: Log) -> None:
+    """A clock that was never set, and what everybody may see or change; a store that is open to others is closed."""
+    now, store = time.time(), Path(config.store.path)
+    if not is_set(now):
+        log.warning("this device's clock was never set", clock=rfc3339(now), mend="timedatectl set-ntp true")
+    open_to_others = store_folder.left_open(store)
+    if open_to_others is not None and store_folder.close_to_others(store):
+        log.warning("closed the store to others", was=open_to_others[0])
+        open_to_others = None
+    for what, mend in (*unprotected(config), *([open_to_others] if open_to_others else [])):
+        log.warning("not protected", what=what, mend=mend)

@@ -20,6 +20,7 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 import msgspec
 
 from maas_agent.base import codes
+from maas_agent.base.terminal import keep_quiet_about_libraries
 from maas_agent.bundle.archive import open_bundle
 from maas_agent.bundle.golden import decode_golden
 from maas_agent.bundle.manifest import Manifest, Raw
@@ -55,6 +56,7 @@ def main() -> None:
     """Serve one task."""
     signal.signal(signal.SIGINT, signal.SIG_DFL)  # Python's own handler waits for native code to return
     die_with_parent()
+    keep_quiet_about_libraries()
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     os.dup2(2, 1)  # libraries print to standard output too: it is for the answers alone
     parent = socket.socket(fileno=int(sys.argv[1]))

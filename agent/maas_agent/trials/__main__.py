@@ -10,6 +10,7 @@ from pathlib import Path
 
 import msgspec
 
+from maas_agent.base.terminal import keep_quiet_about_libraries
 from maas_agent.errors import MaasError
 from maas_agent.host.children import die_with_parent
 from maas_agent.trials import run
@@ -19,6 +20,7 @@ from maas_agent.trials.task import Assignment, Report
 def main() -> None:
     """Serve one assignment."""
     die_with_parent()
+    keep_quiet_about_libraries()
     hub = socket.socket(fileno=int(sys.argv[1]))
     with hub.makefile("rb") as lines:
         assignment = msgspec.json.decode(lines.readline(), type=Assignment)

@@ -6,6 +6,7 @@ import socket
 import sys
 
 from maas_agent.base.log import Log
+from maas_agent.base.terminal import keep_quiet_about_libraries
 from maas_agent.errors import MaasError
 from maas_agent.host.children import die_with_parent
 from maas_agent.update.hub_link import HubLink
@@ -18,6 +19,7 @@ def main(arguments: list[str]) -> int:
     """Do one job and exit: 0 when every pipeline got its outcome."""
     log = Log("puller")
     die_with_parent()
+    keep_quiet_about_libraries()
     # An update must not slow down what is being served, and a core dump must not fill the device.
     os.nice(_NICE)
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))

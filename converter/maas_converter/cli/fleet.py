@@ -1,7 +1,7 @@
 """``deploy`` and ``fleet`` on the command line: arguments in, what came of it out."""
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -9,6 +9,9 @@ from maas_agent.base.terminal import cell
 from maas_agent.errors import UsageError
 from maas_converter.base.json_output import answer
 from maas_converter.cli.options import Json
+
+if TYPE_CHECKING:
+    from maas_converter.fleet.broker import BrokerAccess
 
 _LONGEST_LIST = 4000
 
@@ -57,7 +60,6 @@ def deploy(
 ) -> int:
     """Stage by stage; it stops by itself when too many devices fail."""
     from maas_converter.fleet import deploy as run
-    from maas_converter.fleet.broker import BrokerAccess
     from maas_converter.fleet.operator import Aim
     from maas_converter.fleet.rollout import Rollout
 
@@ -78,15 +80,7 @@ def deploy(
         max_failures=run.parse_percent(max_failures, "--max-failures"),
         on_failure="rollback" if on_failure == "rollback" else "stop",
     )
-    access = BrokerAccess(
-        url=broker,
-        username=username,
-        password_file=password_file,
-        ca=ca,
-        certificate=certificate,
-        key=key,
-        key_passphrase_file=key_passphrase_file,
-    )
+    access = _access(broker, username, password_file, ca, certificate, key, key_passphrase_file)
     action: Any = actions[0] if actions else "begin"
     deployed = run.deploy(access, Aim(topic_root, model, group, device), rollout, action)
     _show(deployed, json=json)
@@ -113,18 +107,9 @@ def fleet(
     """Devices, versions, states, accelerators, latencies, and when each was last heard of."""
     from maas_converter.base.console import say
     from maas_converter.fleet import table
-    from maas_converter.fleet.broker import BrokerAccess
     from maas_converter.fleet.deploy import parse_duration
 
-    access = BrokerAccess(
-        url=broker,
-        username=username,
-        password_file=password_file,
-        ca=ca,
-        certificate=certificate,
-        key=key,
-        key_passphrase_file=key_passphrase_file,
-    )
+    access = _access(broker, username, password_file, ca, certificate, key, key_passphrase_file)
     devices = table.devices_on(access, topic_root, group, parse_duration(wait, "--wait"))
     answer(json, devices)
     if json:
@@ -134,6 +119,28 @@ def fleet(
             say(line)
     else:
         say(f"no device{f' of group {group}' if group else ''} is known to {broker}")
+
+
+def _access(
+    broker: str,
+    username: str | None,
+    password_file: Path | None,
+    ca: Path | None,
+    certificate: Path | None,
+    key: Path | None,
+    key_passphrase_file: Path | None,
+) -> "BrokerAccess":
+    from maas_converter.fleet.broker import BrokerAccess
+
+    return BrokerAccess(
+        url=broker,
+        username=username,
+        password_file=password_file,
+        ca=ca,
+        certificate=certificate,
+        key=key,
+        key_passphrase_file=key_passphrase_file,
+    )
 
 
 def _actions(resume: bool, abort: bool, rollback: bool, status: bool) -> list[tuple[str, bool]]:

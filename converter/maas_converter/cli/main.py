@@ -10,7 +10,7 @@ import traceback
 from collections.abc import Sequence
 
 from maas_agent import __version__
-from maas_agent.base.terminal import guard_streams, write_line, write_lines
+from maas_agent.base.terminal import guard_streams, keep_quiet_about_libraries, write_line, write_lines
 from maas_agent.errors import MaasError, UsageError
 from maas_converter.base.extras import INSTALL, require
 from maas_converter.base.isolation import isolated
@@ -25,6 +25,7 @@ _ISOLATED = {"convert", "evaluate", "split"}
 def main() -> None:
     """Entry point of ``maas-converter``."""
     guard_streams()
+    keep_quiet_about_libraries()
     arguments = sys.argv[1:]
     if not arguments or arguments[0] not in _ISOLATED:
         sys.exit(run(arguments))

@@ -6,7 +6,7 @@ else of a rotation is signed too.
 """
 
 from collections.abc import Callable, Container, Iterable
-from datetime import timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +14,8 @@ import msgspec
 from securesystemslib.signer import Signer  # type: ignore[attr-defined]  # it has no __all__
 from tuf.api.metadata import Metadata, MetaFile, Snapshot, Timestamp  # type: ignore[attr-defined]
 
-from maas_agent.errors import DataError, NoInputError, UsageError
+from maas_agent.errors import DataError, NoInputError, UnavailableError, UsageError
+from maas_agent.host.clock import is_set
 from maas_agent.host.files import write_durably
 from maas_converter.publishing.changes import changes
 from maas_converter.publishing.keys.key_ring import KeyRing
@@ -125,8 +126,19 @@ def _required(folder: Path) -> Pending:
 
 def _next(signed: Any, name: str) -> Metadata[Any]:
     signed.version += 1
-    signed.expires = now() + timedelta(days=lifetime_days(name))
+    signed.expires = _when_signed() + timedelta(days=lifetime_days(name))
     return Metadata[Any](signed)
+
+
+def _when_signed() -> datetime:
+    """The present second; raises `UnavailableError` if the clock was never set: devices would refuse what it signs."""
+    moment = now()
+    if not is_set(moment.timestamp()):
+        raise UnavailableError(
+            f"this machine's clock says {moment:%Y-%m-%d %H:%M}: what is signed now has expired for every device; "
+            "set the clock (timedatectl set-ntp true)"
+        )
+    return moment
 
 
 def _sign(

@@ -507,3 +507,9 @@ def test_what_is_left_open_is_told_and_is_no_failure(
     told = [what for what, _ in unprotected(load_config(tmp_path / "agent.toml"))]
     assert [each.partition(" ")[0] for each in told] == ["the", "pipeline"]
     assert "password" in told[0] and "secret" not in told[0]
+    store_path = Path(load_config(tmp_path / "agent.toml").store.path)
+    store_path.mkdir(exist_ok=True)
+    store_path.chmod(0o755)
+    _, found = findings(tmp_path, deaf, more, capsys)
+    assert found["not protected"]["passed"] is None
+    assert found["not protected"]["mend"] == f"chmod o-rwx {store_path}"

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from maas_agent.errors import BundleError, DataError, NoInputError
+from maas_agent.errors import BundleError, DataError, NoInputError, UnavailableError
 from maas_agent.host.files import write_durably
 from maas_agent.update.protocol import RepositoryAccess
 from maas_agent.update.repository.client import Catalogue, Repository
@@ -196,6 +196,19 @@ def test_a_refresh_signs_the_timestamp_and_what_expires_soon(
     assert (repository / "metadata" / "root.json").read_bytes() == (
         repository / "metadata" / "2.root.json"
     ).read_bytes()
+
+
+def test_nothing_is_signed_by_a_clock_that_was_never_set(
+    repository: Path, keys: Path, bundle: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It would have expired for every device, and the command would say that all is well."""
+    before = versions(repository)
+    at(monkeypatch, datetime(1970, 1, 1, tzinfo=UTC))
+    with pytest.raises(UnavailableError, match=r"clock says 1970-01-01 00:00: .*; set the clock \(timedatectl"):
+        publish(bundle, repository, keys)
+    with pytest.raises(UnavailableError):
+        refresh_repository(repository, keys)
+    assert versions(repository) == before
 
 
 def test_a_refresh_needs_only_the_keys_that_may_lie_on_a_server(

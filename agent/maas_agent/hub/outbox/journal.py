@@ -6,6 +6,7 @@ the only one that opens the file (it holds the lock of the store), so locks are 
 in memory.
 """
 
+import os
 import sqlite3
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
@@ -20,6 +21,7 @@ from maas_agent.hub.mqtt.message import Outbound
 from maas_agent.hub.outbox.timeline import Reading
 
 NAME = "outbox.db"
+_MODE = 0o600
 _SEQUENCE_BITS = 48
 _SCHEMA = 1
 _ODD_SCHEMA = 1000
@@ -129,6 +131,7 @@ class Journal:
         """Open or make the file, and tell what is in it."""
         with self._in_our_terms():
             was_cut = Path(f"{self.path}-wal").exists()  # SQLite removes its log when the file is closed
+            _close_to_others(self.path)
             connection = self._connection = sqlite3.connect(self.path, timeout=0.0, isolation_level=None)
             for pragma in (
                 "locking_mode = EXCLUSIVE",
@@ -225,6 +228,21 @@ class Journal:
         except (sqlite3.Error, OSError, JournalDamaged, JournalUnavailable, *_ODD) as error:
             self.close()  # which also undoes what was begun
             raise _translated(error) from None
+
+
+def _close_to_others(path: Path) -> None:
+    """Results are for nobody else, whatever the umask. SQLite gives its log and index the mode of the file.
+
+    A file of another owner's, or on a disk that takes nothing, stays as it is: `open` tells whether it can be used.
+    """
+    # The log and the index are there after a run that was killed: it may have made them open to others.
+    for ending, flags in (("", os.O_CREAT), ("-wal", 0), ("-shm", 0)):
+        with suppress(OSError):
+            descriptor = os.open(f"{path}{ending}", os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC | flags, _MODE)
+            try:
+                os.fchmod(descriptor, _MODE)
+            finally:
+                os.close(descriptor)
 
 
 def _make_tables(connection: sqlite3.Connection) -> None:

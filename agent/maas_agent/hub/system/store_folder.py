@@ -3,6 +3,9 @@
 import errno
 import fcntl
 import os
+import re
+import shlex
+import stat
 from contextlib import suppress
 from pathlib import Path
 
@@ -13,6 +16,10 @@ TAKES_NOTHING = (errno.EROFS, errno.ENOSPC, errno.EDQUOT, errno.EIO)
 """The disk is read-only, full or failing. What is on it may be good: to serve that is better than to end."""
 
 _LOCK = "lock"
+_CONTENTS = frozenset(
+    {"aside", "blobs", "commands", "control", "deliveries", "desired", "device", "install", "lock"}
+) | {"maas", "marks", "outbox", "pipelines", "pulling", "tuf"}
+"""How the names of everything in a store begin; ``maas`` is what `check` writes there."""
 _READ = os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC
 
 
@@ -50,6 +57,38 @@ def _opened(store: Path) -> int:
     with suppress(FileNotFoundError):
         return os.open(store / _LOCK, _READ)
     return os.open(store, _READ | os.O_DIRECTORY)
+
+
+def left_open(store: Path) -> tuple[str, str] | None:
+    """What others than the store's user and group may see there, as a sentence, and what closes it."""
+    try:
+        mode = stat.S_IMODE(store.stat().st_mode)
+    except OSError:
+        return None
+    if not mode & stat.S_IRWXO:
+        return None
+    what = f"everybody on this machine may look into the store {store} (mode {mode:04o}): results and models are in it"
+    return what, f"chmod o-rwx {shlex.quote(str(store))}"
+
+
+def close_to_others(store: Path) -> bool:
+    """Close a store that is open to others, as one that was made by hand; whether that was done.
+
+    Not a folder that holds something else too: ``/tmp`` or a home is nothing to take away from others.
+    """
+    try:
+        found = store.stat()
+        if found.st_mode & stat.S_ISVTX or not all(_is_ours(path.name) for path in store.iterdir()):
+            return False
+        store.chmod(stat.S_IMODE(found.st_mode) & ~stat.S_IRWXO)
+    except OSError:  # somebody else's, or a disk that takes nothing
+        return False
+    return True
+
+
+def _is_ours(name: str) -> bool:
+    """Whether it is a file or folder of a store, one of its copies, or of a file system of its own."""
+    return name == "lost+found" or re.split(r"[.-]", name.lstrip("."))[0] in _CONTENTS
 
 
 def alarms(store: Path) -> list[str]:

@@ -3,6 +3,7 @@
 import errno
 import os
 import socket
+import stat
 import subprocess
 import sys
 import threading
@@ -143,3 +144,23 @@ def _asked_by_another_user(folder: Path) -> bytes:
     )
     command = [sys.executable, "-c", program, abstract_name(folder).hex()]
     return subprocess.run(command, capture_output=True, timeout=60, check=True).stdout
+
+
+def test_a_store_that_was_open_to_others_is_closed_and_another_folder_is_not(tmp_path: Path) -> None:
+    """One that was made by hand is 0755; a folder with other things in it is somebody's for other things too."""
+    folder = tmp_path / "store"
+    folder.mkdir()
+    folder.chmod(0o755)
+    os.close(store_folder.own(folder))
+    for name in ("outbox.db-wal", "marks.json.damaged", ".desired.json.7.new", "device.key", "lost+found"):
+        (folder / name).touch()
+    told = store_folder.left_open(folder)
+    assert told is not None and "(mode 0755)" in told[0] and told[1] == f"chmod o-rwx {folder}"
+    assert store_folder.close_to_others(folder)
+    assert stat.S_IMODE(folder.stat().st_mode) == 0o750 and store_folder.left_open(folder) is None
+    folder.chmod(0o755)
+    (folder / "holiday.jpeg").touch()
+    assert not store_folder.close_to_others(folder)
+    (folder / "holiday.jpeg").unlink()
+    folder.chmod(0o1777)
+    assert not store_folder.close_to_others(folder) and stat.S_IMODE(folder.stat().st_mode) == 0o1777
