@@ -6,6 +6,7 @@ Tibshirani, "An Introduction to the Bootstrap", 1993, chapter 13), seeded: the s
 
 from math import exp, lgamma, log, sqrt
 
+import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
@@ -22,6 +23,18 @@ _SEED = 1
 
 Macro = tuple[float, float, float]
 """Precision, recall and F1, each the plain mean over classes."""
+
+
+class Figure(msgspec.Struct, frozen=True):
+    """A value and its 95 % confidence interval, in the same unit; no interval where the data cannot give one."""
+
+    value: float
+    interval: Interval | None = None
+
+    @property
+    def excludes_zero(self) -> bool:
+        """Whether a difference of this size is more than chance: zero lies outside of the interval."""
+        return self.interval is not None and not self.interval[0] <= 0 <= self.interval[1]
 
 
 def wilson_interval(successes: int, trials: int) -> Interval:

@@ -11,9 +11,9 @@ from maas_converter.convert.importing import ImportedStage
 from maas_converter.convert.packing import DraftStage
 from maas_converter.quantize import fallback
 from maas_converter.quantize.calibration import quantize_fed
-from maas_converter.quantize.feed import Feed
 from maas_converter.quantize.kept_float import KeptFloat, kept_in
 from maas_converter.quantize.plain import PlainModel, plain
+from maas_converter.quantize.quantizer import Feed
 from maas_converter.quantize.recipes import AS_IS, AUTO
 from maas_converter.quantize.search.candidates.outcome import SearchLimits, SearchOutcome
 from maas_converter.quantize.search.measuring.journal import default_folder

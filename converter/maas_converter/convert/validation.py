@@ -10,13 +10,12 @@ from maas_agent.processing.preprocess import outside_of, reach_of
 from maas_converter.bench import golden, measure, postprocess
 from maas_converter.convert.baseline import Baseline, Evidence
 from maas_converter.convert.context import ConversionContext
-from maas_converter.evidence import several
 from maas_converter.evidence.anomaly import AnomalyScore
 from maas_converter.evidence.classification import ClassificationComparison, ClassificationScore
 from maas_converter.evidence.gather import ModelAnswers, Pair, judged_of
 from maas_converter.evidence.record import Judged
 from maas_converter.evidence.regression import RegressionScore
-from maas_converter.evidence.scoring import doubts_of, score_of
+from maas_converter.evidence.scoring import doubts_of, multilabel_notes, score_of
 
 
 class Evaluation(msgspec.Struct, frozen=True):
@@ -95,7 +94,7 @@ def notes_of(validation: Validation, baseline: Baseline) -> tuple[str, ...]:
     else:
         values = next(iter(validation.reference.answers.values()))
         bundle = next(iter(validation.bundle.answers.values()))
-        notes += several.told_of(bundle, evidence.truth.y, baseline.only_kind)
+        notes += multilabel_notes(bundle, evidence.truth.y, baseline.only_kind)
         notes += [*evidence.truth.notes, *doubts_of(evidence.truth, values, score_of(evidence.truth, values))]
     notes += [*baseline.notes, *_outside(validation)]
     for output, (_, why) in zip(validation.bundle.manifest.outputs, baseline.told, strict=True):

@@ -7,9 +7,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from maas_agent.processing.table import Table, read_table
-from maas_converter.data.dataset import Dataset, StoredSamples
+from maas_converter.data.dataset import Dataset, StoredSamples, content_of
 from maas_converter.data.labels import numbered
-from maas_converter.data.text_table import content_of
 
 
 def read_csv(path: Path, labels: tuple[str, ...]) -> Dataset:

@@ -15,10 +15,9 @@ from numpy.typing import NDArray
 
 from maas_agent.errors import DataError, NoInputError
 from maas_agent.processing.table import LABEL, NUMBER
-from maas_agent.processing.text_table import Row, is_number
-from maas_converter.data.dataset import Dataset, SampleFiles
+from maas_agent.processing.text_table import Row, is_number, rows_of
+from maas_converter.data.dataset import Dataset, SampleFiles, content_of
 from maas_converter.data.labels import numbered
-from maas_converter.data.text_table import read_rows
 
 LIST = "labels.csv"
 
@@ -83,7 +82,7 @@ def _found(folder: Path) -> _Listing:
 
 def _listed(folder: Path) -> _Listing:
     """The files that ``labels.csv`` names."""
-    rows = read_rows(folder / LIST)
+    rows = rows_of(content_of(folder / LIST), str(folder / LIST))
     if len(rows[0].cells) != 2:
         raise DataError(f"{folder / LIST}, line {rows[0].line}: write two columns, file,label or file,y")
     header = tuple(cell.lower() for cell in rows[0].cells)

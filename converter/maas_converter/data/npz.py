@@ -4,9 +4,8 @@ import hashlib
 from pathlib import Path
 
 from maas_agent.processing.npz import read_arrays
-from maas_converter.data.dataset import Dataset, StoredSamples
+from maas_converter.data.dataset import Dataset, StoredSamples, content_of
 from maas_converter.data.labels import renumbered
-from maas_converter.data.text_table import content_of
 
 
 def read_npz(path: Path, labels: tuple[str, ...]) -> Dataset:

@@ -12,8 +12,7 @@ from numpy.typing import NDArray
 
 from maas_agent.bundle.manifest import Input
 from maas_agent.processing.preprocess import preprocessor
-from maas_converter.base.statistics import auc_drop, auc_interval, bootstrap_means, percentile_interval, roc_auc
-from maas_converter.evidence.figure import Figure
+from maas_converter.base.statistics import Figure, auc_drop, auc_interval, bootstrap_means, percentile_interval, roc_auc
 from maas_converter.evidence.task import is_reconstruction
 
 Scores = NDArray[np.float64]

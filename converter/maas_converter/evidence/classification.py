@@ -6,6 +6,7 @@ from numpy.typing import NDArray
 
 from maas_converter.base.statistics import (
     SIGNIFICANT,
+    Figure,
     Interval,
     macro_intervals,
     macro_scores,
@@ -14,7 +15,6 @@ from maas_converter.base.statistics import (
     wilson_interval,
 )
 from maas_converter.data.labels import some
-from maas_converter.evidence.figure import Figure
 
 LARGEST_MATRIX = 100
 """Classes up to which the whole confusion matrix is part of the evidence."""

@@ -16,8 +16,7 @@ from maas_converter.bench.postprocess import threshold_of
 from maas_converter.data.dataset import Dataset, samples_of
 from maas_converter.data.formats import load
 from maas_converter.evidence.meant import meant
-from maas_converter.evidence.scoring import Score, doubts_of, score_of, truth_of
-from maas_converter.evidence.several import told_of
+from maas_converter.evidence.scoring import Score, doubts_of, multilabel_notes, score_of, truth_of
 from maas_converter.evidence.task import Task, check_asked, task_of, why_none
 
 
@@ -77,7 +76,12 @@ def evaluate_bundle(
             unanswered=len(samples) - score.samples,
             time=measure.times_of([graph], samples)[0],
             host=measure.this_host(),
-            notes=(*dataset.notes, *truth.notes, *doubts_of(truth, values, score), *told_of(values, truth.y, kind)),
+            notes=(
+                *dataset.notes,
+                *truth.notes,
+                *doubts_of(truth, values, score),
+                *multilabel_notes(values, truth.y, kind),
+            ),
         )
 
 

@@ -4,8 +4,7 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from maas_converter.base.statistics import bootstrap_means, percentile_interval
-from maas_converter.evidence.figure import Figure
+from maas_converter.base.statistics import Figure, bootstrap_means, percentile_interval
 
 Values = NDArray[np.generic]
 

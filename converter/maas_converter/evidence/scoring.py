@@ -1,18 +1,18 @@
 """One model's answers to figures, whatever the task."""
 
-from math import prod
+from math import log, prod
 
 import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from maas_agent.bundle.manifest import Input, Tensor
+from maas_agent.bundle.manifest import Input, Multilabel, Postprocess, Tensor
 from maas_agent.processing.postprocess import activate
+from maas_converter.base.statistics import Figure
 from maas_converter.bench.measure import answered
 from maas_converter.bench.postprocess import scores_of
 from maas_converter.data.dataset import Dataset, classes_of, targets_of
 from maas_converter.evidence import anomaly, classification, regression
-from maas_converter.evidence.figure import Figure
 from maas_converter.evidence.meant import found_second
 from maas_converter.evidence.task import Task
 
@@ -109,6 +109,24 @@ def doubts_of(truth: Truth, values: Values, score: Score | None) -> tuple[str, .
     return ()
 
 
+def right_labels(values: NDArray[np.float32], y: NDArray[np.generic], told: Multilabel) -> tuple[float, float]:
+    """The share of all labels that are rightly named or left out, and micro F1: ``y`` (N, labels) are 0 and 1."""
+    wanted = y.reshape(len(y), -1) == 1
+    named = values.reshape(len(values), -1) >= _stored_threshold(told)
+    hits = int(np.sum(named & wanted))
+    return float(np.mean(named == wanted)), 2 * hits / max(1, int(named.sum() + wanted.sum()))
+
+
+def multilabel_notes(
+    values: NDArray[np.float32], y: NDArray[np.generic] | None, told: Postprocess | None
+) -> tuple[str, ...]:
+    """The sentence with both figures, where the output is multilabel and ``y`` says which labels there are."""
+    if y is None or not isinstance(told, Multilabel) or y.size != values.size or not np.isin(y, (0, 1)).all():
+        return ()
+    share, f1 = right_labels(values, y, told)
+    return (f"{share:.2%} of the labels are right at the threshold {told.threshold:g}; micro F1 {f1:.4f}",)
+
+
 def _is_sure(auc: Figure) -> bool:
     return auc.interval is not None and auc.interval[1] < 0.5
 
@@ -124,3 +142,11 @@ def _labels(labels: tuple[str, ...], dataset: Dataset, count: int) -> tuple[str,
         if len(names) == count:
             return names
     return tuple(str(number) for number in range(count))
+
+
+def _stored_threshold(told: Multilabel) -> float:
+    """Of the values as the model answers them, before any sigmoid."""
+    if told.activation == "none":
+        return told.threshold
+    share = min(max(told.threshold, 1e-12), 1 - 1e-12)
+    return log(share / (1 - share))

@@ -19,10 +19,10 @@ from maas_agent.runtime.selection import accelerator
 from maas_converter.base.console import Progress
 from maas_converter.quantize import quantizer
 from maas_converter.quantize.entries import Entry, static
-from maas_converter.quantize.feed import Feed as Feed
 from maas_converter.quantize.io import chosen_io, io_entries, named_as
 from maas_converter.quantize.kept_float import KeptFloat, kept_in
 from maas_converter.quantize.plain import plain
+from maas_converter.quantize.quantizer import Feed
 from maas_converter.quantize.recipes import Recipe
 from maas_converter.quantize.search.candidates import layer_inputs, rounding
 from maas_converter.quantize.search.candidates.layers import Layer, layers_of

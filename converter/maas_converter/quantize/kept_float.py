@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from maas_converter.quantize import columns, entries, quantizer
 from maas_converter.quantize.entries import Entry
-from maas_converter.quantize.feed import Feed
+from maas_converter.quantize.quantizer import Feed
 from maas_converter.quantize.recipes import Recipe
 from maas_converter.quantize.rewriting import stand_ins
 from maas_converter.tflite import model as files

@@ -7,7 +7,7 @@ import contextlib
 import io
 import re
 import warnings
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
 import msgspec
@@ -33,6 +33,14 @@ _MOST_VALUES = 1 << 16
 _NAMES = {"TRANSPOSE_CONV": "CONV_2D_TRANSPOSE"} | {name: found.name for name, found in stand_ins.STAND_INS.items()}
 
 _INSTEAD = "try --quantize dynamic, which needs no ranges, or float32"
+
+
+class Feed(msgspec.Struct, frozen=True):
+    """What a model's inputs are given, one sample at a time: all of them at once need not fit into memory."""
+
+    count: int
+    at: Callable[[int], list[Array]]
+    """By the sample's number: one whole tensor for each input."""
 
 
 class Range(msgspec.Struct, frozen=True):

@@ -1,8 +1,8 @@
 """What was judged, in rows and sentences: the one place that tells the tasks apart."""
 
+from maas_converter.base.statistics import Figure
 from maas_converter.evidence.anomaly import AnomalyComparison, AnomalyScore
 from maas_converter.evidence.classification import ClassificationComparison, ClassificationScore
-from maas_converter.evidence.figure import Figure
 from maas_converter.evidence.record import Judged, Record
 from maas_converter.evidence.regression import RegressionScore
 from maas_converter.evidence.scoring import Score

@@ -1,6 +1,6 @@
 """Numbers as people read them."""
 
-from maas_converter.evidence.figure import Figure
+from maas_converter.base.statistics import Figure
 
 NONE = "—"
 """Where there is nothing to say."""

@@ -10,7 +10,7 @@ from maas_agent.processing.postprocess import dequantizer
 from maas_agent.processing.preprocess import preprocessor
 from maas_agent.runtime.interface import Model
 from maas_agent.runtime.selection import accelerator
-from maas_converter.quantize.calibration import Feed
+from maas_converter.quantize.quantizer import Feed
 
 
 def loaded(tflite: bytes, folder: Path) -> Model:

@@ -5,8 +5,9 @@ import pytest
 
 from maas_agent.errors import DataError
 from maas_converter.base.console import SilentProgress
-from maas_converter.quantize.calibration import Feed, quantize_fed
+from maas_converter.quantize.calibration import quantize_fed
 from maas_converter.quantize.fallback import check, precision_of
+from maas_converter.quantize.quantizer import Feed
 from maas_converter.quantize.recipes import RECIPES, recipe
 from maas_converter.tflite.signature import with_signature
 from tests.converter.quantize.running import feed, noise

@@ -17,9 +17,9 @@ from maas_agent.processing.preprocess import preprocessor
 from maas_agent.runtime.interface import Model
 from maas_agent.runtime.selection import accelerator
 from maas_converter.quantize import quantizer
-from maas_converter.quantize.feed import Feed
 from maas_converter.quantize.kept_float import kept_for
 from maas_converter.quantize.plain import PlainModel
+from maas_converter.quantize.quantizer import Feed
 from maas_converter.quantize.search.candidates import layer_inputs
 from maas_converter.quantize.search.candidates.layers import Layer, recipe_of
 from maas_converter.quantize.search.candidates.precision_plan import FLOAT32, PrecisionPlan
