@@ -16,10 +16,17 @@ from typing import Any
 
 import msgspec
 
-from maas_agent.base.log import Silent
-from maas_agent.config import Broker, Config, Device, Pipeline, Repository, Store
+from maas_agent.base.log import SilentLog
+from maas_agent.config import (
+    BrokerSettings,
+    Config,
+    DeviceSettings,
+    PipelineSettings,
+    RepositorySettings,
+    StoreSettings,
+)
 from maas_agent.hub import health
-from maas_agent.hub.api.desired_state import Wishes
+from maas_agent.hub.api.desired_state import DesiredStates
 from maas_agent.hub.api.topics import Topics
 from maas_agent.hub.health import Health
 from maas_agent.hub.mqtt.link import Link
@@ -29,7 +36,7 @@ from maas_agent.hub.pipeline import state_document
 from maas_agent.hub.system.loop import Loop
 from maas_agent.hub.takeover import pipeline_state
 from maas_agent.hub.takeover.pipeline_state import PipelineState, Slot
-from maas_agent.update.protocol import Outcome, Progress
+from maas_agent.update.protocol import Outcome, PullProgress
 
 MODEL, GROUP, FIRST = "digits", "all", "1.0.0"
 REASON = "the golden samples deviate by 0.7, allowed is 0.02"
@@ -45,12 +52,12 @@ class ControlPlane:
         self, loop: Loop, folder: Path, broker_url: str, device: str, groups: tuple[str, ...], first: str, fate: Fate
     ) -> None:
         self.id, self._groups, self._loop, self._fate = device, groups, loop, fate
-        self.settings = Pipeline(name=MODEL, model=MODEL)
+        self.settings = PipelineSettings(name=MODEL, model=MODEL)
         config = Config(
-            device=Device(device, groups),
-            broker=Broker(url=broker_url, reconnect_max_s=5.0),
-            store=Store(str(folder)),
-            repository=Repository(root="root.json", url="file:///nowhere"),
+            device=DeviceSettings(device, groups),
+            broker=BrokerSettings(url=broker_url, reconnect_max_s=5.0),
+            store=StoreSettings(str(folder)),
+            repository=RepositorySettings(root="root.json", url="file:///nowhere"),
             pipeline=(self.settings,),
         )
         folder.mkdir(parents=True, exist_ok=True)
@@ -58,19 +65,19 @@ class ControlPlane:
             active=_slot(first), update=pipeline_state.UpdateState("active", first, None, time.time())
         )
         self._topics = Topics(config)
-        log = Silent("sim")  # a thousand devices would drown whoever reads
+        log = SilentLog("sim")  # a thousand devices would drown whoever reads
         will = Outbound(self._topics.status, msgspec.json.encode(health.offline(device, groups)), 1, True)
         self.link = Link(loop, config.broker, f"maas-{device}", will, self._topics.subscriptions(), 1 << 16, self, log)
         outbox = Outbox(loop, self.link, config.outbox, None, lambda: None, log)
         self._health = Health(loop, device, groups, [], outbox, folder)
-        self._wishes = Wishes(loop, folder, self._topics, device, log)
+        self._desired_states = DesiredStates(loop, folder, self._topics, device, log)
         self.published = 0
         loop.at_turn_end(self.link.flush)
 
     def start(self) -> None:
         """Connect."""
         self.link.start()
-        self._wishes.watch([self])
+        self._desired_states.watch([self])
 
     def stop(self) -> None:
         """Say farewell."""
@@ -95,9 +102,9 @@ class ControlPlane:
         """The desired state."""
         message.acknowledge()
         if message.topic in self._topics.desired:
-            self._wishes.received(message.topic, message.payload, message.cut_bytes, [self], self)
+            self._desired_states.received(message.topic, message.payload, message.cut_bytes, [self], self)
 
-    # ------------------------------------------------------------- what the wishes see of a pipeline and of the updates
+    # ------------------------------------------------------- what desired states see of a pipeline and of the updates
 
     @property
     def newest_version(self) -> str | None:
@@ -116,7 +123,7 @@ class ControlPlane:
 
     def check(self) -> None:
         """Take the version that is named, if it is another one and has not failed here."""
-        version = self._wishes.of(MODEL).version
+        version = self._desired_states.of(MODEL).version
         unknown = (
             version is not None and version != self.newest_version and _slot(version).digest not in self.state.refused
         )
@@ -126,7 +133,7 @@ class ControlPlane:
     def _step(self, version: str, number: int) -> None:
         slot, now = _slot(version), time.time()
         if number < len(STEPS):
-            progress = Progress(MODEL, STEPS[number], version, slot.digest)
+            progress = PullProgress(MODEL, STEPS[number], version, slot.digest)
             self._become(pipeline_state.progressed(self.state, progress, now))
             self._loop.after(random.uniform(0.05, 0.3), lambda: self._step(version, number + 1))
             return

@@ -13,7 +13,7 @@ import time
 from pathlib import Path
 
 from maas_agent.hub.mqtt.message import Outbound
-from maas_agent.hub.outbox.journal import Journal, Row, key_of
+from maas_agent.hub.outbox.journal import Journal, JournalRow, key_of
 
 _RESULT = Outbound("maas/gate-1/digits/out/12345", b"x" * 420, 1, content_type="application/json")
 _SIZE = len(_RESULT.payload) + len(_RESULT.topic)
@@ -45,7 +45,7 @@ def measure(folder: Path, batch: int, *, survives_power_cuts: bool, rows: int) -
     groups = [keys[at : at + batch] for at in range(0, rows, batch)]
     before, begun = written_bytes(), time.perf_counter()
     for group in groups:
-        journal.write([Row(key, 1.0, _SIZE + 256, _RESULT) for key in group], [])
+        journal.write([JournalRow(key, 1.0, _SIZE + 256, _RESULT) for key in group], [])
     for group in groups:
         journal.write([], group)
     took = time.perf_counter() - begun

@@ -20,7 +20,7 @@ import msgspec
 import numpy as np
 
 from maas_agent.trials.run import judged
-from maas_agent.trials.task import Task, Verdict
+from maas_agent.trials.task import TrialTask, TrialVerdict
 
 ROOT = Path(__file__).parents[1]
 _GRACE_S = 5.0
@@ -33,7 +33,7 @@ Rows = list[list[float | None]]
 class Request(msgspec.Struct):
     """Try ``task``; if it passes, also answer the samples in the ``.npy`` file ``inputs``, in another fork."""
 
-    task: Task
+    task: TrialTask
     inputs: str = ""
 
 
@@ -43,7 +43,7 @@ class Ended(msgspec.Struct):
     A status below zero is the signal that ended it, as in `subprocess`.
     """
 
-    verdict: Verdict
+    verdict: TrialVerdict
     status: int
     answers: Rows | None = None
     answers_status: int = 0
@@ -145,7 +145,7 @@ def _read_until(deadline: float, read: int) -> bytes | None:
     return None
 
 
-def _verdict(task: Task) -> bytes:
+def _verdict(task: TrialTask) -> bytes:
     from maas_agent.trials import child
 
     return msgspec.json.encode(child._verdict(task))

@@ -53,7 +53,7 @@ class _Section(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Base of all sections."""
 
 
-class Device(_Section, frozen=True):
+class DeviceSettings(_Section, frozen=True):
     """Who this device is. ``id`` is the first part of its topics; the host name unless set."""
 
     id: str = ""
@@ -62,7 +62,7 @@ class Device(_Section, frozen=True):
     """The file of the key that sealed bundles are opened with."""
 
 
-class Broker(_Section, frozen=True):
+class BrokerSettings(_Section, frozen=True):
     """The MQTT broker. ``mqtt://host[:1883]``, ``mqtts://host[:8883]``, ``ws://host[:80][/mqtt]``, ``wss://host[:443][/mqtt]``."""
 
     url: Text = "mqtt://127.0.0.1:1883"
@@ -91,7 +91,7 @@ class Broker(_Section, frozen=True):
         return hashlib.sha256(msgspec.json.encode(self)).hexdigest()[:16]
 
 
-class Store(_Section, frozen=True):
+class StoreSettings(_Section, frozen=True):
     """Where bundles and state are kept."""
 
     path: Text = "/var/lib/maas-agent"
@@ -99,7 +99,7 @@ class Store(_Section, frozen=True):
     """What all bundles together may take; 0 says that only the disk bounds them."""
 
 
-class Repository(_Section, frozen=True):
+class RepositorySettings(_Section, frozen=True):
     """Where bundles come from: ``url`` of the repository, ``root`` the trusted root metadata file on this device.
 
     Without a ``url`` they come by ``maas-agent install``.
@@ -116,7 +116,7 @@ class Repository(_Section, frozen=True):
     """Total time one refresh with all its downloads may take."""
 
 
-class Outbox(_Section, frozen=True):
+class OutboxSettings(_Section, frozen=True):
     """The queue of results the broker has not acknowledged; beyond its bounds the oldest go first, counted."""
 
     durability: Literal["power", "process", "none"] = "power"
@@ -147,7 +147,7 @@ Source = MqttSource | CommandSource
 _SOURCES = get_args(Source)
 
 
-class Report(_Section, frozen=True):
+class ReportSettings(_Section, frozen=True):
     """How results are published. ``qos`` is for samples of local sources; an MQTT input is answered with its own."""
 
     qos: Literal[0, 1] = 1
@@ -155,7 +155,7 @@ class Report(_Section, frozen=True):
     """The broker keeps the last result of ``out``, for who subscribes later. Not those on ``out/<id>``: one each."""
 
 
-class Limits(_Section, frozen=True):
+class LimitSettings(_Section, frozen=True):
     """What one worker may take of the device."""
 
     memory_mb: Annotated[int, msgspec.Meta(ge=1, le=1 << 20)] | None = None
@@ -165,7 +165,7 @@ class Limits(_Section, frozen=True):
     nice: Annotated[int, msgspec.Meta(ge=0, le=19)] = 0
 
 
-class Shadow(_Section, frozen=True):
+class ShadowSettings(_Section, frozen=True):
     """A candidate sees live inputs beside the active bundle before it may serve; its answers are not published."""
 
     samples: Annotated[int, msgspec.Meta(ge=1, le=1_000_000)] = 500
@@ -178,10 +178,10 @@ class Shadow(_Section, frozen=True):
     """How far values without labels may differ and still agree, as a part of the largest of them."""
 
 
-class Update(_Section, frozen=True):
+class UpdateSettings(_Section, frozen=True):
     """How a new bundle takes over from the one that serves."""
 
-    shadow: Shadow | None = None
+    shadow: ShadowSettings | None = None
     probation_s: Annotated[float, msgspec.Meta(ge=0, le=31_536_000)] = 60.0
     """For so long the previous bundle waits to come back if the new one is worse; 0: never by itself."""
     standby: bool = True
@@ -196,7 +196,7 @@ class Update(_Section, frozen=True):
     """How far the distribution of the answers may move: 0 is not at all, 1 is answers that there never were."""
 
 
-class Pipeline(_Section, frozen=True):
+class PipelineSettings(_Section, frozen=True):
     """A model to run: ``model`` from the repository, or ``bundle``, a file on this device."""
 
     name: str
@@ -227,10 +227,10 @@ class Pipeline(_Section, frozen=True):
     """An accelerator that cost two workers rests for so long before it is tried again; each time twice as long."""
     quarantine_window_s: Seconds = 600.0
     """The two deaths count together if they lie no further apart."""
-    limits: Limits = Limits()
-    update: Update = Update()
+    limits: LimitSettings = LimitSettings()
+    update: UpdateSettings = UpdateSettings()
     source: Source = MqttSource()
-    report: Report = Report()
+    report: ReportSettings = ReportSettings()
 
     def terms(self) -> terms.Terms:
         """What the trials of its bundles are to find a setup for."""
@@ -240,20 +240,20 @@ class Pipeline(_Section, frozen=True):
             threads=0 if self.threads == "auto" else self.threads,
             options={key: _text_of(value) for key, value in self.options.items()},
             library=self.runtime,
-            limits=terms.Limits(memory_mb << 20, self.limits.cpus, self.limits.nice),
+            limits=terms.WorkerLimits(memory_mb << 20, self.limits.cpus, self.limits.nice),
         )
 
 
 class Config(_Section, frozen=True):
     """The whole file."""
 
-    device: Device = Device()
-    broker: Broker = Broker()
-    store: Store = Store()
-    repository: Repository | None = None
-    outbox: Outbox = Outbox()
+    device: DeviceSettings = DeviceSettings()
+    broker: BrokerSettings = BrokerSettings()
+    store: StoreSettings = StoreSettings()
+    repository: RepositorySettings | None = None
+    outbox: OutboxSettings = OutboxSettings()
     metrics_s: Seconds = 60.0
-    pipeline: tuple[Pipeline, ...] = ()
+    pipeline: tuple[PipelineSettings, ...] = ()
 
     @property
     def client_id(self) -> str:
@@ -332,7 +332,7 @@ def unprotected(config: Config) -> Iterator[tuple[str, str]]:
             )
 
 
-def _check_broker(broker: Broker, refuse: Any) -> None:
+def _check_broker(broker: BrokerSettings, refuse: Any) -> None:
     if has_userinfo(broker.url):
         raise refuse("broker.url", f"no name and no password in {shown(broker.url)}: {_LOGIN.format('broker')}")
     if not _is_broker_url(broker.url):
@@ -348,7 +348,7 @@ def _check_broker(broker: Broker, refuse: Any) -> None:
         raise refuse("broker.password_file", "a password needs a username: set broker.username too")
 
 
-def _check_repository(repository: Repository, refuse: Any) -> None:
+def _check_repository(repository: RepositorySettings, refuse: Any) -> None:
     if has_userinfo(repository.url):
         raise refuse(
             "repository.url", f"no name and no password in {shown(repository.url)}: {_LOGIN.format('repository')}"
@@ -431,7 +431,7 @@ def _check_pipelines(config: Config, refuse: Any) -> None:
             raise refuse(f"{where}.version", str(error)) from None
 
 
-def _check_running(pipeline: Pipeline, where: str, refuse: Any) -> None:
+def _check_running(pipeline: PipelineSettings, where: str, refuse: Any) -> None:
     """What the pipeline says of how it runs."""
     if not ACCELERATOR.match(pipeline.accelerator):
         raise refuse(
@@ -476,7 +476,7 @@ def _shown_line(line: str) -> str:
     return f"{line.partition('=')[0]}= {HIDDEN}" if _SECRET_KEY.match(line) else shown(line)
 
 
-_INSIDE: dict[Any, Any] = {Repository | None: Repository, Shadow | None: Shadow}
+_INSIDE: dict[Any, Any] = {RepositorySettings | None: RepositorySettings, ShadowSettings | None: ShadowSettings}
 """The section in what may be missing."""
 
 
@@ -488,7 +488,7 @@ def _keys_at(where: str, text: str) -> list[str]:
         kind = {field.name: field.type for field in msgspec.structs.fields(kind)}[name]
         value = value[name]
         if index:
-            kind, value = Pipeline, value[int(index)]
+            kind, value = PipelineSettings, value[int(index)]
         if kind == Source:
             kind = next(option for option in _SOURCES if option.__struct_config__.tag == value["type"])
         kind = _INSIDE.get(kind, kind)

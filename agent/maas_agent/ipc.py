@@ -15,7 +15,7 @@ from maas_agent.config import Source
 from maas_agent.errors import LONGEST_SENTENCE, brief
 from maas_agent.processing.content import Form
 from maas_agent.runtime.setup import Setup
-from maas_agent.trials.terms import Limits
+from maas_agent.trials.terms import WorkerLimits
 
 MAX_FRAME_BYTES = (1 << 28) - (1 << 18)
 """What an MQTT packet takes (2.1.4), less a topic and properties: an answer can be published."""
@@ -40,7 +40,7 @@ class Start(_Message, frozen=True, tag=0):
     manifest: str
     """Digest of the manifest in the store."""
     setup: Setup
-    limits: Limits
+    limits: WorkerLimits
     form: Form | None
     source: Source
     max_payload_bytes: int

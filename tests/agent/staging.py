@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from maas_agent.bundle.archive import Bundle, open_bundle
-from maas_agent.bundle.delivery import Delivery, Stored, encode_delivery
+from maas_agent.bundle.delivery import DeliveredBlob, Delivery, encode_delivery
 from maas_agent.bundle.manifest import digest_of
 from maas_agent.bundle.sealed import recipient_id, seal, wrap
 from maas_agent.bundle.staged import blob_path
@@ -30,7 +30,7 @@ def stage_sealed(bundle: Path, store: Path, public: bytes, content_key: bytes = 
 
 
 def _delivery(opened: Bundle, blobs: dict[str, bytes], public: bytes, content_key: bytes) -> bytes:
-    stored = {plain: Stored(digest_of(data), len(data), "sealed") for plain, data in blobs.items()}
+    stored = {plain: DeliveredBlob(digest_of(data), len(data), "sealed") for plain, data in blobs.items()}
     wrapped = wrap(content_key, public, opened.manifest.name, opened.manifest.version)
     return encode_delivery(Delivery(blobs=stored, recipients={recipient_id(public): wrapped}))
 

@@ -30,10 +30,10 @@ from maas_agent.ipc import (
     ToWorker,
 )
 from maas_agent.runtime.setup import Setup
-from maas_agent.trials.terms import Limits
+from maas_agent.trials.terms import WorkerLimits
 
 TO_WORKER: list[Any] = [
-    Start("dev", "p", "/store", "0" * 64, Setup(), Limits(), None, MqttSource("raw"), 100, 2.5),
+    Start("dev", "p", "/store", "0" * 64, Setup(), WorkerLimits(), None, MqttSource("raw"), 100, 2.5),
     Start(
         *(
             "dev",
@@ -41,7 +41,7 @@ TO_WORKER: list[Any] = [
             "/store",
             "0" * 64,
             Setup("delegate:/l.so", 4, {"a": "b"}, "tflite-runtime"),
-            Limits(9, (1, 2), 3),
+            WorkerLimits(9, (1, 2), 3),
         ),
         *("json", CommandSource(("a", "b"), 0.5), 100, 0.5),
     ),

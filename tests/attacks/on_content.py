@@ -8,7 +8,7 @@ from securesystemslib.signer import CryptoSigner  # type: ignore[attr-defined]  
 from tuf.api.metadata import TargetFile  # type: ignore[attr-defined]
 
 from maas_agent.bundle.archive import open_bundle
-from maas_agent.bundle.delivery import Delivery, Stored
+from maas_agent.bundle.delivery import DeliveredBlob, Delivery
 from maas_agent.bundle.manifest import digest_of
 from tests.attacks.registry import attack
 from tests.attacks.scene import Scene
@@ -129,7 +129,7 @@ def bomb(scene: Scene, way: str) -> Acts:
     packed = zlib.compress(bytes(200 << 20), 9)
     if way.endswith("size"):
         packed = zlib.compress(zlib.compress(bytes(200 << 20), 9), 9)
-    stored = Stored(scene.publisher.add_blob(packed), len(packed), "zlib")
+    stored = DeliveredBlob(scene.publisher.add_blob(packed), len(packed), "zlib")
     scene.publisher.deliver(Delivery(blobs=blobs | {plain: stored}), "1.1.0")
     scene.publisher.release()
     yield "digits 1.1.0: blob … does not expand to the … bytes that its manifest states"

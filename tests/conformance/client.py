@@ -20,7 +20,7 @@ from tuf.api.metadata import Targets  # type: ignore[attr-defined]  # tuf has no
 
 from maas_agent.bundle.manifest import digest_of
 from maas_agent.errors import MaasError, PullError
-from maas_agent.update.repository.trusted_state import Standing
+from maas_agent.update.repository.trusted_state import TrustedState
 from maas_agent.update.repository.tuf_client import TufClient
 from maas_agent.update.transfer.deadline import deadline
 from maas_agent.update.transfer.fetch import Fetcher
@@ -34,7 +34,7 @@ class Conforming:
 
     def __init__(self, folder: Path, url: str) -> None:
         root = (folder / _OWN / "root.json").read_bytes()
-        self._standing = Standing(folder / _OWN, digest_of(root), warn=lambda what: print(what, file=sys.stderr))
+        self._standing = TrustedState(folder / _OWN, digest_of(root), warn=lambda what: print(what, file=sys.stderr))
         self._client = TufClient(folder, url, Fetcher(), root, self._standing.time)
 
     def refresh(self) -> None:

@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 
 from maas_agent.hub.mqtt.message import Outbound
-from maas_agent.hub.outbox.journal import Journal, JournalDamaged, Row
+from maas_agent.hub.outbox.journal import Journal, JournalDamaged, JournalRow
 from tests.cuts.disk import VARIANTS, Disk, read_log
 from tests.cuts.rig import compiled, recording
 
@@ -26,7 +26,7 @@ import json, sys
 from pathlib import Path
 from maas_agent.hub.outbox import journal as module
 from maas_agent.hub.mqtt.message import Outbound
-from maas_agent.hub.outbox.journal import Journal, Row
+from maas_agent.hub.outbox.journal import Journal, JournalRow
 
 module._LOG_PAGES = 12
 folder, log = Path(sys.argv[1]), Path(sys.argv[2])
@@ -35,7 +35,7 @@ journal.open()
 for batch in range(24):
     keys = range(batch * 10 + 1, batch * 10 + 11)
     gone = range(batch * 10 - 29, batch * 10 - 24) if batch >= 3 else []
-    rows = [Row(key, 5.0, 300, Outbound(f"out/{key}", bytes([key % 256]) * 300, 1)) for key in keys]
+    rows = [JournalRow(key, 5.0, 300, Outbound(f"out/{key}", bytes([key % 256]) * 300, 1)) for key in keys]
     journal.write(rows, gone)
     changes = len(log.read_text().splitlines())
     print(json.dumps({"changes": changes, "safe": list(keys), "gone": list(gone)}), flush=True)
@@ -72,7 +72,7 @@ class Record:
         return sum(said["changes"] <= change for said in self.said)
 
 
-def found(folder: Path) -> dict[int, Row]:
+def found(folder: Path) -> dict[int, JournalRow]:
     journal = Journal(folder / "results.db", survives_power_cuts=True)
     totals = journal.open()
     rows = journal.page(0, 1 << 62, 10_000)

@@ -1,6 +1,6 @@
 """The matrix of docs/brokers.md is the one that is tested, and so are the configurations it links to."""
 
-from maas_agent.config import Broker
+from maas_agent.config import BrokerSettings
 from tests.docs.pages import ROOT, links, section, text
 from tests.system.matrix import DEVIATIONS, KINDS, PROMISES, REMARKS, table
 
@@ -25,5 +25,5 @@ def test_every_tested_configuration_is_linked() -> None:
 
 
 def test_the_defaults_it_leans_on_are_the_defaults() -> None:
-    assert f"`reconnect_max_s` ({Broker().reconnect_max_s:g} s)" in text(PAGE)
-    assert f"`keepalive_s` ({Broker().keepalive_s} s)" in text(PAGE)
+    assert f"`reconnect_max_s` ({BrokerSettings().reconnect_max_s:g} s)" in text(PAGE)
+    assert f"`keepalive_s` ({BrokerSettings().keepalive_s} s)" in text(PAGE)

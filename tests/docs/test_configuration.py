@@ -15,11 +15,11 @@ from tests.docs.pages import ROOT, rows, section
 SHIPPED = ROOT / "systemd" / "agent.toml"
 PAGE = "docs/configuration.md"
 SECTIONS: dict[str, type[msgspec.Struct]] = {
-    "device": config.Device,
-    "broker": config.Broker,
-    "store": config.Store,
-    "repository": config.Repository,
-    "outbox": config.Outbox,
+    "device": config.DeviceSettings,
+    "broker": config.BrokerSettings,
+    "store": config.StoreSettings,
+    "repository": config.RepositorySettings,
+    "outbox": config.OutboxSettings,
 }
 SOURCES: dict[str, type[msgspec.Struct]] = {"mqtt": config.MqttSource, "command": config.CommandSource}
 NOT_A_DEFAULT = {"pipeline", "source", "report", "limits", "options", "update", *SECTIONS}
@@ -47,7 +47,7 @@ def test_the_list_of_sources_here_is_complete() -> None:
 
 
 def test_the_shipped_file_is_the_defaults() -> None:
-    device = config.Device(id=socket.gethostname())
+    device = config.DeviceSettings(id=socket.gethostname())
     assert config.load_config(SHIPPED) == config.Config(device=device)
 
 
@@ -63,12 +63,12 @@ def test_the_shipped_file_names_every_key() -> None:
     for name, kind in SECTIONS.items():
         assert set(table[name]) == keys_of(kind), name
     pipelines = table["pipeline"]
-    assert set().union(*pipelines) == keys_of(config.Pipeline)
-    assert set().union(*(pipeline.get("report", {}) for pipeline in pipelines)) == keys_of(config.Report)
-    assert set().union(*(pipeline.get("limits", {}) for pipeline in pipelines)) == keys_of(config.Limits)
+    assert set().union(*pipelines) == keys_of(config.PipelineSettings)
+    assert set().union(*(pipeline.get("report", {}) for pipeline in pipelines)) == keys_of(config.ReportSettings)
+    assert set().union(*(pipeline.get("limits", {}) for pipeline in pipelines)) == keys_of(config.LimitSettings)
     updates = [pipeline.get("update", {}) for pipeline in pipelines]
-    assert set().union(*updates) == keys_of(config.Update)
-    assert set().union(*(update.get("shadow", {}) for update in updates)) == keys_of(config.Shadow)
+    assert set().union(*updates) == keys_of(config.UpdateSettings)
+    assert set().union(*(update.get("shadow", {}) for update in updates)) == keys_of(config.ShadowSettings)
     for pipeline in pipelines:
         source = dict(pipeline["source"])
         assert set(source) == keys_of(SOURCES[source["type"]]) | {"type"}
@@ -80,11 +80,11 @@ def test_the_defaults_in_the_shipped_file_are_the_defaults() -> None:
     shown = [
         (table, config.Config),
         *((table[name], kind) for name, kind in SECTIONS.items()),
-        (first | {"allow_unsigned": second["allow_unsigned"]}, config.Pipeline),
-        (first["report"], config.Report),
-        (first["limits"], config.Limits),
-        (first["update"], config.Update),
-        (first["update"]["shadow"], config.Shadow),
+        (first | {"allow_unsigned": second["allow_unsigned"]}, config.PipelineSettings),
+        (first["report"], config.ReportSettings),
+        (first["limits"], config.LimitSettings),
+        (first["update"], config.UpdateSettings),
+        (first["update"]["shadow"], config.ShadowSettings),
         (second["source"], config.CommandSource),
     ]
     for values, kind in shown:
@@ -97,20 +97,22 @@ def test_the_defaults_in_the_shipped_file_are_the_defaults() -> None:
     [
         ("## Top level", config.Config),
         *((f"## [{name}]", kind) for name, kind in SECTIONS.items()),
-        ("## [[pipeline]]", config.Pipeline),
-        ("## [pipeline.report]", config.Report),
-        ("## [pipeline.limits]", config.Limits),
-        ("## [pipeline.update]", config.Update),
-        ("## [pipeline.update.shadow]", config.Shadow),
+        ("## [[pipeline]]", config.PipelineSettings),
+        ("## [pipeline.report]", config.ReportSettings),
+        ("## [pipeline.limits]", config.LimitSettings),
+        ("## [pipeline.update]", config.UpdateSettings),
+        ("## [pipeline.update.shadow]", config.ShadowSettings),
     ],
 )
 def test_the_page_has_every_key_of_a_table_with_its_default_and_no_other(
     heading: str, kind: type[msgspec.Struct]
 ) -> None:
     described = {row[0].strip("`"): row[2] for row in rows(section(PAGE, heading))}
-    assert set(described) == keys_of(kind) - (NOT_A_DEFAULT if kind in (config.Config, config.Pipeline) else set())
+    assert set(described) == keys_of(kind) - (
+        NOT_A_DEFAULT if kind in (config.Config, config.PipelineSettings) else set()
+    )
     for key, default in defaults_of(kind).items():
-        if (kind, key) != (config.Device, "id"):  # "" stands for the host name
+        if (kind, key) != (config.DeviceSettings, "id"):  # "" stands for the host name
             assert tomllib.loads(f"x = {described[key].strip('`')}")["x"] == default, key
 
 

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from bench.outbox import WAYS, measure
-from maas_agent.config import Outbox
+from maas_agent.config import OutboxSettings
 from tests.docs.pages import rows, section, text
 from tests.faults.account import MOST_DUPLICATES, Account, table
 from tests.faults.scenarios import SCENARIOS
@@ -35,7 +35,7 @@ def test_a_loss_by_the_broker_is_where_it_was_killed() -> None:
 
 def test_every_setting_of_durability_is_explained() -> None:
     settings = {row[0].strip("`").strip('"') for row in rows(section(PAGE, "## What survives what"))}
-    assert settings == set(Outbox.__annotations__["durability"].__args__)
+    assert settings == set(OutboxSettings.__annotations__["durability"].__args__)
 
 
 COSTS = rows(section(PAGE, "## What the disk costs"))

@@ -1,4 +1,4 @@
-"""What comes from the broker, whoever sent it there: packets, topics, inputs, commands, wishes."""
+"""What comes from the broker, whoever sent it there: packets, topics, inputs, commands, desired states."""
 
 import json
 import socket
@@ -13,8 +13,16 @@ from paho.mqtt.properties import Properties
 
 from maas_agent.base.log import Log
 from maas_agent.bundle import desired_state
-from maas_agent.bundle.desired_state import Document, Topic, Wish
-from maas_agent.config import Broker, Config, Device, Outbox, Pipeline, Repository, Store
+from maas_agent.bundle.desired_state import DesiredModel, Document, Topic
+from maas_agent.config import (
+    BrokerSettings,
+    Config,
+    DeviceSettings,
+    OutboxSettings,
+    PipelineSettings,
+    RepositorySettings,
+    StoreSettings,
+)
 from maas_agent.errors import DataError
 from maas_agent.hub.api.topics import MAX_ID, Topics
 from maas_agent.hub.hub import Hub
@@ -30,7 +38,7 @@ from maas_agent.hub.mqtt.transport.wire import (
     packed_properties,
     unpacked_properties,
 )
-from maas_agent.hub.outbox.journal import Journal, JournalDamaged, JournalUnavailable, Row
+from maas_agent.hub.outbox.journal import Journal, JournalDamaged, JournalRow, JournalUnavailable
 from maas_agent.hub.system.loop import Loop
 from tests.fuzz.registry import check_sentence, pieces, scratch, target
 
@@ -229,7 +237,7 @@ def _journals() -> list[bytes]:
     path = scratch() / "made.db"
     journal = Journal(path, survives_power_cuts=False)
     journal.open()
-    journal.write([Row(at, float(at), 300, Outbound("t", b"payload", 1)) for at in range(1, 4)], [])
+    journal.write([JournalRow(at, float(at), 300, Outbound("t", b"payload", 1)) for at in range(1, 4)], [])
     journal.close()
     return [path.read_bytes()]
 
@@ -258,7 +266,7 @@ def outbox_journal(data: bytes) -> None:
         for row in journal.page(0, 1 << 50, 100):
             row.message.topic.encode()
             assert isinstance(row.put_at, float)
-        journal.write([Row(9, 1.0, 1, Outbound("t", b"x"))], [1])
+        journal.write([JournalRow(9, 1.0, 1, Outbound("t", b"x"))], [1])
     finally:
         journal.close()
 
@@ -280,7 +288,7 @@ def link(data: bytes) -> None:
     loop, descriptor = _line()
     v5 = data[:1] <= b"\x7f"
     _, cut = pieces(data)
-    broker = Broker(protocol="5" if v5 else "3.1.1")
+    broker = BrokerSettings(protocol="5" if v5 else "3.1.1")
     line = Link(loop, broker, "fuzz", None, ["a/#", "b/#", "c/#"], 1000, _Ear(), _Quiet())
     client: Client = new_client(broker, V5 if v5 else V311, "fuzz", None)
     line._client, line._openings = client, 1
@@ -324,12 +332,12 @@ _TOPICS = (
 def _config() -> Config:
     folder = scratch() / "hub"
     return Config(
-        device=Device(id="d", groups=("g",)),
-        broker=Broker(),
-        store=Store(path=str(folder)),
-        repository=Repository(root="/nowhere"),
-        outbox=Outbox(max_bytes=1 << 16, durability="none"),
-        pipeline=(Pipeline(name="digits", model="digits", max_payload_bytes=1000, queue=10),),
+        device=DeviceSettings(id="d", groups=("g",)),
+        broker=BrokerSettings(),
+        store=StoreSettings(path=str(folder)),
+        repository=RepositorySettings(root="/nowhere"),
+        outbox=OutboxSettings(max_bytes=1 << 16, durability="none"),
+        pipeline=(PipelineSettings(name="digits", model="digits", max_payload_bytes=1000, queue=10),),
     )
 
 
@@ -396,7 +404,7 @@ _COMMAND = {"status": "init", "pipeline": "digits", "reason": "because", "more":
 
 def _wish() -> bytes:
     said = {"id": "r1", "version": "1.2.0", "stages": [10, 100], "soak_s": 60, "patience_s": 600, "max_failures": 2}
-    wish = Wish(version="1.2.0", percent=50, salt="r1", withdrawn=("1.1.0",), rollout=said)
+    wish = DesiredModel(version="1.2.0", percent=50, salt="r1", withdrawn=("1.1.0",), rollout=said)
     return desired_state.encode_desired(Document(5, {"digits": wish}))
 
 
@@ -431,23 +439,23 @@ def wished(data: bytes) -> None:
 
 def _receive(topic: str, payload: bytes) -> None:
     hub = _hub()
-    hub._wishes._desired, hub._wishes._soon = {}, False
+    hub._desired_states._desired, hub._desired_states._soon = {}, False
     hub.inbound(_inbound(topic, payload))
-    hub._wishes.obey(hub._pipelines.values(), hub._updates)  # what is done once a second
+    hub._desired_states.obey(hub._pipelines.values(), hub._updates)  # what is done once a second
     msgspec.json.encode(hub._describe())
-    for message in _answers:
+    for message in _replies:
         assert len(message.payload) <= 2 * len(payload) + 2000, "an answer is larger than what was asked"
         _publishable(message.topic)
-    _answers.clear()
+    _replies.clear()
     _forget(hub._loop)
 
 
-_answers: list[Outbound] = []
+_replies: list[Outbound] = []
 
 
 def _put(message: Outbound, on_safe: Callable[[], None] | None = None, *_: object, **__: object) -> None:
     """In the place of the outbox, which is not what is tried here."""
-    _answers.append(message)
+    _replies.append(message)
     if on_safe:
         on_safe()
 

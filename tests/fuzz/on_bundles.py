@@ -11,7 +11,7 @@ import msgspec
 import numpy as np
 
 from maas_agent.bundle.archive import open_bundle
-from maas_agent.bundle.delivery import Delivery, Stored, decode_delivery, encode_delivery, expanded
+from maas_agent.bundle.delivery import DeliveredBlob, Delivery, decode_delivery, encode_delivery, expanded
 from maas_agent.bundle.golden import decode_golden
 from maas_agent.bundle.manifest import (
     Classification,
@@ -142,7 +142,7 @@ def _sealed() -> tuple[Delivery, dict[str, bytes]]:
         golden: seal(blobs[golden], bytes(32), golden),
     }
     forms = {stage: "sealed-zlib", golden: "sealed"}
-    named = {plain: Stored(digest_of(data), len(data), forms[plain]) for plain, data in stored.items()}  # type: ignore[arg-type]
+    named = {plain: DeliveredBlob(digest_of(data), len(data), forms[plain]) for plain, data in stored.items()}  # type: ignore[arg-type]
     return Delivery(blobs=named, recipients={_recipient(): _wrapped()}), {
         named[plain].stored: data for plain, data in stored.items()
     }
@@ -151,7 +151,10 @@ def _sealed() -> tuple[Delivery, dict[str, bytes]]:
 @target(
     "bundle.delivery",
     "delivery.json, and the content keys in it",
-    lambda: [encode_delivery(_sealed()[0]), encode_delivery(Delivery(blobs={"a" * 64: Stored("b" * 64, 9, "zlib")}))],
+    lambda: [
+        encode_delivery(_sealed()[0]),
+        encode_delivery(Delivery(blobs={"a" * 64: DeliveredBlob("b" * 64, 9, "zlib")})),
+    ],
     BundleError,
     form="json",
 )

@@ -327,7 +327,7 @@ def _said() -> list[bytes]:
 def fleet(data: bytes) -> None:
     import msgspec
 
-    from maas_agent.bundle.desired_state import Wish
+    from maas_agent.bundle.desired_state import DesiredModel
 
     picture = FleetView("maas")
     for topic, payload in zip(("maas/d/status", "maas/d/digits/state", "maas/d/metrics"), _said(), strict=False):
@@ -338,7 +338,7 @@ def fleet(data: bytes) -> None:
     table.lines(devices)
     msgspec.json.encode(devices)
     try:
-        rollout = rollout_of(msgspec.json.decode(data, type=Wish)) or _ROLLOUT
+        rollout = rollout_of(msgspec.json.decode(data, type=DesiredModel)) or _ROLLOUT
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         rollout = _ROLLOUT
     found = progress(rollout, devices, "digits", 100.0)

@@ -32,13 +32,13 @@ from maas_agent.update.choose import Offer, choose, why_nothing
 from maas_agent.update.protocol import Outcome, Wanted, line_of
 from maas_agent.update.repository import high_water_marks as rules
 from maas_agent.update.repository.catalogue import catalogue
-from maas_agent.update.repository.file_signature import Trusted
-from maas_agent.update.repository.high_water_marks import Mark, Marks, Signed
-from maas_agent.update.repository.trusted_state import Standing
+from maas_agent.update.repository.file_signature import OfflineTrust
+from maas_agent.update.repository.high_water_marks import HighWaterMark, HighWaterMarks, Signed
+from maas_agent.update.repository.trusted_state import TrustedState
 from maas_agent.update.repository.tuf_client import TufClient, sound
-from maas_agent.update.store.blob_store import Store
+from maas_agent.update.store.blob_store import BlobStore
 from maas_agent.update.transfer.fetch import Fetcher
-from maas_agent.update.transfer.partial_download import Body, Part
+from maas_agent.update.transfer.partial_download import Body, PartialDownload
 from tests.fuzz.registry import check_sentence, pieces, scratch, target
 
 # ----------------------------------------------------------------- HTTP
@@ -151,7 +151,7 @@ def http(data: bytes) -> None:
 def part(data: bytes) -> None:
     rest, cut = pieces(data)
     wanted = b"x" * 40
-    kept = Part(scratch(), "f" * 64, len(wanted))
+    kept = PartialDownload(scratch(), "f" * 64, len(wanted))
     kept.drop()
     held = (data[0] if data else 0) % 50
     kept.path.write_bytes(rest[:held])
@@ -265,7 +265,7 @@ def trusted(data: bytes) -> None:
     (store / "tuf" / "root_history" / "2.root.json").write_bytes(data)
     (store / "tuf" / "targets.json").write_bytes(targets)
     (store / "tuf" / "team.json").write_bytes(team)
-    known = Trusted(root, store, check_sentence)
+    known = OfflineTrust(root, store, check_sentence)
     known.verify(Offer("digits", "1.1.0", "a" * 64, 1), b"manifest", _envelope())
 
 
@@ -282,10 +282,10 @@ def signature(data: bytes) -> None:
 
 
 @lru_cache(maxsize=1)
-def _trusted() -> Trusted:
+def _trusted() -> OfflineTrust:
     store = scratch() / "signature"
     store.mkdir()
-    return Trusted(_signed(_root()), store)
+    return OfflineTrust(_signed(_root()), store)
 
 
 class _Served(FetcherInterface):
@@ -339,7 +339,7 @@ def client(data: bytes) -> None:
     for path in folder.rglob("*.json"):
         path.unlink()
     (scratch() / "marks.json").unlink(missing_ok=True)
-    standing = Standing(scratch(), "0" * 64, check_sentence)
+    standing = TrustedState(scratch(), "0" * 64, check_sentence)
     updater = TufClient(folder, "http://server/", _Served(files), root, standing.time)
     updater.refresh()
     roles = updater.roles_for("digits")
@@ -355,7 +355,7 @@ def _metadata_kept() -> list[bytes]:
 
 def _marks() -> bytes:
     signed = Signed(datetime(2026, 1, 31, tzinfo=UTC), ("k",))
-    return msgspec.json.encode(Marks("a" * 64, 3, signed, {"targets": Mark(4, ("k",))}))
+    return msgspec.json.encode(HighWaterMarks("a" * 64, 3, signed, {"targets": HighWaterMark(4, ("k",))}))
 
 
 @target("update.marks", "marks.json, as a power cut or a hand left it", lambda: [_marks()], VerifyError, form="json")
@@ -365,7 +365,7 @@ def marks(data: bytes) -> None:
     (store / "marks.json").write_bytes(data)
     known = rules.load(store, "a" * 64, check_sentence)
     rules.trusted_time(datetime.now(UTC), known)
-    seen = {"targets": Mark(5, ("k",))}
+    seen = {"targets": HighWaterMark(5, ("k",))}
     rules.save(store, rules.raised(known, 3, Signed(_FAR - timedelta(days=1), ("k",)), seen))
     rules.load(store, "a" * 64, check_sentence)
 
@@ -380,7 +380,7 @@ def marks(data: bytes) -> None:
 )
 def signed_at(data: bytes) -> None:
     at = rules.signed_time(data.decode("utf-8", "replace"), _FAR)
-    known = rules.raised(Marks("a"), 1, Signed(at, ("k",)) if at else None, {})
+    known = rules.raised(HighWaterMarks("a"), 1, Signed(at, ("k",)) if at else None, {})
     rules.trusted_time(datetime.now(UTC), known)
     msgspec.json.encode(known)
 
@@ -398,6 +398,6 @@ def pulling(data: bytes) -> None:
     folder = scratch() / "pulling"
     (folder / "blobs").mkdir(parents=True, exist_ok=True)
     (folder / "pulling.json").write_bytes(data)
-    store = Store(folder)
+    store = BlobStore(folder)
     store.collect_garbage(set(), None)
     store.set_pulling(store.pulling())

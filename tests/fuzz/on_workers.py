@@ -10,21 +10,21 @@ from typing import Any
 import msgspec
 
 from maas_agent.base.documents import ResultDocument, encode
-from maas_agent.config import Report, Update
+from maas_agent.config import ReportSettings, UpdateSettings
 from maas_agent.errors import DataError
 from maas_agent.hub.api.mqtt_inputs import SampleTopic
 from maas_agent.hub.mqtt.message import Outbound
-from maas_agent.hub.serving.metrics import Meter
+from maas_agent.hub.serving.metrics import PipelineMetrics
 from maas_agent.hub.serving.replies import Replies
 from maas_agent.hub.takeover import pipeline_state
-from maas_agent.hub.takeover.answer_statistics import Tally, worse
-from maas_agent.hub.takeover.comparison import Compared, agree
+from maas_agent.hub.takeover.answer_statistics import AnswerStatistics, worse
+from maas_agent.hub.takeover.comparison import ShadowComparison, agree
 from maas_agent.hub.takeover.pipeline_state import PipelineState, Slot, UpdateState
 from maas_agent.ipc import Alive, Answer, Channel, Drained, Failed, Pong, Ready, SourceIs, ToHub
 from maas_agent.runtime.setup import Setup
 from maas_agent.trials.record import Trial, Trials, document_of
 from maas_agent.trials.terms import Terms
-from maas_agent.update.protocol import Job, Outcome, Progress, Wanted, decode_event, decode_job, line_of
+from maas_agent.update.protocol import Outcome, PullJob, PullProgress, Wanted, decode_event, decode_job, line_of
 from maas_agent.worker.sources.command import LineSplitter
 from tests.fuzz.registry import check_sentence, pieces, target
 
@@ -85,8 +85,8 @@ def _pair() -> tuple[socket.socket, socket.socket]:
 def worker(data: bytes) -> None:
     ours, theirs = _pair()
     channel: Channel[Any] = Channel(ours, ToHub)
-    meter, tally, compared = Meter(), Tally(), Compared()
-    answers = Replies("d", "p", SampleTopic(_Kept(), "maas/d/p/out", Report()), meter)  # type: ignore[arg-type]
+    metrics, statistics, compared = PipelineMetrics(), AnswerStatistics(), ShadowComparison()
+    answers = Replies("d", "p", SampleTopic(_Kept(), "maas/d/p/out", ReportSettings()), metrics)  # type: ignore[arg-type]
     first: Answer | None = None
     for at in range(0, len(data), 5000):
         theirs.send(data[at : at + 5000])
@@ -94,14 +94,14 @@ def worker(data: bytes) -> None:
             match message:
                 case Answer():
                     answers.report(message)
-                    tally.add(message)
+                    statistics.add(message)
                     first = first or message
                     compared.add(first, message, 0.05)
                 case Failed(reason=reason) | Ready(runtime=reason):
                     check_sentence(reason)
-    assert len(meter.errors) < 100
-    msgspec.json.encode([meter.counters(), meter.latencies.take(), compared.latency_ratio])
-    worse(tally.conduct(), tally.conduct(), Update())
+    assert len(metrics.errors) < 100
+    msgspec.json.encode([metrics.counters(), metrics.latencies.take(), compared.latency_ratio])
+    worse(statistics.summary(), statistics.summary(), UpdateSettings())
 
 
 @target(
@@ -133,7 +133,7 @@ def _trials() -> Trials:
 
 
 def _events() -> list[bytes]:
-    progress = Progress("p", "pulling", "1.2.0", "a" * 64)
+    progress = PullProgress("p", "pulling", "1.2.0", "a" * 64)
     tested = Outcome(pipeline="p", result="tested", state="testing", version="1.2.0", digest="a" * 64, trials=_trials())
     failed = Outcome(
         pipeline="p",
@@ -166,8 +166,8 @@ def event(data: bytes) -> None:
                     _obeyed(state, told)
 
 
-def _obeyed(state: PipelineState, told: Progress | Outcome) -> None:
-    if isinstance(told, Progress):
+def _obeyed(state: PipelineState, told: PullProgress | Outcome) -> None:
+    if isinstance(told, PullProgress):
         after = pipeline_state.progressed(state, told, 1.0)
     else:
         state = pipeline_state.informed(state, told.revoked)
@@ -184,7 +184,7 @@ def _obeyed(state: PipelineState, told: Progress | Outcome) -> None:
 @target(
     "protocol.job",
     "the hub's job, as the puller reads it",
-    lambda: [line_of(Job(store="/s", wanted=[Wanted(pipeline="p", model="m", exact="1.0.0")], keep=("a" * 64,)))],
+    lambda: [line_of(PullJob(store="/s", wanted=[Wanted(pipeline="p", model="m", exact="1.0.0")], keep=("a" * 64,)))],
     DataError,
     form="json",
 )

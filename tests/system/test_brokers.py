@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 
 import pytest
 
-from maas_agent.bundle.desired_state import Document, Wish, encode_desired
+from maas_agent.bundle.desired_state import DesiredModel, Document, encode_desired
 from tests.bundles import make_bundle, samples
 from tests.system.conftest import LOCAL
 from tests.system.console import WAIT_S, Console
@@ -162,7 +162,7 @@ class Scene:
         self.console.wait("maas/dev/status", lambda status: status.get("status") == "stopped")
         ids = self.ids(QUEUED)
         self.send("dev", ids)
-        wish = Document(1, {"digits": Wish(version="1.0.0")})
+        wish = Document(1, {"digits": DesiredModel(version="1.0.0")})
         self.console.publish("maas/dev/desired", encode_desired(wish), retain=True).wait_for_publish(WAIT_S)
         command = self.console.publish("maas/dev/cmd/update/away", b'{"status":"init"}', retain=True)
         command.wait_for_publish(WAIT_S)

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from maas_agent.bundle.desired_state import Document, Wish, encode_desired
+from maas_agent.bundle.desired_state import DesiredModel, Document, encode_desired
 from tests.bundles import make_bundle, samples
 from tests.system.balancer import Balancer
 from tests.system.conftest import LOCAL
@@ -32,7 +32,7 @@ PREFETCH = 256
 """``mqtt.prefetch`` in examples/brokers/rabbitmq.conf."""
 ANSWERS = "maas/gate-1/digits/out/"
 CONNECTED = "connected to the broker"
-WISH = Document(1, {"digits": Wish(version="1.0.0")})
+WISH = Document(1, {"digits": DesiredModel(version="1.0.0")})
 MakeDevice = Callable[[Balancer, str], Device]
 
 

@@ -11,7 +11,7 @@ import msgspec
 import pytest
 
 from maas_agent.checks import services
-from maas_agent.checks.finding import Finding
+from maas_agent.checks.finding import CheckResult
 from maas_agent.config import load_config
 from tests.bundles import samples
 from tests.system.brokers import Mosquitto, free_port
@@ -69,7 +69,7 @@ def scene(tmp_path: Path) -> Iterator[Scene]:
     scene.close()
 
 
-def check(device: Device) -> Finding:
+def check(device: Device) -> CheckResult:
     return services.broker(load_config(device.config))
 
 

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from maas_agent.bundle.desired_state import Document, Wish, encode_desired, position
+from maas_agent.bundle.desired_state import DesiredModel, Document, encode_desired, position
 from tests.bundles import samples
 from tests.system.conftest import MakeDevice
 from tests.system.console import Console
@@ -36,7 +36,7 @@ def desire(console: Console) -> Desire:
     """Publishes what is wanted of digits, with a serial that grows."""
 
     def publish(topic: str = "maas/dev/desired", serial: int | None = None, **wish: Any) -> None:
-        document = Document(serial or time.time_ns() // 1_000_000, {"digits": Wish(**wish)})
+        document = Document(serial or time.time_ns() // 1_000_000, {"digits": DesiredModel(**wish)})
         console.publish(topic, encode_desired(document), retain=True)
 
     return publish
@@ -155,7 +155,7 @@ def test_a_document_that_withdraws_thousands_of_versions_ends_nobody(
     repository.publish("digits", "1.0.0", seed=0)
     pipelines = "".join(PIPELINE.replace('name = "digits"', f'name = "digits-{number}"') for number in range(20))
     withdrawn = tuple(f"0.0.{number}" for number in range(6000))
-    document = encode_desired(Document(time.time_ns() // 1_000_000, {"digits": Wish(withdrawn=withdrawn)}))
+    document = encode_desired(Document(time.time_ns() // 1_000_000, {"digits": DesiredModel(withdrawn=withdrawn)}))
     assert len(document) < 1 << 16
     console.publish("maas/dev/desired", document, retain=True)
     device = make_device(pipelines, extra=repository.settings)

@@ -7,7 +7,7 @@ from typing import Any
 import msgspec
 
 from maas_agent.bundle.staged import Staged
-from maas_agent.update.store.blob_store import Store
+from maas_agent.update.store.blob_store import BlobStore
 from maas_converter.publishing.keys import key_files
 from tests.bundles import make_bundle
 from tests.system.conftest import MakeDevice
@@ -29,7 +29,7 @@ def served(console: Console) -> str:
 
 def model_of(device: Device, manifest: str) -> Path:
     """The largest file of a bundle."""
-    needed = Store(device.store).needs(manifest)
+    needed = BlobStore(device.store).needs(manifest)
     return device.store / "blobs" / max(needed, key=lambda digest: needed[digest])
 
 

@@ -13,7 +13,7 @@ class ErrorDetail(msgspec.Struct, frozen=True):
     message: str
 
 
-class Head(msgspec.Struct, frozen=True, omit_defaults=True):
+class DocumentHead(msgspec.Struct, frozen=True, omit_defaults=True):
     """What every document on an out topic begins with.
 
     ``id`` is unique for each sample, so that a consumer can drop duplicates; ``time`` is when the sample
@@ -28,14 +28,14 @@ class Head(msgspec.Struct, frozen=True, omit_defaults=True):
     version: str | None = None
 
 
-class ResultDocument(Head, frozen=True, kw_only=True):
+class ResultDocument(DocumentHead, frozen=True, kw_only=True):
     """An answer. ``latency_ms`` runs from the sample's arrival on this device to its finished answer."""
 
     latency_ms: float
     result: Any
 
 
-class ErrorDocument(Head, frozen=True, kw_only=True):
+class ErrorDocument(DocumentHead, frozen=True, kw_only=True):
     """What a bad input gets instead of an answer."""
 
     error: ErrorDetail

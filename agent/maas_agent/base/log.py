@@ -53,7 +53,7 @@ class Log:
             pass  # a full log, or none at all (then stderr is None), must not stop the device
 
 
-class Silent(Log):
+class SilentLog(Log):
     """Says nothing: for whoever tells it otherwise, or is too many."""
 
     def _write(self, level: str, event: str, fields: dict[str, Any]) -> None:

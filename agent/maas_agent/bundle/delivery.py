@@ -31,7 +31,7 @@ class _Part(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Base of everything in a delivery."""
 
 
-class Stored(_Part, frozen=True):
+class DeliveredBlob(_Part, frozen=True):
     """A blob as it lies in the repository: the SHA-256 and size of its stored bytes, and their form."""
 
     stored: Sha256
@@ -52,7 +52,7 @@ class Delivery(_Part, frozen=True, kw_only=True):
     """
 
     schema: int = SCHEMA
-    blobs: dict[Sha256, Stored]
+    blobs: dict[Sha256, DeliveredBlob]
     recipients: dict[Sha256, Annotated[str, msgspec.Meta(max_length=4096)]] = {}
 
     @property

@@ -23,7 +23,7 @@ MAX_LEVELS = 8
 """Of what operators note in it: it is written to the disk within another document, a line for each value."""
 
 
-class Wish(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+class DesiredModel(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """What is wanted of one model. Fields that are not known here are ignored."""
 
     version: str | None = None
@@ -42,7 +42,7 @@ class Document(msgspec.Struct, frozen=True):
     """One desired state. ``serial`` grows with every change: milliseconds since 1970."""
 
     serial: Annotated[int, msgspec.Meta(ge=0, le=(1 << 63) - 1)]
-    models: dict[str, Wish] = {}
+    models: dict[str, DesiredModel] = {}
 
 
 class Topic(msgspec.Struct, frozen=True):
@@ -107,7 +107,7 @@ def chosen(desired: Desired, own_topic: str, device: str, model: str) -> Choice:
     said.sort(key=lambda pair: (pair[0] == own_topic, pair[1].serial), reverse=True)
     wishes = [document.models[model] for _, document in said if model in document.models]
     withdrawn = frozenset(version for wish in wishes for version in wish.withdrawn)
-    first = wishes[0] if wishes else Wish()
+    first = wishes[0] if wishes else DesiredModel()
     included = first.version is not None and position(first.salt, device) < first.percent
     return Choice(first.version if included and first.version not in withdrawn else None, withdrawn)
 

@@ -12,7 +12,7 @@ import zlib
 from collections.abc import Iterator
 from pathlib import Path
 
-from maas_agent.bundle.delivery import Delivery, Stored, decode_delivery, expanded
+from maas_agent.bundle.delivery import DeliveredBlob, Delivery, decode_delivery, expanded
 from maas_agent.bundle.manifest import MAX_MANIFEST_BYTES, Manifest, decode_manifest
 from maas_agent.errors import BundleError
 
@@ -53,7 +53,7 @@ class Staged:
         return blob_path(self._store, digest)
 
 
-def _in_memory(store: Path, digest: str, size: int, stored: Stored, key: bytes) -> int:
+def _in_memory(store: Path, digest: str, size: int, stored: DeliveredBlob, key: bytes) -> int:
     """A descriptor of the plain blob in memory."""
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))  # a core dump would be a plain copy on the disk
     memory = os.memfd_create(f"maas-{digest[:12]}", os.MFD_CLOEXEC)
@@ -82,7 +82,7 @@ def _fill(memory: int, chunks: Iterator[bytes], digest: str, size: int) -> None:
         raise BundleError(f"sealed blob {digest[:12]}… holds another content than its manifest says")
 
 
-def _plain(path: Path, digest: str, stored: Stored, key: bytes) -> Iterator[bytes]:
+def _plain(path: Path, digest: str, stored: DeliveredBlob, key: bytes) -> Iterator[bytes]:
     from maas_agent.bundle.sealed import opened
 
     with path.open("rb") as file:

@@ -5,7 +5,7 @@ from email.utils import parsedate_to_datetime
 
 import msgspec
 
-from maas_agent.checks.finding import Finding
+from maas_agent.checks.finding import CheckResult
 from maas_agent.host.clock import is_set
 
 _MOST_SKEW_S = 60.0
@@ -34,15 +34,15 @@ def server_time(date: str | None, age: str | None, asked: float, answered: float
     return ServerTime(server, asked, answered)
 
 
-def clock(seen: ServerTime | None) -> Finding:
+def clock(seen: ServerTime | None) -> CheckResult:
     """The clock's finding; ``seen`` is the repository's time, if it said any."""
     now = time.time()
     shown = time.strftime("%Y-%m-%d %H:%M:%S UTC", time.gmtime(now))
     if not is_set(now):
-        return Finding("clock", False, shown, _MEND)
+        return CheckResult("clock", False, shown, _MEND)
     if seen is None:
-        return Finding("clock", True, shown)
+        return CheckResult("clock", True, shown)
     if abs(seen.skew_s) > _MOST_SKEW_S:
         where = "ahead of" if seen.skew_s > 0 else "behind"
-        return Finding("clock", False, f"{shown}, {abs(seen.skew_s):.0f} s {where} the repository's server", _MEND)
-    return Finding("clock", True, f"{shown}, as the repository's server has it")
+        return CheckResult("clock", False, f"{shown}, {abs(seen.skew_s):.0f} s {where} the repository's server", _MEND)
+    return CheckResult("clock", True, f"{shown}, as the repository's server has it")

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import msgspec
 
-from maas_agent.checks.finding import Finding
+from maas_agent.checks.finding import CheckResult
 from maas_agent.checks.questions import Loads, ask, line_to_type
 from maas_agent.errors import UnavailableError
 from maas_agent.runtime import machine
@@ -15,7 +15,7 @@ LOAD_S = 120.0
 """For loading a library, also from a slow card."""
 
 
-class Asked(msgspec.Struct, frozen=True):
+class PipelineSetup(msgspec.Struct, frozen=True):
     """What one pipeline wants to run on."""
 
     pipeline: str
@@ -23,26 +23,26 @@ class Asked(msgspec.Struct, frozen=True):
     """Its accelerator may be ``auto``."""
 
 
-def runtimes(asked: Sequence[Asked], seconds: float = LOAD_S) -> Iterator[Finding]:
+def runtimes(asked: Sequence[PipelineSetup], seconds: float = LOAD_S) -> Iterator[CheckResult]:
     """One row for each library that a pipeline wants."""
     libraries = list(dict.fromkeys(one.setup.library for one in asked)) or ["auto"]
     for library in libraries:
         yield _runtime("runtime" if len(libraries) == 1 else f"runtime {library}", library, seconds)
 
 
-def _runtime(name: str, library: Library, seconds: float) -> Finding:
+def _runtime(name: str, library: Library, seconds: float) -> CheckResult:
     try:
-        return Finding(name, True, ask(Loads(Setup(CPU, library=library)), seconds))
+        return CheckResult(name, True, ask(Loads(Setup(CPU, library=library)), seconds))
     except UnavailableError as error:
         installed = machine.processor(library)
         again = (
             f"pip install --force-reinstall {installed.found.partition(' ')[0]}" if installed.found else installed.mend
         )
         found = f"{installed.found}: {error}" if installed.found else str(error)
-        return Finding(name, False, found, line_to_type(str(error)) or again)
+        return CheckResult(name, False, found, line_to_type(str(error)) or again)
 
 
-def accelerators(asked: Sequence[Asked], seconds: float = LOAD_S) -> Iterator[Finding]:
+def accelerators(asked: Sequence[PipelineSetup], seconds: float = LOAD_S) -> Iterator[CheckResult]:
     """One row for each accelerator there could be, and for each that a pipeline names."""
     library = asked[0].setup.library if asked else "auto"
     seen = machine.look(library)
@@ -57,28 +57,28 @@ def _plain(setup: Setup) -> Setup:
     return Setup(CPU, library=setup.library)
 
 
-def _informed(finding: machine.Finding) -> Finding:
+def _informed(finding: machine.AcceleratorFinding) -> CheckResult:
     """The row of an accelerator that no pipeline names: without one a pipeline runs on the processor."""
     if finding.missing is None:
-        return Finding(finding.accelerator, True, finding.found)
+        return CheckResult(finding.accelerator, True, finding.found)
     passed = False if finding.accelerator == CPU else None
-    return Finding(finding.accelerator, passed, f"not here: {finding.missing}", finding.mend)
+    return CheckResult(finding.accelerator, passed, f"not here: {finding.missing}", finding.mend)
 
 
-def _needed(one: Asked, finding: machine.Finding, seconds: float) -> Finding:
+def _needed(one: PipelineSetup, finding: machine.AcceleratorFinding, seconds: float) -> CheckResult:
     if finding.missing is not None:
         found = f"not here: {finding.missing}; pipeline {one.pipeline} asks for it"
-        return Finding(finding.accelerator, False, found, finding.mend or 'accelerator = "auto"')
+        return CheckResult(finding.accelerator, False, found, finding.mend or 'accelerator = "auto"')
     try:
         library = ask(Loads(one.setup), seconds)
     except UnavailableError as error:
         found = f"pipeline {one.pipeline}: {error}"
         mend = line_to_type(str(error)) or f"mend accelerator, options or runtime of pipeline {one.pipeline}"
-        return Finding(finding.accelerator, False, found, mend)
-    return Finding(finding.accelerator, True, f"{finding.found}, {library}, for pipeline {one.pipeline}")
+        return CheckResult(finding.accelerator, False, found, mend)
+    return CheckResult(finding.accelerator, True, f"{finding.found}, {library}, for pipeline {one.pipeline}")
 
 
-def _looked_for(setup: Setup, seen: Iterable[machine.Finding]) -> machine.Finding:
+def _looked_for(setup: Setup, seen: Iterable[machine.AcceleratorFinding]) -> machine.AcceleratorFinding:
     """What was found of the accelerator that is asked for; a delegate may be any file."""
     by_name = {finding.accelerator: finding for finding in seen}
     if setup.accelerator in by_name:
@@ -90,7 +90,7 @@ def _looked_for(setup: Setup, seen: Iterable[machine.Finding]) -> machine.Findin
     if known is not None and (known.missing is None or not path.exists()):
         return known
     if path.exists() or any((folder / path).exists() for folder in machine.library_folders()):
-        return machine.Finding(setup.accelerator, str(path))
-    return machine.Finding(
+        return machine.AcceleratorFinding(setup.accelerator, str(path))
+    return machine.AcceleratorFinding(
         setup.accelerator, missing=f"there is no {path}", mend=f"install the delegate's library there: ls -l {path}"
     )

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import msgspec
 
-from maas_agent.checks.finding import Finding
+from maas_agent.checks.finding import CheckResult
 from maas_agent.config import CommandSource, Config
 from maas_agent.host.programs import Obstacle, obstacle
 
@@ -19,7 +19,7 @@ _NOT_EXECUTED = ("/var/lib/maas-agent", "/run/maas-agent", "/tmp", "/var/tmp", "
 """``ProtectHome=`` and ``NoExecPaths=`` of the unit, which are not seen from outside the service."""
 
 
-def sources(config: Config) -> Iterator[Finding]:
+def sources(config: Config) -> Iterator[CheckResult]:
     """One row for each pipeline whose samples come from a program."""
     user = service_user(Path(config.store.path))
     for pipeline in config.pipeline:
@@ -38,11 +38,11 @@ def service_user(store: Path) -> pwd.struct_passwd | None:
     return owner if owner.pw_uid else None
 
 
-def _program(name: str, command: tuple[str, ...], user: pwd.struct_passwd | None) -> Finding:
+def _program(name: str, command: tuple[str, ...], user: pwd.struct_passwd | None) -> CheckResult:
     found = obstacle(command) if user is None else _as_user(user, lambda: _seen_by_the_service(command, user))
     if found is not None:
-        return Finding(name, False, found.found, found.mend)
-    return Finding(name, True, command[0] + (f", for {user.pw_name}" if user else ""))
+        return CheckResult(name, False, found.found, found.mend)
+    return CheckResult(name, True, command[0] + (f", for {user.pw_name}" if user else ""))
 
 
 def _seen_by_the_service(command: tuple[str, ...], user: pwd.struct_passwd) -> Obstacle | None:

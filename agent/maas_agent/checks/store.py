@@ -6,7 +6,7 @@ import tempfile
 from contextlib import nullcontext
 from pathlib import Path
 
-from maas_agent.checks.finding import Finding
+from maas_agent.checks.finding import CheckResult
 from maas_agent.errors import UnavailableError
 from maas_agent.host.ownership import strangers
 from maas_agent.host.privileges import as_owner_of
@@ -19,30 +19,32 @@ _MOST_PATH_BYTES = 107
 """Of the path of a socket: 108 with the zero that ends it (unix(7))."""
 
 
-def store(path: Path) -> Finding:
+def store(path: Path) -> CheckResult:
     """Free space and a file that is really written; in the nearest folder that exists if there is no store yet."""
     path_bytes = len(os.fsencode(path / NAME))
     if path_bytes > _MOST_PATH_BYTES:
         long = f"{path} is too long: with the socket {NAME} it has {path_bytes} bytes, Linux takes {_MOST_PATH_BYTES}"
-        return Finding("store", False, long, "set a shorter store.path in the configuration")
+        return CheckResult("store", False, long, "set a shorter store.path in the configuration")
     folder = next(folder for folder in (path, *path.absolute().parents) if folder.exists())
     for stranger in strangers(path, _user(path)):
-        return Finding("store", False, stranger.why, stranger.mend)
+        return CheckResult("store", False, stranger.why, stranger.mend)
     try:
         _try_to_write(folder, is_store=folder == path)
         room = os.statvfs(folder)
     except UnavailableError as error:
-        return Finding("store", False, str(error), None)
+        return CheckResult("store", False, str(error), None)
     except OSError as error:
-        return Finding("store", False, f"{path} cannot be written: {error.strerror}", _mend(path, folder, error))
+        return CheckResult("store", False, f"{path} cannot be written: {error.strerror}", _mend(path, folder, error))
     free_bytes = room.f_bavail * room.f_frsize
     found = f"{path}, {free_bytes >> 20} MiB free, {_held(path)}"
     if free_bytes < _LOW_BYTES:
-        return Finding("store", False, found, _more_room(folder))
+        return CheckResult("store", False, found, _more_room(folder))
     if room.f_files and room.f_favail < _LOW_FILES:  # file systems without a table of inodes say 0
         few = f"{found}, but only {room.f_favail} files more"
-        return Finding("store", False, few, f"remove files: df -i {folder}; du --inodes -xs {_mount_point(folder)}/*")
-    return Finding("store", True, found)
+        return CheckResult(
+            "store", False, few, f"remove files: df -i {folder}; du --inodes -xs {_mount_point(folder)}/*"
+        )
+    return CheckResult("store", True, found)
 
 
 def _user(path: Path) -> int:

@@ -9,7 +9,7 @@ from maas_agent.base.terminal import write_document, write_lines
 from maas_agent.bundle.archive import open_bundle
 from maas_agent.checks import machine, services
 from maas_agent.checks.clock import clock
-from maas_agent.checks.finding import Finding
+from maas_agent.checks.finding import CheckResult
 from maas_agent.checks.sources import sources
 from maas_agent.checks.store import store
 from maas_agent.config import Config, load_config, unprotected
@@ -24,7 +24,7 @@ def check(config_path: Path, *, as_json: bool) -> int:
     """Print all findings; returns 0 if none failed, else 69. Raises `ConfigError` if the configuration is not valid."""
     config = load_config(config_path)
     count = len(config.pipeline)
-    read = Finding("configuration", True, f"{config_path}: {count} pipeline{'' if count == 1 else 's'}")
+    read = CheckResult("configuration", True, f"{config_path}: {count} pipeline{'' if count == 1 else 's'}")
     findings = [read, *_findings(config)]
     if as_json:
         write_document([msgspec.to_builtins(finding) for finding in findings])
@@ -33,13 +33,13 @@ def check(config_path: Path, *, as_json: bool) -> int:
     return 69 if any(finding.passed is False for finding in findings) else 0
 
 
-def _lines(finding: Finding) -> Iterator[str]:
+def _lines(finding: CheckResult) -> Iterator[str]:
     yield f"{_MARKS[finding.passed]} {finding.name}: {finding.found}"
     if not finding.passed and finding.mend:
         yield f"       -> {finding.mend}"
 
 
-def _findings(config: Config) -> Iterator[Finding]:
+def _findings(config: Config) -> Iterator[CheckResult]:
     repository = config.repository
     has_url = repository is not None and repository.url
     reached = services.reach(repository) if repository is not None and has_url else services.Reached()
@@ -51,7 +51,7 @@ def _findings(config: Config) -> Iterator[Finding]:
     yield services.broker(config)
     open_to_others = left_open(Path(config.store.path))
     for what, mend in (*unprotected(config), *([open_to_others] if open_to_others else [])):
-        yield Finding("not protected", None, what, mend)
+        yield CheckResult("not protected", None, what, mend)
     if repository is not None:
         yield services.root(repository)
         if has_url:
@@ -62,20 +62,20 @@ def _findings(config: Config) -> Iterator[Finding]:
             yield _bundle(pipeline.name, Path(pipeline.bundle))
 
 
-def _asked(config: Config) -> list[machine.Asked]:
+def _asked(config: Config) -> list[machine.PipelineSetup]:
     terms = [(pipeline.name, pipeline.terms()) for pipeline in config.pipeline]
     return [
-        machine.Asked(name, Setup(wanted.accelerator, options=wanted.options, library=wanted.library))
+        machine.PipelineSetup(name, Setup(wanted.accelerator, options=wanted.options, library=wanted.library))
         for name, wanted in terms
     ]
 
 
-def _bundle(pipeline: str, path: Path) -> Finding:
+def _bundle(pipeline: str, path: Path) -> CheckResult:
     name = f"bundle of {pipeline}"
     try:
         with open_bundle(path) as bundle:
             manifest = bundle.manifest
     except MaasError as error:
-        return Finding(name, False, str(error), "set pipeline.bundle to an existing .maas file")
+        return CheckResult(name, False, str(error), "set pipeline.bundle to an existing .maas file")
     size = sum(manifest.blobs().values())
-    return Finding(name, True, f"{path}: {manifest.name} {manifest.version}, {size:,} bytes")
+    return CheckResult(name, True, f"{path}: {manifest.name} {manifest.version}, {size:,} bytes")

@@ -11,7 +11,7 @@ import msgspec
 
 from maas_agent.base.terminal import write_document, write_line, write_lines
 from maas_agent.host.scratch import scratch_folder
-from maas_agent.offline.messages import NO_INPUT, Answered, Task
+from maas_agent.offline.messages import NO_INPUT, Answered, InferTask
 from maas_agent.offline.run import answers
 from maas_agent.offline.show import lines
 from maas_agent.runtime.setup import Setup
@@ -27,7 +27,7 @@ def infer(bundle: Path, files: list[str], setup: Setup, *, as_json: bool) -> int
     with _ended_by_sigterm(), scratch_folder("maas-infer-") as scratch:
         found: list[Answered] = []
         try:
-            with closing(answers(Task(str(bundle), tuple(files), setup, scratch), _warn)) as coming:
+            with closing(answers(InferTask(str(bundle), tuple(files), setup, scratch), _warn)) as coming:
                 for answer in coming:
                     found.append(answer)
         finally:

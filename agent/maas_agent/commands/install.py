@@ -5,7 +5,7 @@ from typing import Any
 
 from maas_agent.base.terminal import write_document, write_line
 from maas_agent.bundle.archive import open_bundle
-from maas_agent.config import Config, Pipeline, load_config
+from maas_agent.config import Config, PipelineSettings, load_config
 from maas_agent.errors import DataError, UsageError
 from maas_agent.hub.api import control_client
 from maas_agent.update.store import inbox
@@ -74,7 +74,7 @@ def _takers(config: Config, model: str, pipeline: str | None) -> list[str]:
     return takers
 
 
-def _why_not(pipeline: Pipeline) -> str:
+def _why_not(pipeline: PipelineSettings) -> str:
     if pipeline.bundle is not None:
         return f"{pipeline.name} runs the file {pipeline.bundle}: put the new one there"
     return f"{pipeline.name} runs {pipeline.model}"

@@ -86,7 +86,7 @@ class Health:
             "uptime_s": round(time.monotonic() - self._started),
             "outbox": self.outbox(),
             "pipelines": {
-                p.settings.name: p.meter.counters() | {"dropped": p.dropped, "latency_ms": p.meter.latencies.take()}
+                p.settings.name: p.metrics.counters() | {"dropped": p.dropped, "latency_ms": p.metrics.latencies.take()}
                 for p in self._pipelines
             },
         }

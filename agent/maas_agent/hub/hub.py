@@ -14,23 +14,22 @@ import msgspec
 from maas_agent.base.documents import rfc3339
 from maas_agent.base.log import Log
 from maas_agent.bundle.staged import DEVICE_KEY
-from maas_agent.config import Config, unprotected
-from maas_agent.config import Pipeline as Settings
+from maas_agent.config import Config, PipelineSettings, unprotected
 from maas_agent.host import descendants
 from maas_agent.host.clock import is_set
 from maas_agent.hub import health
-from maas_agent.hub.api.announcements import Announced
+from maas_agent.hub.api.announcements import Announcements
 from maas_agent.hub.api.commands import Commands, Finish
 from maas_agent.hub.api.control_socket import ControlSocket
-from maas_agent.hub.api.desired_state import Wishes
+from maas_agent.hub.api.desired_state import DesiredStates
 from maas_agent.hub.api.mqtt_inputs import MqttInputs, SampleTopic
 from maas_agent.hub.api.topics import Command, Topics
-from maas_agent.hub.api.unfinished_commands import Unfinished
+from maas_agent.hub.api.unfinished_commands import UnfinishedCommands
 from maas_agent.hub.health import Health
 from maas_agent.hub.mqtt.link import Link
 from maas_agent.hub.mqtt.message import Inbound, Outbound
 from maas_agent.hub.mqtt.packet_limit import TooLargeError
-from maas_agent.hub.mqtt.shared_subscriptions import Sharing
+from maas_agent.hub.mqtt.shared_subscriptions import SharedSubscriptions
 from maas_agent.hub.outbox import journal
 from maas_agent.hub.outbox.entry import OnSafe, Priority
 from maas_agent.hub.outbox.journal import Journal
@@ -38,10 +37,10 @@ from maas_agent.hub.outbox.outbox import Outbox
 from maas_agent.hub.pipeline.pipeline import Pipeline
 from maas_agent.hub.system import store_folder
 from maas_agent.hub.system.cgroups import MemoryGroups
-from maas_agent.hub.system.log_limiter import Once
+from maas_agent.hub.system.log_limiter import LogLimiter
 from maas_agent.hub.system.loop import Loop, every
 from maas_agent.hub.system.orphans import reap_orphans
-from maas_agent.hub.updates.scheduler import Updates
+from maas_agent.hub.updates.scheduler import UpdateScheduler
 from maas_agent.network.addresses import shown
 from maas_agent.update.protocol import Outcome
 
@@ -67,7 +66,7 @@ class Hub:
         # For whoever loads a sealed bundle: workers, and the trials of the puller and of the tester. It is no secret.
         os.environ[DEVICE_KEY] = str(Path(config.device_key).absolute())
         self._loop = Loop()
-        self._once = Once(log)
+        self._log_limiter = LogLimiter(log)
         self._loop.on_exhausted = self._on_exhausted
         _take_all_descriptors()
         for number in _ENDS:
@@ -76,21 +75,21 @@ class Hub:
         reap_orphans(self._loop)
         self._topics = Topics(config)
         self._stopping = self._ending = False
-        self._sharing = Sharing(self._loop, self._topics.sharing, config.device.groups, log)
+        self._sharing = SharedSubscriptions(self._loop, self._topics.sharing, config.device.groups, log)
         self._link = self._make_link()
         self._outbox = self._make_outbox()
         self._groups = MemoryGroups.delegated()
         self._pipelines = {settings.name: self._make_pipeline(settings) for settings in config.pipeline}
         self._inputs = MqttInputs(self._topics, self._pipelines, self._outbox)
-        self._announced = Announced(self._store, self._pipelines, log)
+        self._announced = Announcements(self._store, self._pipelines, log)
         self._clearing = set[str]()
-        self._wishes = Wishes(self._loop, self._store, self._topics, self._device, log)
-        self._updates = Updates(self._loop, config, self._pipelines, self._wishes.of, log)
+        self._desired_states = DesiredStates(self._loop, self._store, self._topics, self._device, log)
+        self._updates = UpdateScheduler(self._loop, config, self._pipelines, self._desired_states.of, log)
         self._health = Health(
             self._loop, self._device, config.device.groups, self._pipelines.values(), self._outbox, self._store
         )
         self._alarms_told: list[str] = []
-        self._unfinished = Unfinished(self._store, log)
+        self._unfinished = UnfinishedCommands(self._store, log)
         self._commands = Commands(
             {
                 "update": self._update_command,
@@ -128,7 +127,7 @@ class Hub:
         for pipeline in self._pipelines.values():
             pipeline.start()
         self._updates.check()
-        self._wishes.watch(self._pipelines.values())
+        self._desired_states.watch(self._pipelines.values())
         self._health.changed()
         every(self._loop, self._config.metrics_s, self._publish_metrics)
         every(self._loop, _EXPIRE_S, self._outbox.expire)
@@ -179,7 +178,7 @@ class Hub:
         elif message.topic == self._topics.sharing:
             self._sharing.received(message.payload)
         elif message.topic in self._topics.desired:
-            self._wishes.received(
+            self._desired_states.received(
                 message.topic, message.payload, message.cut_bytes, self._pipelines.values(), self._updates
             )
 
@@ -250,7 +249,7 @@ class Hub:
 
     def _on_exhausted(self, error: OSError) -> None:
         why = error.strerror or str(error)
-        self._once.error(
+        self._log_limiter.error(
             why,
             "something could not be done now",
             reason=why,
@@ -283,7 +282,7 @@ class Hub:
             "link": msgspec.to_builtins(self._link.counters),
             "outbox": self._health.outbox(),
             "alarms": self._health.alarms,
-            "pipelines": [p.state() | {"counters": p.meter.counters()} for p in self._pipelines.values()],
+            "pipelines": [p.state() | {"counters": p.metrics.counters()} for p in self._pipelines.values()],
         }
 
     def _update_command(self, _request: dict[str, Any], finish: Finish) -> None:
@@ -292,7 +291,7 @@ class Hub:
             results = {name: _told(outcome) for name, outcome in outcomes.items()}
             finish("; ".join(failed) or None, {"pipelines": results})
 
-        self._wishes.obey(self._pipelines.values(), self._updates)
+        self._desired_states.obey(self._pipelines.values(), self._updates)
         self._updates.check(checked)
 
     def _restart_command(self, request: dict[str, Any], finish: Finish) -> None:
@@ -352,7 +351,7 @@ class Hub:
         on_disk = Journal(path, survives_power_cuts=settings.durability == "power") if keeps else None
         return Outbox(self._loop, self._link, settings, on_disk, self._on_alarm, self._log)
 
-    def _make_pipeline(self, settings: Settings) -> Pipeline:
+    def _make_pipeline(self, settings: PipelineSettings) -> Pipeline:
         return Pipeline(
             self._loop,
             settings,
@@ -378,7 +377,7 @@ class Hub:
         self._outbox.stop_replaying()
         self._commands.interrupt()
         self._updates.stop()
-        self._wishes.stop()
+        self._desired_states.stop()
         self._loop.after(_STOP_S, self._end)
         left = set(self._pipelines)
 

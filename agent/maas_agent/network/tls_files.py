@@ -62,31 +62,31 @@ _CONVERSIONS = {"certificate": _CERTIFICATES | _EITHER, "key": _KEYS | _EITHER}
 """For what a file is to hold: what it may hold instead, in words, and the line that makes PEM of it."""
 
 
-class Found(msgspec.Struct, frozen=True):
+class FileDiagnosis(msgspec.Struct, frozen=True):
     """Why a file cannot be used (``trouble``, ``None`` if it looks right), and what it holds if it can be read."""
 
     trouble: str | None
     kind: Kind = "nothing known"
 
 
-def look(path: str, wanted: Wanted) -> Found:
+def look(path: str, wanted: Wanted) -> FileDiagnosis:
     """Look at a file that ``wanted`` was to be in."""
     try:
         with Path(path).open("rb") as file:
             data = file.read(_MOST_BYTES)
     except PermissionError:
-        return Found(_not_ours(path))
+        return FileDiagnosis(_not_ours(path))
     except IsADirectoryError:
-        return Found(f"{path} is a folder: name a file")
+        return FileDiagnosis(f"{path} is a folder: name a file")
     except OSError as error:
         missing = "there is no such file" if isinstance(error, FileNotFoundError) else error.strerror
-        return Found(f"{path}: {missing}")
+        return FileDiagnosis(f"{path}: {missing}")
     if not data.strip():
-        return Found(f"{path} is empty: copy the {_words(wanted)} there again")
+        return FileDiagnosis(f"{path} is empty: copy the {_words(wanted)} there again")
     kind = kind_of(data, wanted)
     if kind == wanted or (wanted == "key" and kind == "encrypted key"):
-        return Found(None, kind)
-    return Found(f"{path} {_other(path, kind, wanted)}", kind)
+        return FileDiagnosis(None, kind)
+    return FileDiagnosis(f"{path} {_other(path, kind, wanted)}", kind)
 
 
 def kind_of(data: bytes, wanted: Wanted) -> Kind:

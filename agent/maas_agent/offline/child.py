@@ -27,8 +27,18 @@ from maas_agent.bundle.manifest import Manifest, Raw
 from maas_agent.errors import DataError, MaasError, NoInputError
 from maas_agent.host.children import die_with_parent
 from maas_agent.ipc import InferenceRequest
-from maas_agent.offline.messages import BAD_DATA, NO_INPUT, Answered, Doing, Failed, Message, Mistake, Task, Warned
-from maas_agent.offline.samples import Input, inputs
+from maas_agent.offline.messages import (
+    BAD_DATA,
+    NO_INPUT,
+    Answered,
+    Doing,
+    InferTask,
+    Message,
+    Mistake,
+    RunFailed,
+    Warned,
+)
+from maas_agent.offline.samples import FileSample, inputs
 from maas_agent.processing.preprocess import reach_of
 from maas_agent.runtime.graph import Graph, deviation
 from maas_agent.runtime.selection import accelerator
@@ -61,12 +71,12 @@ def main() -> None:
     os.dup2(2, 1)  # libraries print to standard output too: it is for the answers alone
     parent = socket.socket(fileno=int(sys.argv[1]))
     with parent.makefile("rb") as lines:
-        task = msgspec.json.decode(lines.readline(), type=Task)
+        task = msgspec.json.decode(lines.readline(), type=InferTask)
     _serve(task, lambda message: parent.sendall(msgspec.json.encode(message) + b"\n"))
     os._exit(0)
 
 
-def _serve(task: Task, tell: Callable[[Message], None]) -> None:
+def _serve(task: InferTask, tell: Callable[[Message], None]) -> None:
     cap = min(_MOST_BYTES, available_bytes())
     try:
         engine, manifest = _loaded(task, cap, tell)
@@ -79,16 +89,16 @@ def _serve(task: Task, tell: Callable[[Message], None]) -> None:
             tell(Warned(_told_of(outside, manifest)))
         os._exit(0)  # all is said, and the engine still there: how a driver takes itself down is of no interest
     except MaasError as error:
-        tell(Failed(error.exit_code, str(error)))
+        tell(RunFailed(error.exit_code, str(error)))
     except MemoryError:
-        tell(Failed(70, f"{task.bundle} needs more than {cap >> 20} MiB of memory"))
+        tell(RunFailed(70, f"{task.bundle} needs more than {cap >> 20} MiB of memory"))
     except BrokenPipeError:
         pass  # nobody listens any more
     except Exception as error:  # the edge of a process: whatever a hostile bundle provokes is a reason
-        tell(Failed(70, f"{task.bundle}: {type(error).__name__}: {error}"))
+        tell(RunFailed(70, f"{task.bundle}: {type(error).__name__}: {error}"))
 
 
-def _loaded(task: Task, cap: int, tell: Callable[[Message], None]) -> tuple[Engine, Manifest]:
+def _loaded(task: InferTask, cap: int, tell: Callable[[Message], None]) -> tuple[Engine, Manifest]:
     setup, scratch = task.setup, Path(task.scratch)
     tell(Doing(f"the libraries for {setup.accelerator} were loaded"))
     chosen = accelerator(setup.accelerator, setup.options, setup.library)
@@ -141,7 +151,7 @@ def _answers(engine: Engine, manifest: Manifest, name: str, cap: int, outside: O
         yield Answered(name, error=Mistake(codes.TOO_LARGE, f"{name} needs more than {cap >> 20} MiB of memory"))
 
 
-def _answer(engine: Engine, name: str, found: Input, outside: Outside) -> Answered:
+def _answer(engine: Engine, name: str, found: FileSample, outside: Outside) -> Answered:
     request = InferenceRequest(
         1, name, found.payload, found.content_type, arrived=time.time(), arrived_at=time.monotonic()
     )

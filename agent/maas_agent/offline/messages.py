@@ -14,7 +14,7 @@ Given = str | int | float | list[Any]
 """What a data file says a sample is: a class, a number, or several."""
 
 
-class Task(msgspec.Struct, frozen=True):
+class InferTask(msgspec.Struct, frozen=True):
     """Run ``bundle`` with ``setup`` on ``files``, in this order; ``-`` is standard input."""
 
     bundle: str
@@ -64,11 +64,11 @@ class Warned(_Message, frozen=True, tag="warned"):
     reason: str
 
 
-class Failed(_Message, frozen=True, tag="failed"):
+class RunFailed(_Message, frozen=True, tag="failed"):
     """Nothing more will be answered. ``exit_code`` is that of `maas_agent.errors`."""
 
     exit_code: int
     reason: str
 
 
-Message = Doing | Answered | Warned | Failed
+Message = Doing | Answered | Warned | RunFailed

@@ -12,14 +12,14 @@ from maas_agent.base.terminal import relayed_stderr
 from maas_agent.base.untrusted import MALFORMED
 from maas_agent.errors import DataError, MaasError, NoInputError, RuntimeFailure, UnavailableError, UsageError
 from maas_agent.host.children import signal_name
-from maas_agent.offline.messages import Answered, Doing, Failed, Message, Task, Warned
+from maas_agent.offline.messages import Answered, Doing, InferTask, Message, RunFailed, Warned
 
 _ERRORS: dict[int, type[MaasError]] = {
     kind.exit_code: kind for kind in (UsageError, DataError, NoInputError, UnavailableError, RuntimeFailure)
 }
 
 
-def answers(task: Task, warn: Callable[[str], None]) -> Generator[Answered, None, None]:
+def answers(task: InferTask, warn: Callable[[str], None]) -> Generator[Answered, None, None]:
     """Run ``task``; raises the child's `MaasError`, or `RuntimeFailure` if a signal ended it.
 
     The child is gone when this ends, however it ends: a model that hangs is ended by Ctrl-C.
@@ -37,7 +37,7 @@ def answers(task: Task, warn: Callable[[str], None]) -> Generator[Answered, None
 
 
 def _listen(
-    ours: socket.socket, child: subprocess.Popen[bytes], task: Task, warn: Callable[[str], None]
+    ours: socket.socket, child: subprocess.Popen[bytes], task: InferTask, warn: Callable[[str], None]
 ) -> Iterator[Answered]:
     doing = "it started"
     with ours.makefile("rwb") as lines:
@@ -49,7 +49,7 @@ def _listen(
                     doing = what
                 case Warned(reason):
                     warn(reason)
-                case Failed(exit_code, reason):
+                case RunFailed(exit_code, reason):
                     raise _ERRORS.get(exit_code, RuntimeFailure)(reason)
                 case Answered() as answer:
                     yield answer
@@ -68,7 +68,7 @@ def _message(line: bytes) -> Message:
     return message
 
 
-def _ended(task: Task, status: int, doing: str) -> str:
+def _ended(task: InferTask, status: int, doing: str) -> str:
     if status == -signal.SIGKILL:
         return f"{task.bundle}: killed (SIGKILL) while {doing}, most likely for want of memory"
     if status < 0:

@@ -32,7 +32,7 @@ _MARK = b"\xef\xbb\xbf"
 _ZIP = b"PK\x03\x04"
 
 
-class Input(msgspec.Struct, frozen=True):
+class FileSample(msgspec.Struct, frozen=True):
     """One payload, as a pipeline would get it; ``row`` counts from 0 in files that hold many."""
 
     payload: bytes
@@ -41,14 +41,14 @@ class Input(msgspec.Struct, frozen=True):
     given: Given | None = None
 
 
-def inputs(name: str, spec: Decode, labels: Sequence[str]) -> Iterator[Input]:
+def inputs(name: str, spec: Decode, labels: Sequence[str]) -> Iterator[FileSample]:
     """The inputs in the file ``name``; class numbers in it are called by its own ``classes``, else by ``labels``.
 
     Raises `NoInputError` if it is not there, `DataError` that names the row if it is not what it should be.
     """
     data = _content(name)
     reader = _READERS.get(Path(name).suffix.lower()) or _told(data, name, spec)
-    return reader(data, name, spec, labels) if reader else iter([Input(data)])
+    return reader(data, name, spec, labels) if reader else iter([FileSample(data)])
 
 
 def _content(name: str) -> bytes:
@@ -70,7 +70,7 @@ def _bounded(name: str, file: IO[bytes]) -> bytes:
     return data
 
 
-_Reader = Callable[[bytes, str, Decode, Sequence[str]], Iterator[Input]]
+_Reader = Callable[[bytes, str, Decode, Sequence[str]], Iterator[FileSample]]
 
 
 def _told(data: bytes, name: str, spec: Decode) -> _Reader | None:
@@ -92,14 +92,14 @@ def _told(data: bytes, name: str, spec: Decode) -> _Reader | None:
     return _csv if features == prod(spec.shape) or len(data) % spec.sample_bytes else None
 
 
-def _npz(data: bytes, name: str, spec: Decode, labels: Sequence[str]) -> Iterator[Input]:
+def _npz(data: bytes, name: str, spec: Decode, labels: Sequence[str]) -> Iterator[FileSample]:
     arrays = read_arrays(data, name, MAX_BYTES, or_the_only_one=True)
     x = arrays.x[np.newaxis] if arrays.x.shape == spec.shape and arrays.y is None else arrays.x
     answers = None if arrays.y is None else _called(arrays.y, arrays.classes or labels)
     return _rows(x, answers, name, spec)
 
 
-def _csv(data: bytes, name: str, spec: Decode, labels: Sequence[str]) -> Iterator[Input]:
+def _csv(data: bytes, name: str, spec: Decode, labels: Sequence[str]) -> Iterator[FileSample]:
     table = read_table(data, name)
     answers: Sequence[Given] | None = table.labels
     if table.y is not None:
@@ -111,12 +111,12 @@ _READERS: dict[str, _Reader] = {".npz": _npz, ".csv": _csv, ".tsv": _csv}
 """By the end of the name; other files are told by their content."""
 
 
-def _rows(x: NDArray[np.generic], answers: Sequence[Given] | None, name: str, spec: Decode) -> Iterator[Input]:
+def _rows(x: NDArray[np.generic], answers: Sequence[Given] | None, name: str, spec: Decode) -> Iterator[FileSample]:
     if len(x) > MAX_ROWS:
         raise DataError(f"{name} holds {len(x)} samples, at most {MAX_ROWS} are read: split it")
     samples = fitted(x, spec, name)
     return (
-        Input(sample.tobytes(), _RAW, row, answers[row] if answers is not None else None)
+        FileSample(sample.tobytes(), _RAW, row, answers[row] if answers is not None else None)
         for row, sample in enumerate(samples)
     )
 

@@ -19,7 +19,7 @@ from maas_agent.errors import DecodeError
 from maas_agent.processing import audio, picture
 from maas_agent.processing.content import Form, form_of, form_of_type
 from maas_agent.processing.embedded import File, file_in, is_embedded
-from maas_agent.processing.inference import BYTES, Request, numbers, request_tensor
+from maas_agent.processing.inference import BYTES, OpenInferenceRequest, numbers, request_tensor
 from maas_agent.processing.magic import kind_of, not_read
 from maas_agent.processing.marks import without_mark
 from maas_agent.processing.picture import MAX_PIXELS
@@ -52,7 +52,7 @@ class Decoded(msgspec.Struct, frozen=True):
     samples: NDArray[np.generic]
     batched: bool
     """Whether the payload was a batch; a single sample is answered with one result, a batch with a list."""
-    request: Request | None = None
+    request: OpenInferenceRequest | None = None
     """The Open Inference Protocol request this came from, if it was one."""
 
 
@@ -254,7 +254,7 @@ def _carried(document: dict[str, Any]) -> str:
     return value
 
 
-def _requested(request: Request, spec: Decode) -> Decoded:
+def _requested(request: OpenInferenceRequest, spec: Decode) -> Decoded:
     """The samples of an Open Inference Protocol request; BYTES are files as text."""
     tensor = request.inputs[0] if len(request.inputs) == 1 else None
     if tensor is None or tensor.datatype != BYTES or not all(isinstance(each, str) for each in tensor.data):
@@ -296,9 +296,9 @@ def _form_of_file(file: File) -> Form:
     return kind.form
 
 
-def _request(document: dict[str, Any]) -> Request:
+def _request(document: dict[str, Any]) -> OpenInferenceRequest:
     try:
-        return msgspec.convert(document, Request)
+        return msgspec.convert(document, OpenInferenceRequest)
     except msgspec.ValidationError as error:
         raise DecodeError(codes.BAD_JSON, f"no Open Inference Protocol request: {error}") from None
 

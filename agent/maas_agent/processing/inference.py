@@ -39,7 +39,7 @@ class RequestInput(msgspec.Struct, frozen=True):
     data: list[Any]
 
 
-class Request(msgspec.Struct, frozen=True):
+class OpenInferenceRequest(msgspec.Struct, frozen=True):
     """An inference request."""
 
     inputs: tuple[RequestInput, ...]
@@ -55,7 +55,7 @@ class ResponseOutput(msgspec.Struct, frozen=True):
     data: list[float]
 
 
-class Response(msgspec.Struct, frozen=True, omit_defaults=True):
+class OpenInferenceResponse(msgspec.Struct, frozen=True, omit_defaults=True):
     """An inference response; ``parameters`` carries the device's own result beside the tensors."""
 
     model_name: str
@@ -65,7 +65,7 @@ class Response(msgspec.Struct, frozen=True, omit_defaults=True):
     parameters: dict[str, Any] = {}
 
 
-def request_tensor(request: Request) -> NDArray[np.generic]:
+def request_tensor(request: OpenInferenceRequest) -> NDArray[np.generic]:
     """The tensor of a request with exactly one input, in the shape and type it states; raises `DecodeError`."""
     if len(request.inputs) != 1:
         raise DecodeError(codes.WRONG_SHAPE, f"the request has {len(request.inputs)} inputs, this model has 1")

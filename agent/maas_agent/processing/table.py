@@ -8,13 +8,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from maas_agent.errors import DataError
-from maas_agent.processing.text_table import Row, is_number, rows_of
+from maas_agent.processing.text_table import TextRow, is_number, rows_of
 
 LABEL, NUMBER = "label", "y"
 """Columns that are no features: the name of a sample's class; its class number, or the value it is to give."""
 
 
-class Table(msgspec.Struct, frozen=True):
+class SampleTable(msgspec.Struct, frozen=True):
     """All rows of a CSV file."""
 
     x: NDArray[np.float64]
@@ -25,7 +25,7 @@ class Table(msgspec.Struct, frozen=True):
     """N names, none empty, of the column ``label``."""
 
 
-def read_table(data: bytes, name: str) -> Table:
+def read_table(data: bytes, name: str) -> SampleTable:
     """Read the CSV file called ``name``; raises `DataError` that names line and column."""
     rows = rows_of(data, name)
     names = _names(name, rows[0])
@@ -39,13 +39,13 @@ def read_table(data: bytes, name: str) -> Table:
         raise DataError(f"{name} holds no features, only a column {names[0]!r}")
     x = _numbers(name, rows, names, features)
     if answer is None:
-        return Table(x)
+        return SampleTable(x)
     if names[answer].lower() == NUMBER:
-        return Table(x, y=_numbers(name, rows, names, [answer])[:, 0])
-    return Table(x, labels=_labels(name, rows, names, answer))
+        return SampleTable(x, y=_numbers(name, rows, names, [answer])[:, 0])
+    return SampleTable(x, labels=_labels(name, rows, names, answer))
 
 
-def _names(name: str, first: Row) -> tuple[str, ...] | None:
+def _names(name: str, first: TextRow) -> tuple[str, ...] | None:
     """What the columns are called, or ``None`` if the first row is a sample already."""
     if all(is_number(cell) for cell in first.cells):
         return None
@@ -65,14 +65,14 @@ def _answer_column(name: str, names: tuple[str, ...]) -> int | None:
     return found[0] if found else None
 
 
-def _labels(name: str, rows: list[Row], names: tuple[str, ...], column: int) -> tuple[str, ...]:
+def _labels(name: str, rows: list[TextRow], names: tuple[str, ...], column: int) -> tuple[str, ...]:
     for row in rows:
         if not row.cells[column]:
             raise DataError(f"{name}, line {row.line}, column {names[column]!r}: empty, where a class belongs")
     return tuple(row.cells[column] for row in rows)
 
 
-def _numbers(name: str, rows: list[Row], names: tuple[str, ...], columns: list[int]) -> NDArray[np.float64]:
+def _numbers(name: str, rows: list[TextRow], names: tuple[str, ...], columns: list[int]) -> NDArray[np.float64]:
     values = np.empty((len(rows), len(columns)), np.float64)
     for at, row in enumerate(rows):
         try:
@@ -84,7 +84,7 @@ def _numbers(name: str, rows: list[Row], names: tuple[str, ...], columns: list[i
     return values
 
 
-def _no_number(name: str, row: Row, names: tuple[str, ...], columns: list[int]) -> DataError:
+def _no_number(name: str, row: TextRow, names: tuple[str, ...], columns: list[int]) -> DataError:
     """The error for the first cell of ``row`` that is no finite number."""
     bad = next(at for at in columns if not is_number(row.cells[at]) or not isfinite(float(row.cells[at])))
     what = repr(row.cells[bad]) if row.cells[bad] else "empty"

@@ -10,14 +10,14 @@ from maas_agent.errors import DataError
 _DELIMITERS = ",;\t"
 
 
-class Row(msgspec.Struct, frozen=True):
+class TextRow(msgspec.Struct, frozen=True):
     """The cells of one row, without blanks around them, and the line (from 1) on which it ends."""
 
     line: int
     cells: tuple[str, ...]
 
 
-def rows_of(data: bytes, name: str) -> list[Row]:
+def rows_of(data: bytes, name: str) -> list[TextRow]:
     """The rows of a CSV file called ``name``, all of one length, empty lines left out.
 
     The delimiter is that of ``,``, ``;`` and the tabulator which the first line has most often. Raises `DataError` that
@@ -28,7 +28,7 @@ def rows_of(data: bytes, name: str) -> list[Row]:
     delimiter = max(_DELIMITERS, key=first.count)
     reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True)
     try:
-        rows = [Row(reader.line_num, tuple(cell.strip() for cell in cells)) for cells in reader if any(cells)]
+        rows = [TextRow(reader.line_num, tuple(cell.strip() for cell in cells)) for cells in reader if any(cells)]
     except csv.Error as error:
         raise DataError(f"{name}, line {reader.line_num}: {error}") from None
     if not rows:

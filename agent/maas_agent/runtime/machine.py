@@ -24,7 +24,7 @@ _CORAL_USB = (("1a6e", "089a"), ("18d1", "9302"))
 """Vendor and product of a Coral stick, before and after its firmware was loaded (coral.ai, edgetpu's udev rules)."""
 
 
-class Finding(msgspec.Struct, frozen=True):
+class AcceleratorFinding(msgspec.Struct, frozen=True):
     """An accelerator, and why this machine does not have it (``None`` if it seems to).
 
     ``found`` names what was found, such as a library and its version; ``mend`` is the line to type that mends it.
@@ -62,7 +62,7 @@ DELEGATES = (
 """What ``auto`` looks for; any other one can be named by its path."""
 
 
-def look(library: Library = "auto") -> list[Finding]:
+def look(library: Library = "auto") -> list[AcceleratorFinding]:
     """Every accelerator there could be, the processor first."""
     return [processor(library), _gpu(library), _npu(library), *(_delegate(known) for known in DELEGATES)]
 
@@ -82,56 +82,64 @@ def library_folders() -> Iterator[Path]:
     yield from (Path(folder) for folder in dict.fromkeys([*named, *usual]) if folder)
 
 
-def processor(library: Library = "auto") -> Finding:
+def processor(library: Library = "auto") -> AcceleratorFinding:
     """The processor: it is there, but perhaps no interpreter is; ``found`` is its name and version."""
     for distribution in _LIBRARIES if library == "auto" else (library,):
         if version := _version(distribution):
-            return Finding(CPU, version)
-    return Finding(CPU, missing="no interpreter is installed", mend=how_to_get(library))
+            return AcceleratorFinding(CPU, version)
+    return AcceleratorFinding(CPU, missing="no interpreter is installed", mend=how_to_get(library))
 
 
-def _gpu(library: Library) -> Finding:
+def _gpu(library: Library) -> AcceleratorFinding:
     if lacks := _lacks_litert(GPU, library):
         return lacks
     if not _package_files("libLiteRt*Accelerator.so"):
-        return Finding(GPU, missing="ai-edge-litert has no GPU library for this machine")
+        return AcceleratorFinding(GPU, missing="ai-edge-litert has no GPU library for this machine")
     drivers = _vulkan_drivers()
     nodes = _there("/dev/dri/renderD*")
     if not drivers:
         there = f"there is {nodes[0]}, but " if nodes else ""
         missing = f"{there}there is no Vulkan driver"
-        return Finding(GPU, missing=missing, mend="sudo apt install libvulkan1 mesa-vulkan-drivers")
+        return AcceleratorFinding(GPU, missing=missing, mend="sudo apt install libvulkan1 mesa-vulkan-drivers")
     if not _library_file("libvulkan.so.1"):
-        return Finding(GPU, missing="there is no Vulkan loader (libvulkan.so.1)", mend="sudo apt install libvulkan1")
+        return AcceleratorFinding(
+            GPU, missing="there is no Vulkan loader (libvulkan.so.1)", mend="sudo apt install libvulkan1"
+        )
     if nodes and not any(os.access(node, os.R_OK | os.W_OK) for node in nodes):
-        return Finding(GPU, missing=f"{nodes[0]} is not for this user", mend="sudo usermod -aG render maas-agent")
-    return Finding(GPU, f"Vulkan: {', '.join(drivers)}")
+        return AcceleratorFinding(
+            GPU, missing=f"{nodes[0]} is not for this user", mend="sudo usermod -aG render maas-agent"
+        )
+    return AcceleratorFinding(GPU, f"Vulkan: {', '.join(drivers)}")
 
 
-def _npu(library: Library) -> Finding:
+def _npu(library: Library) -> AcceleratorFinding:
     if lacks := _lacks_litert(NPU, library):
         return lacks
     there = [vendor for vendor in VENDORS.values() if _nodes(vendor)]
     if not there:
         patterns = ", ".join(pattern for vendor in VENDORS.values() for pattern in vendor.devices)
         mend = "install the kernel's driver of the NPU, if this machine has one"
-        return Finding(NPU, missing=f"there is no NPU device (none of {patterns})", mend=mend)
+        return AcceleratorFinding(NPU, missing=f"there is no NPU device (none of {patterns})", mend=mend)
     # ``auto`` takes a vendor whose libraries the package has: one that needs more is only told of.
     return _npu_of(next((vendor for vendor in there if folder_of(vendor.name, "dispatch")), there[0]))
 
 
-def _npu_of(vendor: Vendor) -> Finding:
+def _npu_of(vendor: Vendor) -> AcceleratorFinding:
     """What the NPU of a vendor whose device is there lacks still."""
     node = _nodes(vendor)[0]
     if folder_of(vendor.name, "dispatch") is None:
         missing = f"there is {node} ({vendor.name}), but ai-edge-litert brings no dispatch library for it"
         mend = f'{vendor.mend}, then [pipeline.options] vendor = "{vendor.name}", dispatch = "…", compiler = "…"'
-        return Finding(NPU, missing=missing, mend=mend)
+        return AcceleratorFinding(NPU, missing=missing, mend=mend)
     if vendor.package and importlib.util.find_spec(vendor.package) is None:
-        return Finding(NPU, missing=f"the Python package {vendor.package} is not installed", mend=vendor.mend)
+        return AcceleratorFinding(
+            NPU, missing=f"the Python package {vendor.package} is not installed", mend=vendor.mend
+        )
     if not os.access(node, os.R_OK | os.W_OK):
-        return Finding(NPU, missing=f"{node} is not for this user", mend="sudo usermod -aG render maas-agent")
-    return Finding(NPU, f"{vendor.name}, {_version(vendor.package)}" if vendor.package else vendor.name)
+        return AcceleratorFinding(
+            NPU, missing=f"{node} is not for this user", mend="sudo usermod -aG render maas-agent"
+        )
+    return AcceleratorFinding(NPU, f"{vendor.name}, {_version(vendor.package)}" if vendor.package else vendor.name)
 
 
 def _nodes(vendor: Vendor) -> list[Path]:
@@ -146,24 +154,28 @@ def _driver(node: Path) -> str:
     return link.resolve().name if link.exists() else ""
 
 
-def _delegate(known: _Known) -> Finding:
+def _delegate(known: _Known) -> AcceleratorFinding:
     path = _library_file(known.file)
     if path is None:
         missing = f"there is no {known.file} ({known.what})"
-        return Finding(DELEGATE + known.file, missing=missing, mend=known.mend)
+        return AcceleratorFinding(DELEGATE + known.file, missing=missing, mend=known.mend)
     name = f"{DELEGATE}{path}"
     needed = bool(known.devices or known.usb)
     if needed and not any(_there(pattern) for pattern in known.devices) and not _plugged_in(known.usb):
-        return Finding(name, missing=f"no {known.what} is there", mend="plug it in, or load its kernel module")
-    return Finding(name, known.what)
+        return AcceleratorFinding(
+            name, missing=f"no {known.what} is there", mend="plug it in, or load its kernel module"
+        )
+    return AcceleratorFinding(name, known.what)
 
 
-def _lacks_litert(accelerator: str, library: Library) -> Finding | None:
+def _lacks_litert(accelerator: str, library: Library) -> AcceleratorFinding | None:
     if library not in ("auto", _LITERT):
         missing = f"it needs ai-edge-litert, and runtime = {library!r} is asked for"
-        return Finding(accelerator, missing=missing, mend='runtime = "auto"')
+        return AcceleratorFinding(accelerator, missing=missing, mend='runtime = "auto"')
     if not _version(_LITERT):
-        return Finding(accelerator, missing="ai-edge-litert is not installed", mend="pip install ai-edge-litert")
+        return AcceleratorFinding(
+            accelerator, missing="ai-edge-litert is not installed", mend="pip install ai-edge-litert"
+        )
     return None
 
 

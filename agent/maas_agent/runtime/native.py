@@ -12,7 +12,7 @@ _BEFORE = re.compile(r"^(ERROR:\s*|E0000 \S+\s+\d+ )?(\[?[\w./]+:\d+\]:?\s*)?")
 """What stands before a message: its level, the time, the place in the library's source."""
 
 
-class Output:
+class CapturedOutput:
     """What was written; `text` is complete once the `quiet` block has ended."""
 
     def __init__(self) -> None:
@@ -20,13 +20,13 @@ class Output:
 
 
 @contextmanager
-def quiet() -> Iterator[Output]:
+def quiet() -> Iterator[CapturedOutput]:
     """Keep what the block writes to standard output and error (the descriptors, not ``sys.stderr``).
 
     The libraries greet in dozens of lines, and have no setting against it; a log has one line an event. What they say
     before a failure is for whoever catches that: the reason is in there.
     """
-    output = Output()
+    output = CapturedOutput()
     kept = os.memfd_create("output", os.MFD_CLOEXEC)
     _flush()
     saved = {descriptor: os.dup(descriptor) for descriptor in (1, 2)}

@@ -1,4 +1,4 @@
-"""``python -m maas_agent.trials FD``: tries a staged bundle for the hub: an `Assignment` comes, a `Report` goes.
+"""``python -m maas_agent.trials FD``: tries a staged bundle for the hub: an `Assignment` comes, a `TrialReport` goes.
 
 For what is tried again outside an update: after the runtime or the hardware changed, or when an accelerator's
 quarantine is over. It ends with the hub.
@@ -14,7 +14,7 @@ from maas_agent.base.terminal import keep_quiet_about_libraries
 from maas_agent.errors import MaasError
 from maas_agent.host.children import die_with_parent
 from maas_agent.trials import run
-from maas_agent.trials.task import Assignment, Report
+from maas_agent.trials.task import Assignment, TrialReport
 
 
 def main() -> None:
@@ -27,15 +27,15 @@ def main() -> None:
     hub.sendall(msgspec.json.encode(_report(assignment)) + b"\n")
 
 
-def _report(assignment: Assignment) -> Report:
+def _report(assignment: Assignment) -> TrialReport:
     store, digest, terms, seconds = Path(assignment.store), assignment.digest, assignment.terms, assignment.seconds
     if assignment.setups is not None:
         verdicts = run.try_all(store, digest, assignment.setups, terms, seconds)
-        return Report(rows=[verdict.trial for verdict in verdicts])
+        return TrialReport(rows=[verdict.trial for verdict in verdicts])
     try:
-        return Report(trials=run.select(store, digest, terms, seconds))
+        return TrialReport(trials=run.select(store, digest, terms, seconds))
     except MaasError as error:
-        return Report(refused=str(error))
+        return TrialReport(refused=str(error))
 
 
 if __name__ == "__main__":

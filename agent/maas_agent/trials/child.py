@@ -1,4 +1,4 @@
-"""One trial, in a process of its own: ``python -m maas_agent.trials.child``, a `Task` in, a `Verdict` out.
+"""One trial, in a process of its own: ``python -m maas_agent.trials.child``, a `TrialTask` in, a `TrialVerdict` out.
 
 Well-formed models can still crash an interpreter or loop for ever (measured: 10-18 of 2,000 edited ones crash
 LiteRT), and a driver may do anything; here that is the end of one process, and a row in a table.
@@ -27,7 +27,7 @@ from maas_agent.errors import BundleError, MaasError, SelfTestError, Unavailable
 from maas_agent.host.children import die_with_parent
 from maas_agent.trials.limits import available_bytes, bound_memory, peak_resident, share_device, taken
 from maas_agent.trials.record import Trial
-from maas_agent.trials.task import Task, Verdict
+from maas_agent.trials.task import TrialTask, TrialVerdict
 
 if TYPE_CHECKING:
     from maas_agent.bundle.golden import GoldenSamples
@@ -42,7 +42,7 @@ def main() -> None:
     """Try, and say what came of it."""
     keep_quiet_about_libraries()
     die_with_parent()  # a model that hangs must not outlive whoever wanted to know
-    task = msgspec.json.decode(sys.stdin.buffer.read(), type=Task)
+    task = msgspec.json.decode(sys.stdin.buffer.read(), type=TrialTask)
     # Libraries print to standard output too: it is for the verdict alone.
     verdict_to = os.dup(1)
     os.dup2(2, 1)
@@ -51,7 +51,7 @@ def main() -> None:
     os._exit(0)  # the verdict is out: how a driver takes itself down is of no interest
 
 
-def _verdict(task: Task) -> Verdict:
+def _verdict(task: TrialTask) -> TrialVerdict:
     cap = min(_MOST_BYTES, available_bytes())
     try:
         _bound_time(task.seconds)
@@ -78,7 +78,7 @@ def _bound_time(seconds: float) -> None:
     signal.setitimer(signal.ITIMER_REAL, seconds)
 
 
-def _tried(task: Task, cap: int) -> Verdict:
+def _tried(task: TrialTask, cap: int) -> TrialVerdict:
     # Imported here, after the limits are set: NumPy and LiteRT are native code that will read the bundle.
     from maas_agent.bundle.golden import decode_golden
     from maas_agent.runtime.graph import Graph
@@ -100,7 +100,7 @@ def _tried(task: Task, cap: int) -> Verdict:
     return _measured(task, graph, golden, before, load_ms)
 
 
-def _measured(task: Task, graph: "Graph", golden: "GoldenSamples", before: int, load_ms: float) -> Verdict:
+def _measured(task: TrialTask, graph: "Graph", golden: "GoldenSamples", before: int, load_ms: float) -> TrialVerdict:
     from maas_agent.runtime.graph import deviation
 
     found = deviation(graph, golden.samples, golden.outputs)
@@ -120,7 +120,7 @@ def _measured(task: Task, graph: "Graph", golden: "GoldenSamples", before: int, 
         accelerated=graph.accelerated,
         refused=reason,
     )
-    return Verdict(trial, device_fault=not strayed and reason is not None, strayed=strayed)
+    return TrialVerdict(trial, device_fault=not strayed and reason is not None, strayed=strayed)
 
 
 def _undamaged(store: Path, digest: str) -> Staged:
@@ -166,8 +166,8 @@ def _too_large(needs: int, limit: int) -> str | None:
     return f"it needs {needs / (1 << 20):.1f} MiB, limits.memory_mb allows {limit >> 20}"
 
 
-def _refused(task: Task, reason: str, *, device_fault: bool = False) -> Verdict:
-    return Verdict(Trial(setup=task.setup, peak_bytes=peak_resident(), refused=reason), device_fault)
+def _refused(task: TrialTask, reason: str, *, device_fault: bool = False) -> TrialVerdict:
+    return TrialVerdict(Trial(setup=task.setup, peak_bytes=peak_resident(), refused=reason), device_fault)
 
 
 if __name__ == "__main__":

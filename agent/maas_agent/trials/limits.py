@@ -7,13 +7,13 @@ from pathlib import Path
 
 from maas_agent.errors import UnavailableError
 from maas_agent.runtime.setup import GPU, NPU, Setup
-from maas_agent.trials.terms import Limits
+from maas_agent.trials.terms import WorkerLimits
 
 _SLACK_BYTES = 8 << 20
 """What two loads of one model differ by: a worker must not die of what its trial had."""
 
 
-def share_device(limits: Limits) -> None:
+def share_device(limits: WorkerLimits) -> None:
     """Take the processors and the niceness that are allowed; raises `UnavailableError` for processors there are not."""
     if limits.cpus:
         try:

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable
 
-from maas_agent.runtime.machine import Finding
+from maas_agent.runtime.machine import AcceleratorFinding
 from maas_agent.runtime.setup import CPU, GPU, Setup
 from maas_agent.trials.terms import AUTO, Terms
 
@@ -12,7 +12,7 @@ _MOST_THREADS = 4
 MOST_SETUPS = 16
 
 
-def setups(terms: Terms, findings: Iterable[Finding], cores: int) -> list[Setup]:
+def setups(terms: Terms, findings: Iterable[AcceleratorFinding], cores: int) -> list[Setup]:
     """What to try, the processor first: it is what everything else falls back to.
 
     ``auto`` tries every accelerator that was found. A named one is tried with its options, and the processor beside

@@ -17,7 +17,7 @@ from maas_agent.runtime.setup import Setup
 from maas_agent.trials import plan
 from maas_agent.trials.hardware import cores, fingerprint, runtime_version
 from maas_agent.trials.record import Trial, Trials, ranked
-from maas_agent.trials.task import Task, Verdict
+from maas_agent.trials.task import TrialTask, TrialVerdict
 from maas_agent.trials.terms import Terms
 
 TRIAL_S = 120.0
@@ -40,14 +40,16 @@ def select(store: Path, digest: str, terms: Terms, seconds: float = TRIAL_S) -> 
     return Trials(runtime_version(terms.library), fingerprint(terms.library), terms, rows)
 
 
-def try_all(store: Path, digest: str, wanted: Iterable[Setup], terms: Terms, seconds: float = TRIAL_S) -> list[Verdict]:
+def try_all(
+    store: Path, digest: str, wanted: Iterable[Setup], terms: Terms, seconds: float = TRIAL_S
+) -> list[TrialVerdict]:
     """One verdict for each setup, in turn: side by side they would measure each other."""
-    verdicts: list[Verdict] = []
+    verdicts: list[TrialVerdict] = []
     began = time.monotonic()
     waiting = list(wanted)
     while waiting:
         setup = waiting.pop(0)
-        verdict = run(Task(str(store), digest, setup, terms.limits, seconds))
+        verdict = run(TrialTask(str(store), digest, setup, terms.limits, seconds))
         verdicts.append(verdict)
         if verdict.strayed and (better := plan.more_precise(setup)):
             waiting.insert(0, better)
@@ -59,7 +61,7 @@ def try_all(store: Path, digest: str, wanted: Iterable[Setup], terms: Terms, sec
     return verdicts
 
 
-def run(task: Task) -> Verdict:
+def run(task: TrialTask) -> TrialVerdict:
     """Do one trial in a child process; whatever happens to that, it is a verdict."""
     command = [sys.executable, "-m", "maas_agent.trials.child"]
     try:
@@ -69,30 +71,30 @@ def run(task: Task) -> Verdict:
     return judged(task, child.returncode, child.stdout, child.stderr)
 
 
-def judged(task: Task, status: int, said: bytes, complained: bytes) -> Verdict:
+def judged(task: TrialTask, status: int, said: bytes, complained: bytes) -> TrialVerdict:
     """What a child's exit status and output mean."""
     if status in (-signal.SIGALRM, -signal.SIGXCPU):
         return _ended(task, _endless(task))
     if status < 0:
         return _ended(task, f"killed by {signal_name(-status)}: the model crashes this device{_last(complained)}")
     try:
-        return msgspec.json.decode(said, type=Verdict)
+        return msgspec.json.decode(said, type=TrialVerdict)
     except MALFORMED:
         return _ended(task, f"ended with status {status} and no verdict{_last(complained) or ': no message'}")
 
 
-def _refusal(verdicts: list[Verdict]) -> SelfTestError | UnavailableError:
+def _refusal(verdicts: list[TrialVerdict]) -> SelfTestError | UnavailableError:
     reasons = [(verdict.trial.setup, verdict.trial.refused) for verdict in verdicts]
     text = "; ".join(f"{setup}: {reason}" for setup, reason in reasons) or "there is no setup to try"
     blamed = any(not verdict.device_fault for verdict in verdicts)
     return (SelfTestError if blamed else UnavailableError)(f"the self-test failed on {text}")
 
 
-def _ended(task: Task, reason: str) -> Verdict:
-    return Verdict(Trial(setup=task.setup, refused=reason))
+def _ended(task: TrialTask, reason: str) -> TrialVerdict:
+    return TrialVerdict(Trial(setup=task.setup, refused=reason))
 
 
-def _endless(task: Task) -> str:
+def _endless(task: TrialTask) -> str:
     return f"it did not end within {task.seconds:g} s: the model hangs or is far too slow for this device"
 
 

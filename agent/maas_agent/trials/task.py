@@ -4,21 +4,21 @@ import msgspec
 
 from maas_agent.runtime.setup import Setup
 from maas_agent.trials.record import Trial, Trials
-from maas_agent.trials.terms import Limits, Terms
+from maas_agent.trials.terms import Terms, WorkerLimits
 
 
-class Task(msgspec.Struct, frozen=True):
+class TrialTask(msgspec.Struct, frozen=True):
     """Try the bundle of manifest ``digest`` in the store with one setup."""
 
     store: str
     digest: str
     setup: Setup
-    limits: Limits = Limits()
+    limits: WorkerLimits = WorkerLimits()
     seconds: float = 120.0
     """How long it may take, loading included."""
 
 
-class Verdict(msgspec.Struct, frozen=True):
+class TrialVerdict(msgspec.Struct, frozen=True):
     """The trial; ``device_fault`` if it was refused for what the device lacks, not for what the bundle is."""
 
     trial: Trial
@@ -38,7 +38,7 @@ class Assignment(msgspec.Struct, frozen=True):
     """How long each trial may take."""
 
 
-class Report(msgspec.Struct, frozen=True, kw_only=True):
+class TrialReport(msgspec.Struct, frozen=True, kw_only=True):
     """To the hub: all ``trials``, or the reason why none may serve; ``rows`` where setups were named."""
 
     trials: Trials | None = None

@@ -7,7 +7,7 @@ from maas_agent.runtime.setup import Library
 AUTO = "auto"
 
 
-class Limits(msgspec.Struct, frozen=True):
+class WorkerLimits(msgspec.Struct, frozen=True):
     """What one worker may take of the device."""
 
     memory_bytes: int = 0
@@ -24,4 +24,4 @@ class Terms(msgspec.Struct, frozen=True):
     threads: int = 0
     options: dict[str, str] = {}
     library: Library = "auto"
-    limits: Limits = Limits()
+    limits: WorkerLimits = WorkerLimits()

@@ -1,10 +1,10 @@
 """The repository as the configuration has it, for those who fetch from it."""
 
-from maas_agent.config import Repository
+from maas_agent.config import RepositorySettings
 from maas_agent.update.protocol import RepositoryAccess
 
 
-def access_to(repository: Repository) -> RepositoryAccess:
+def access_to(repository: RepositorySettings) -> RepositoryAccess:
     """Where the repository is, as whom it is asked, and by what it is trusted."""
     return RepositoryAccess(
         url=repository.url,

@@ -22,7 +22,7 @@ Revoked = Mapping[str, Mapping[str, str]]
 _ANY = ("", "*")
 
 
-class Target(msgspec.Struct, frozen=True):
+class SignedFile(msgspec.Struct, frozen=True):
     """A signed file of the repository: its SHA-256, its ``length`` in bytes."""
 
     digest: str
@@ -39,7 +39,7 @@ class Offer(msgspec.Struct, frozen=True):
     version: str
     digest: str
     length: int
-    delivery: Target | None = None
+    delivery: SignedFile | None = None
 
 
 class Catalogue(msgspec.Struct, frozen=True):

@@ -9,15 +9,15 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from maas_agent.bundle.delivery import Delivery, Stored, decode_delivery, expanded
+from maas_agent.bundle.delivery import DeliveredBlob, Delivery, decode_delivery, expanded
 from maas_agent.bundle.manifest import Manifest, decode_manifest
 from maas_agent.errors import BundleError, PullError, VerifyError
 from maas_agent.update.choose import Offer
-from maas_agent.update.store.blob_store import Store
+from maas_agent.update.store.blob_store import BlobStore
 from maas_agent.update.store.deliveries import kept
-from maas_agent.update.store.disk_quota import Need, Room
+from maas_agent.update.store.disk_quota import DiskQuota, Need
 from maas_agent.update.store.recipient_check import why_unreadable
-from maas_agent.update.transfer.partial_download import Part, WrongContent, whole
+from maas_agent.update.transfer.partial_download import PartialDownload, WrongContent, whole
 
 if TYPE_CHECKING:
     from maas_agent.update.repository.client import Repository
@@ -25,14 +25,14 @@ if TYPE_CHECKING:
 _CHUNK = 1 << 16
 
 
-class Bringing:
+class Downloader:
     """One bundle on its way from ``repository`` into ``store``; ``key`` is the file of this device's key."""
 
-    def __init__(self, repository: "Repository", offer: Offer, store: Store, key: str | None) -> None:
+    def __init__(self, repository: "Repository", offer: Offer, store: BlobStore, key: str | None) -> None:
         self._repository, self._offer, self._store, self._key = repository, offer, store, key
         self._what = f"{offer.name} {offer.version}"
 
-    def bring(self, room: Room) -> None:
+    def bring(self, room: DiskQuota) -> None:
         """Fetch what is not here yet; what arrived before a cut is not fetched again. Raises `MaasError`."""
         offer, store = self._offer, self._store
         # (1) the manifest must be what the signed path says, before anything is fetched on its behalf.
@@ -112,7 +112,7 @@ class Bringing:
         else:
             self._expand(digest, size, stored)
 
-    def _expand(self, digest: str, size: int, stored: Stored) -> None:
+    def _expand(self, digest: str, size: int, stored: DeliveredBlob) -> None:
         part = self._store.part(stored.stored, stored.size)
         packed = part.complete(lambda start: self._repository.blob(stored.stored, start))
         try:
@@ -126,7 +126,7 @@ class Bringing:
             _drop(part, self._store.part(digest, size))
 
 
-def read_manifest(store: Store, offer: Offer) -> Manifest:
+def read_manifest(store: BlobStore, offer: Offer) -> Manifest:
     """The offered manifest from the store; raises `VerifyError` if it is unreadable or of another name or version.
 
     Its digest is signed under a path that states name and version. A manifest that says something else would get
@@ -149,6 +149,6 @@ def inflated(packed: Path) -> Iterator[bytes]:
         yield from expanded(iter(partial(file.read, _CHUNK), b""))
 
 
-def _drop(*parts: Part) -> None:
+def _drop(*parts: PartialDownload) -> None:
     for part in parts:
         part.drop()

@@ -5,7 +5,7 @@ import queue
 import socket
 import threading
 
-from maas_agent.update.protocol import MAX_JOB_BYTES, Event, Job, Progress, decode_job, line_of
+from maas_agent.update.protocol import MAX_JOB_BYTES, Event, PullJob, PullProgress, decode_job, line_of
 
 
 class HubLink:
@@ -20,11 +20,11 @@ class HubLink:
         self._lines: queue.SimpleQueue[bytes] = queue.SimpleQueue()
         threading.Thread(target=self._read, name="hub", daemon=True).start()
 
-    def job(self) -> Job:
+    def job(self) -> PullJob:
         """The hub's first line; raises `DataError` if it is no job."""
         return decode_job(self._lines.get())
 
-    def enter(self, progress: Progress) -> None:
+    def enter(self, progress: PullProgress) -> None:
         """Announce a state and wait until the hub has persisted it."""
         self.tell(progress)
         self._lines.get()

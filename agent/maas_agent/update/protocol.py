@@ -1,7 +1,7 @@
 """What the hub and the puller say to each other: one JSON document a line, over a socketpair.
 
-    hub ──▶ puller   Job                             once, the first line
-    hub ◀── puller   Progress                        a pipeline is about to enter a state
+    hub ──▶ puller   PullJob                         once, the first line
+    hub ◀── puller   PullProgress                    a pipeline is about to enter a state
     hub ──▶ puller   Go                              the hub has persisted that state: act on it
     hub ◀── puller   Outcome                         one for each wanted pipeline, the last word on it
 
@@ -83,7 +83,7 @@ class RepositoryAccess(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown
     ca: str | None = None
 
 
-class Job(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+class PullJob(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """All that a puller is to do. ``store`` is a folder; ``repository`` may be missing if every bundle is local.
 
     ``keep`` are the digests of all manifests that must stay in the store, also of pipelines that want nothing now.
@@ -102,12 +102,12 @@ class Job(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True)
 
 
 class Go(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """The hub's answer to a `Progress`."""
+    """The hub's answer to a `PullProgress`."""
 
     go: Literal[True] = True
 
 
-class Progress(msgspec.Struct, frozen=True, tag_field="event", tag="progress", forbid_unknown_fields=True):
+class PullProgress(msgspec.Struct, frozen=True, tag_field="event", tag="progress", forbid_unknown_fields=True):
     """``pipeline`` is about to enter ``state`` with the bundle of this version and manifest digest."""
 
     pipeline: str
@@ -142,10 +142,10 @@ class Outcome(msgspec.Struct, frozen=True, kw_only=True, tag_field="event", tag=
     """Whether what is active was not whole on this device, and is now."""
 
 
-Event = Progress | Outcome
+Event = PullProgress | Outcome
 
 
-def longest_s(job: Job) -> float:
+def longest_s(job: PullJob) -> float:
     """When the hub should kill the puller, in seconds after its start: never needed, unless the system hangs.
 
     A minute is added because a call into the C resolver cannot be interrupted and has time-outs of its own.
@@ -155,7 +155,7 @@ def longest_s(job: Job) -> float:
     return network_s + len(job.wanted) * (3 * network_s + SELF_TEST_S) + 60.0
 
 
-def line_of(message: Job | Go | Event) -> bytes:
+def line_of(message: PullJob | Go | Event) -> bytes:
     """One message as the line that is sent."""
     return msgspec.json.encode(message) + b"\n"
 
@@ -169,19 +169,19 @@ def decode_event(line: bytes) -> Event:
         raise DataError(f"the puller said something that is no event: {error}") from None
 
 
-def decode_job(line: bytes) -> Job:
+def decode_job(line: bytes) -> PullJob:
     """Read the first line from the hub, and give each pipeline what is withdrawn of its model.
 
     Raises `DataError` if it is no job.
     """
     try:
-        job = msgspec.json.decode(line, type=Job)
+        job = msgspec.json.decode(line, type=PullJob)
     except MALFORMED as error:
         raise DataError(f"this is no job: {error}") from None
     wanted = [msgspec.structs.replace(one, withdrawn=_withdrawn(job, one)) for one in job.wanted]
     return msgspec.structs.replace(job, wanted=wanted)
 
 
-def _withdrawn(job: Job, wanted: Wanted) -> tuple[str, ...]:
+def _withdrawn(job: PullJob, wanted: Wanted) -> tuple[str, ...]:
     """What is taken back of the model; a bundle from a file is not the broker's to judge."""
     return job.withdrawn.get(wanted.model, ()) if wanted.model is not None and wanted.bundle is None else ()

@@ -15,10 +15,10 @@ from maas_agent.trials.record import Trials
 from maas_agent.update.choose import Offer
 from maas_agent.update.downloader import read_manifest
 from maas_agent.update.hub_link import HubLink
-from maas_agent.update.protocol import Job, Outcome, Progress, RepositoryAccess, State, Step, Wanted
+from maas_agent.update.protocol import Outcome, PullJob, PullProgress, RepositoryAccess, State, Step, Wanted
 from maas_agent.update.sources import FromFile, FromRepository, Source, Unavailable
-from maas_agent.update.store.blob_store import Store
-from maas_agent.update.store.disk_quota import Room
+from maas_agent.update.store.blob_store import BlobStore
+from maas_agent.update.store.disk_quota import DiskQuota
 from maas_agent.update.transfer.deadline import deadline
 
 _BLAMES_THE_BUNDLE = (VerifyError, SelfTestError)
@@ -29,11 +29,11 @@ _MAX_REASON = 300
 """Bounds of what the hub is told of revoked versions: together far below ``MAX_LINE_BYTES``."""
 
 
-def pull(job: Job, hub: HubLink, log: Log) -> None:
+def pull(job: PullJob, hub: HubLink, log: Log) -> None:
     """Do all of ``job``: one refresh for all, then one outcome for each wanted pipeline, whatever happens to others."""
-    folder, store = Path(job.store), Store(Path(job.store))
+    folder, store = Path(job.store), BlobStore(Path(job.store))
     _sweep(folder)
-    room = Room(_kept(job), job.max_bytes, keep_all=job.keep_all)
+    room = DiskQuota(_kept(job), job.max_bytes, keep_all=job.keep_all)
     repository = _refreshed(job, log)
     begun, unfinished = store.pulling(), set[str]()
     for left, wanted in zip(reversed(range(len(job.wanted))), job.wanted, strict=True):
@@ -51,7 +51,7 @@ def pull(job: Job, hub: HubLink, log: Log) -> None:
 class Attempt:
     """One pipeline's update, from what is offered to a tested bundle. It knows how far it has come."""
 
-    def __init__(self, wanted: Wanted, store: Store, room: Room, hub: HubLink) -> None:
+    def __init__(self, wanted: Wanted, store: BlobStore, room: DiskQuota, hub: HubLink) -> None:
         self._wanted = wanted
         self._store = store
         self._room = room
@@ -129,7 +129,7 @@ class Attempt:
     def _enter(self, state: Step, offer: Offer) -> None:
         # Persisted by the hub before it is acted on here.
         self._offer = offer
-        self._hub.enter(Progress(self._wanted.pipeline, state, offer.version, offer.digest))
+        self._hub.enter(PullProgress(self._wanted.pipeline, state, offer.version, offer.digest))
         self._state = state
 
     def _verify(self, offer: Offer) -> None:
@@ -172,7 +172,7 @@ class Attempt:
         )
 
 
-def _kept(job: Job) -> set[str]:
+def _kept(job: PullJob) -> set[str]:
     """The manifests that stay in the store, whatever this job brings."""
     held = {digest for wanted in job.wanted for digest in (wanted.active_digest, wanted.previous_digest)}
     return {digest for digest in held if digest is not None} | set(job.keep)
@@ -202,7 +202,7 @@ def _said(revoked: Mapping[str, str]) -> dict[str, str]:
     return {version: revoked[version][:_MAX_REASON] for version in newest}
 
 
-def _refreshed(job: Job, log: Log) -> Source:
+def _refreshed(job: PullJob, log: Log) -> Source:
     """The repository as a source; if it cannot be refreshed, one that gives every pipeline that reason."""
     models = {wanted.model for wanted in job.wanted if wanted.bundle is None and wanted.model is not None}
     if not models:

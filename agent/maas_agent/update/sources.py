@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING, Protocol
 from maas_agent.bundle.archive import Bundle, open_bundle
 from maas_agent.errors import BundleError, PullError, UpdateError, VerifyError
 from maas_agent.update.choose import Catalogue, Offer, choose, refuse_downgrade, refuse_unwanted, why_nothing
-from maas_agent.update.downloader import Bringing
+from maas_agent.update.downloader import Downloader
 from maas_agent.update.protocol import RepositoryAccess, Wanted
-from maas_agent.update.store.blob_store import Store
-from maas_agent.update.store.disk_quota import Need, Room
+from maas_agent.update.store.blob_store import BlobStore
+from maas_agent.update.store.disk_quota import DiskQuota, Need
 from maas_agent.update.transfer.deadline import deadline
 from maas_agent.update.transfer.partial_download import whole
 
@@ -33,11 +33,11 @@ class Source(Protocol):
         """The versions of the wanted model that its publisher has revoked, with the reasons."""
         ...
 
-    def deliver(self, offer: Offer, wanted: Wanted, store: Store, room: Room, /) -> None:
+    def deliver(self, offer: Offer, wanted: Wanted, store: BlobStore, room: DiskQuota, /) -> None:
         """Bring the offered manifest and all its blobs into ``store``. Raises `MaasError`."""
         ...
 
-    def renew(self, wanted: Wanted, store: Store, /) -> None:
+    def renew(self, wanted: Wanted, store: BlobStore, /) -> None:
         """Bring up to date what belongs to a bundle that is active already. Raises `MaasError`."""
         ...
 
@@ -45,7 +45,7 @@ class Source(Protocol):
         """Whether it is known what is offered of the wanted model, be it nothing."""
         ...
 
-    def mend(self, digest: str, wanted: Wanted, store: Store, room: Room, /) -> None:
+    def mend(self, digest: str, wanted: Wanted, store: BlobStore, room: DiskQuota, /) -> None:
         """Bring what is missing or damaged of a bundle that was installed already. Raises `MaasError`."""
         ...
 
@@ -68,25 +68,25 @@ class FromRepository:
         found = self._offered.get(str(wanted.model))
         return found.revoked_of(wanted.model) if isinstance(found, Catalogue) else {}
 
-    def deliver(self, offer: Offer, wanted: Wanted, store: Store, room: Room) -> None:
+    def deliver(self, offer: Offer, wanted: Wanted, store: BlobStore, room: DiskQuota) -> None:
         """See `Source`."""
         with deadline(self._timeout_s, f"the download of {offer.name} {offer.version}"):
-            Bringing(self._repository, offer, store, wanted.device_key).bring(room)
+            Downloader(self._repository, offer, store, wanted.device_key).bring(room)
 
-    def renew(self, wanted: Wanted, store: Store) -> None:
+    def renew(self, wanted: Wanted, store: BlobStore) -> None:
         """See `Source`: its delivery may have other recipients by now."""
         for offer in self._catalogue(wanted).of(wanted.model):
             held = store.deliveries.digest(offer.digest)
             is_here = offer.digest in (wanted.active_digest, wanted.previous_digest)
             if is_here and offer.delivery is not None and offer.delivery.digest != held:
                 with deadline(self._timeout_s, f"the renewal of {offer.name} {offer.version}"):
-                    Bringing(self._repository, offer, store, wanted.device_key).renew()
+                    Downloader(self._repository, offer, store, wanted.device_key).renew()
 
     def reached(self, wanted: Wanted) -> bool:
         """See `Source`."""
         return isinstance(self._offered.get(str(wanted.model)), Catalogue)
 
-    def mend(self, digest: str, wanted: Wanted, store: Store, room: Room) -> None:
+    def mend(self, digest: str, wanted: Wanted, store: BlobStore, room: DiskQuota) -> None:
         """See `Source`: what its publisher has revoked is not brought again."""
         offer = next((offer for offer in self._catalogue(wanted).of(wanted.model) if offer.digest == digest), None)
         if offer is None:
@@ -124,7 +124,7 @@ class FromFile:
         """See `Source`: a file that is revoked is refused, and says no more."""
         return {}
 
-    def deliver(self, offer: Offer, _wanted: Wanted, store: Store, room: Room) -> None:
+    def deliver(self, offer: Offer, _wanted: Wanted, store: BlobStore, room: DiskQuota) -> None:
         """See `Source`."""
         with _opened(self._path) as bundle:
             if bundle.digest != offer.digest:
@@ -137,14 +137,14 @@ class FromFile:
                 store.add(digest, size, whole([data]))
             store.deliveries.keep(offer.digest, None)
 
-    def renew(self, _wanted: Wanted, _store: Store) -> None:
+    def renew(self, _wanted: Wanted, _store: BlobStore) -> None:
         """See `Source`: a file holds its blobs as they are."""
 
     def reached(self, _wanted: Wanted) -> bool:
         """See `Source`: a file that is not taken says nothing."""
         return False
 
-    def mend(self, digest: str, wanted: Wanted, store: Store, room: Room) -> None:
+    def mend(self, digest: str, wanted: Wanted, store: BlobStore, room: DiskQuota) -> None:
         """See `Source`."""
         offer = self._verified(wanted)
         if offer.digest != digest:
@@ -166,9 +166,9 @@ class FromFile:
             raise VerifyError(
                 f"{self._path} cannot be verified without a [repository] root: name one, or set allow_unsigned = true"
             )
-        from maas_agent.update.repository.file_signature import Trusted, read_root
+        from maas_agent.update.repository.file_signature import OfflineTrust, read_root
 
-        trusted = Trusted(read_root(Path(self._access.root)), self._store)
+        trusted = OfflineTrust(read_root(Path(self._access.root)), self._store)
         trusted.verify(offer, bundle.manifest_bytes, bundle.signature())
 
 
@@ -186,11 +186,11 @@ class Unavailable:
         """Nothing is known."""
         return {}
 
-    def deliver(self, _offer: Offer, _wanted: Wanted, _store: Store, _room: Room) -> None:
+    def deliver(self, _offer: Offer, _wanted: Wanted, _store: BlobStore, _room: DiskQuota) -> None:
         """Raise the error."""
         raise self._error
 
-    def renew(self, _wanted: Wanted, _store: Store) -> None:
+    def renew(self, _wanted: Wanted, _store: BlobStore) -> None:
         """Raise the error."""
         raise self._error
 
@@ -198,7 +198,7 @@ class Unavailable:
         """It is not."""
         return False
 
-    def mend(self, _digest: str, _wanted: Wanted, _store: Store, _room: Room) -> None:
+    def mend(self, _digest: str, _wanted: Wanted, _store: BlobStore, _room: DiskQuota) -> None:
         """Raise the error."""
         raise self._error
 

@@ -13,7 +13,7 @@ from maas_agent.errors import DecodeError, RuntimeFailure
 from maas_agent.ipc import MAX_GIST, Answer, InferenceRequest
 from maas_agent.processing.content import Form
 from maas_agent.processing.decode import Decoded, decode
-from maas_agent.processing.inference import Response, ResponseOutput
+from maas_agent.processing.inference import OpenInferenceResponse, ResponseOutput
 from maas_agent.processing.postprocess import postprocessor
 from maas_agent.processing.preprocess import outside_of
 from maas_agent.runtime.graph import Graph
@@ -76,7 +76,7 @@ class Engine:
         answers = [self._answer_of(row) for row in values]
         result: Any = answers if decoded.batched else answers[0]
         latency_ms = _elapsed_ms(request)
-        document: ResultDocument | Response
+        document: ResultDocument | OpenInferenceResponse
         if decoded.request is not None:
             document = self._response(decoded.request.id or request.id, values, result)
         else:
@@ -112,7 +112,7 @@ class Engine:
             return post(values[tensor.name])
         return {tensor.name: post(values[tensor.name]) for tensor, post in self._outputs if tensor.name in values}
 
-    def _response(self, request_id: str, values: list[Values], result: Any) -> Response:
+    def _response(self, request_id: str, values: list[Values], result: Any) -> OpenInferenceResponse:
         # The model's own batch dimension of 1 is replaced by the number of samples. A tensor of a batch cannot lack
         # rows: an output that some sample does not have is in the parameters' result only.
         outputs = tuple(
@@ -126,7 +126,7 @@ class Engine:
             if all(tensor.name in row for row in values)
         )
         names = self._names
-        return Response(
+        return OpenInferenceResponse(
             model_name=names["model"],
             model_version=names["version"],
             id=request_id,

@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from maas_agent.processing.table import Table, read_table
+from maas_agent.processing.table import SampleTable, read_table
 from maas_converter.data.dataset import Dataset, StoredSamples, content_of
 from maas_converter.data.labels import numbered
 
@@ -26,7 +26,9 @@ def read_csv(path: Path, labels: tuple[str, ...]) -> Dataset:
     )
 
 
-def _answers(path: Path, table: Table, labels: tuple[str, ...]) -> tuple[NDArray[np.generic] | None, tuple[str, ...]]:
+def _answers(
+    path: Path, table: SampleTable, labels: tuple[str, ...]
+) -> tuple[NDArray[np.generic] | None, tuple[str, ...]]:
     """``y`` (N,) and the classes."""
     if table.labels is None:
         return table.y, ()

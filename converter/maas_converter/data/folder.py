@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from maas_agent.errors import DataError, NoInputError
 from maas_agent.processing.table import LABEL, NUMBER
-from maas_agent.processing.text_table import Row, is_number, rows_of
+from maas_agent.processing.text_table import TextRow, is_number, rows_of
 from maas_converter.data.dataset import Dataset, SampleFiles, content_of
 from maas_converter.data.labels import numbered
 
@@ -98,7 +98,7 @@ def _listed(folder: Path) -> _Listing:
     return _Listing(samples, kind, notes)
 
 
-def _sample(folder: Path, row: Row, kind: str) -> _Sample:
+def _sample(folder: Path, row: TextRow, kind: str) -> _Sample:
     name, answer = row.cells
     where = f"{folder / LIST}, line {row.line}"
     relative = Path(name)

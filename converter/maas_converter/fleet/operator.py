@@ -11,7 +11,7 @@ from typing import Any
 
 import msgspec
 
-from maas_agent.bundle.desired_state import Document, Wish, decode_desired, encode_desired
+from maas_agent.bundle.desired_state import DesiredModel, Document, decode_desired, encode_desired
 from maas_agent.errors import DataError, UnavailableError, UsageError
 from maas_converter.fleet.broker import BrokerConnection
 from maas_converter.fleet.rollout import ENDED, Rollout, RolloutProgress, progress, rollout_of, step, wish_of
@@ -167,6 +167,6 @@ class Operator:
         """One message: what the devices are told, and where the rollout stands."""
         serial = max(time.time_ns() // 1_000_000, self._document.serial + 1)
         wish = wish_of(msgspec.structs.replace(rollout, leader=self._name))
-        models: dict[str, Wish] = {**self._document.models, self._aim.model: wish}
+        models: dict[str, DesiredModel] = {**self._document.models, self._aim.model: wish}
         self._document = Document(serial, models)
         self._broker.publish(self._aim.topic, encode_desired(self._document))

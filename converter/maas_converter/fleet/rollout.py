@@ -9,7 +9,7 @@ from typing import Literal
 
 import msgspec
 
-from maas_agent.bundle.desired_state import Wish, position
+from maas_agent.bundle.desired_state import DesiredModel, position
 from maas_converter.fleet.view import FleetDevice
 
 State = Literal["running", "stopped", "aborted", "done", "rolled_back"]
@@ -66,15 +66,15 @@ class RolloutProgress(msgspec.Struct, frozen=True):
         return self.reached + len(self.pending) + len(self.offline)
 
 
-def wish_of(rollout: Rollout) -> Wish:
+def wish_of(rollout: Rollout) -> DesiredModel:
     """What the devices are told."""
     notes = msgspec.to_builtins(rollout)
     if rollout.state == "rolled_back":
-        return Wish(withdrawn=(rollout.version,), salt=rollout.id, rollout=notes)
-    return Wish(version=rollout.version, percent=rollout.percent, salt=rollout.id, rollout=notes)
+        return DesiredModel(withdrawn=(rollout.version,), salt=rollout.id, rollout=notes)
+    return DesiredModel(version=rollout.version, percent=rollout.percent, salt=rollout.id, rollout=notes)
 
 
-def rollout_of(wish: Wish | None) -> Rollout | None:
+def rollout_of(wish: DesiredModel | None) -> Rollout | None:
     """The rollout that a wish carries; ``None`` if there is none, or one that this program does not understand."""
     if wish is None or wish.rollout is None:
         return None

@@ -20,7 +20,7 @@ import msgspec
 from tuf.api.metadata import Root, Snapshot, Targets, Timestamp  # type: ignore[attr-defined]
 
 from maas_agent.bundle.archive import Bundle, open_bundle
-from maas_agent.bundle.delivery import Stored, decode_delivery, encode_delivery
+from maas_agent.bundle.delivery import DeliveredBlob, decode_delivery, encode_delivery
 from maas_agent.bundle.manifest import NAME, digest_of
 from maas_agent.bundle.version import parse_version
 from maas_agent.errors import DataError, UsageError
@@ -204,7 +204,7 @@ def _add_blobs(
 def _restore(folder: Path, bundle: Bundle, targets: Targets) -> list[int]:
     """Bring back what a published bundle has lost, if it can be made again (what is sealed cannot); the sizes."""
     known = targets.targets.get(target_path(bundle.manifest.name, bundle.manifest.version, "delivery"))
-    blobs = dict[str, Stored]()
+    blobs = dict[str, DeliveredBlob]()
     if known is not None:
         path = stored_at(folder, known)
         blobs = decode_delivery(path.read_bytes()).blobs if path.exists() else blobs

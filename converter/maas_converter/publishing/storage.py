@@ -3,7 +3,7 @@
 import zlib
 from typing import NamedTuple, Protocol
 
-from maas_agent.bundle.delivery import Delivery, Form, Stored
+from maas_agent.bundle.delivery import DeliveredBlob, Delivery, Form
 from maas_agent.bundle.manifest import digest_of
 
 LEVEL = 9
@@ -55,7 +55,7 @@ def compressed(data: bytes) -> bytes | None:
 def delivery_of(kept: dict[str, StoredBlob], recipients: dict[str, str]) -> Delivery | None:
     """What tells a device how these blobs, by plain digest, are stored; ``None`` if all of them are as they are."""
     blobs = {
-        digest: Stored(stored=each.digest, size=len(each.data), form=each.form)
+        digest: DeliveredBlob(stored=each.digest, size=len(each.data), form=each.form)
         for digest, each in kept.items()
         if each.form is not None
     }

@@ -14,7 +14,7 @@ from tuf.api.metadata import TargetFile, Targets  # type: ignore[attr-defined]
 from tuf.ngclient.fetcher import FetcherInterface
 from tuf.ngclient.updater import Updater
 
-from maas_agent.bundle.delivery import Stored, decode_delivery
+from maas_agent.bundle.delivery import DeliveredBlob, decode_delivery
 from maas_agent.bundle.manifest import decode_manifest, digest_of
 from maas_agent.errors import BundleError, MaasError
 from maas_converter.publishing.folder import blob_file, locked, stored_at, target_path
@@ -139,7 +139,7 @@ def _blobs(folder: Path, targets: Targets, path: str, file: Path) -> tuple[set[P
     return needed, problems
 
 
-def _delivery(folder: Path, targets: Targets, path: str) -> dict[str, Stored]:
+def _delivery(folder: Path, targets: Targets, path: str) -> dict[str, DeliveredBlob]:
     target: TargetFile | None = targets.targets.get(path.replace("/manifest.json", "/delivery.json"))
     if target is None:
         return {}

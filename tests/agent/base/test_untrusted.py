@@ -13,19 +13,19 @@ from maas_agent.base import codes
 from maas_agent.base.untrusted import MALFORMED, Lines, is_deeper, toml_table
 from maas_agent.bundle import desired_state
 from maas_agent.bundle.golden import decode_golden
-from maas_agent.config import Report
+from maas_agent.config import ReportSettings
 from maas_agent.errors import BundleError, DataError
 from maas_agent.hub.api.mqtt_inputs import SampleTopic
-from maas_agent.hub.serving.metrics import Meter
+from maas_agent.hub.serving.metrics import PipelineMetrics
 from maas_agent.hub.serving.replies import Replies
 from maas_agent.hub.takeover import pipeline_state
 from maas_agent.ipc import Answer, Channel, ToHub
 from maas_agent.runtime.setup import Setup
 from maas_agent.trials.run import judged
-from maas_agent.trials.task import Task
+from maas_agent.trials.task import TrialTask
 from maas_agent.update.protocol import decode_event, decode_job
 from maas_agent.update.repository import high_water_marks
-from maas_agent.update.store.blob_store import Store
+from maas_agent.update.store.blob_store import BlobStore
 
 DEEP = b"[" * 5000 + b"]" * 5000
 UNKNOWN = b'{"unknown": ' + DEEP + b"}"
@@ -59,14 +59,14 @@ def test_a_worker_that_says_something_odd_is_given_up_and_not_the_hub(body: byte
             Channel[ToHub](hub, ToHub).receive()
 
 
-def test_a_puller_that_says_something_odd_ends_its_errand_and_not_the_hub() -> None:
+def test_a_puller_that_says_something_odd_ends_its_process_and_not_the_hub() -> None:
     for decode in (decode_event, decode_job):
         with pytest.raises(DataError):
             decode(UNKNOWN)
 
 
 def test_a_trial_that_says_something_odd_is_refused() -> None:
-    task = Task("/store", "a" * 64, Setup("cpu", 1))
+    task = TrialTask("/store", "a" * 64, Setup("cpu", 1))
     verdict = judged(task, 0, b'{"trial": {"refused": "\xff"}}', b"oh\n")
     assert verdict.trial.refused == "ended with status 0 and no verdict: oh"
 
@@ -83,11 +83,11 @@ def test_files_that_are_nested_without_end_are_damaged_files(tmp_path: Path) -> 
         path.write_bytes(UNKNOWN)
     (tmp_path / "pulling.json").write_bytes(DEEP)
     assert pipeline_state.load(tmp_path, "p", said.append) == pipeline_state.PipelineState()
-    assert high_water_marks.load(tmp_path, "a", said.append) == high_water_marks.Marks("a")
+    assert high_water_marks.load(tmp_path, "a", said.append) == high_water_marks.HighWaterMarks("a")
     assert len(said) == 2
     with pytest.raises(DataError):
         desired_state.load(tmp_path, ["t"])
-    assert Store(tmp_path).pulling() == set()
+    assert BlobStore(tmp_path).pulling() == set()
 
 
 def test_lines_come_whole_however_they_are_cut() -> None:
@@ -99,9 +99,9 @@ def test_lines_come_whole_however_they_are_cut() -> None:
 
 
 def test_a_worker_cannot_make_the_counters_grow_without_end() -> None:
-    meter = Meter()
+    meter = PipelineMetrics()
     sink: Any = SimpleNamespace(put=lambda *_: None)
-    answers = Replies("d", "p", SampleTopic(sink, "out", Report()), meter)
+    answers = Replies("d", "p", SampleTopic(sink, "out", ReportSettings()), meter)
     for number in range(1000):
         answers.report(Answer(0, "x", b"{}", 1.0, f"code-{number}"))
     assert meter.counters()["errors"] == {codes.INTERNAL: 1000}

@@ -2,12 +2,12 @@
 
 import pytest
 
-from maas_agent.bundle.delivery import Delivery, Stored, decode_delivery, encode_delivery
+from maas_agent.bundle.delivery import DeliveredBlob, Delivery, decode_delivery, encode_delivery
 from maas_agent.errors import BundleError
 
 PLAIN, PACKED, DEVICE = "a" * 64, "b" * 64, "c" * 64
-COMPRESSED = Delivery(blobs={PLAIN: Stored(PACKED, 100, "zlib")})
-SEALED = Delivery(blobs={PLAIN: Stored(PACKED, 100, "sealed-zlib")}, recipients={DEVICE: "a2V5"})
+COMPRESSED = Delivery(blobs={PLAIN: DeliveredBlob(PACKED, 100, "zlib")})
+SEALED = Delivery(blobs={PLAIN: DeliveredBlob(PACKED, 100, "sealed-zlib")}, recipients={DEVICE: "a2V5"})
 
 
 @pytest.mark.parametrize("delivery", [COMPRESSED, SEALED])

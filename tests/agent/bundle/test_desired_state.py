@@ -11,9 +11,9 @@ from maas_agent.bundle.desired_state import (
     MAX_LEVELS,
     Choice,
     Desired,
+    DesiredModel,
     Document,
     Topic,
-    Wish,
     chosen,
     decode_desired,
     encode_desired,
@@ -25,11 +25,11 @@ from maas_agent.bundle.desired_state import (
 )
 from maas_agent.errors import DataError
 
-ONE, TWO, NOT_ONE = Wish(version="1.0.0"), Wish(version="2.0.0"), Wish(withdrawn=("1.0.0",))
+ONE, TWO, NOT_ONE = DesiredModel(version="1.0.0"), DesiredModel(version="2.0.0"), DesiredModel(withdrawn=("1.0.0",))
 OWN, FIRST, SECOND = "maas/dev/desired", "maas/groups/a/desired", "maas/groups/b/desired"
 
 
-def document(serial: int = 1, **wishes: Wish) -> bytes:
+def document(serial: int = 1, **wishes: DesiredModel) -> bytes:
     return encode_desired(Document(serial, wishes))
 
 
@@ -54,7 +54,7 @@ def choice(known: Desired, device: str = "dev") -> Choice:
         (desired(own=document(5, letters=ONE), first=document(9, digits=TWO)), Choice("2.0.0")),
         (desired(first=document(5, digits=ONE), second=document(9, digits=TWO)), Choice("2.0.0")),
         (desired(first=document(9, digits=ONE), second=document(5, digits=TWO)), Choice("1.0.0")),
-        (desired(first=document(digits=Wish(version="1.0.0", percent=0))), Choice()),
+        (desired(first=document(digits=DesiredModel(version="1.0.0", percent=0))), Choice()),
         (desired(first=document(digits=NOT_ONE)), Choice(None, frozenset({"1.0.0"}))),
         (
             desired(own=document(digits=ONE), first=document(digits=NOT_ONE)),
@@ -72,7 +72,7 @@ def test_a_percentage_is_the_same_devices_every_time_and_a_larger_one_has_all_of
     devices = [f"device-{number}" for number in range(2000)]
 
     def taken(percent: float, salt: str = "r1") -> set[str]:
-        known = desired(first=document(digits=Wish(version="1.0.0", percent=percent, salt=salt)))
+        known = desired(first=document(digits=DesiredModel(version="1.0.0", percent=percent, salt=salt)))
         return {device for device in devices if choice(known, device).version}
 
     assert taken(0) == set() and taken(100) == set(devices)
@@ -87,13 +87,13 @@ def test_positions_are_what_they_always_were() -> None:
 
 
 def test_an_older_document_that_comes_up_again_is_refused_also_after_it_was_taken_back() -> None:
-    known = desired(own=document(7, digits=Wish(version="2.0.0")))
+    known = desired(own=document(7, digits=DesiredModel(version="2.0.0")))
     for state in (known, received(known, OWN, b"")):
         with pytest.raises(DataError, match="its serial 6 is older than 7, which was here already: a replay"):
-            received(state, OWN, document(6, digits=Wish(version="1.0.0")))
+            received(state, OWN, document(6, digits=DesiredModel(version="1.0.0")))
     assert choice(received(known, OWN, b"")) == Choice()
-    assert choice(received(known, OWN, document(7, digits=Wish(version="2.1.0")))).version == "2.1.0"
-    assert choice(received(known, FIRST, document(1, digits=Wish(version="1.0.0")))).version == "2.0.0"
+    assert choice(received(known, OWN, document(7, digits=DesiredModel(version="2.1.0")))).version == "2.1.0"
+    assert choice(received(known, FIRST, document(1, digits=DesiredModel(version="1.0.0")))).version == "2.0.0"
 
 
 @pytest.mark.parametrize(
@@ -129,7 +129,7 @@ def test_fields_of_a_later_release_are_ignored() -> None:
 
 def test_what_was_desired_is_desired_after_a_restart(tmp_path: Path) -> None:
     assert load(tmp_path, [OWN]) == {}
-    known = desired(own=document(7, digits=Wish(version="2.0.0")), first=document(3))
+    known = desired(own=document(7, digits=DesiredModel(version="2.0.0")), first=document(3))
     save(tmp_path, known)
     assert load(tmp_path, [OWN, FIRST]) == known
     assert load(tmp_path, [OWN]) == {OWN: known[OWN]}  # it is in that group no more
@@ -150,5 +150,5 @@ def test_notes_of_an_operator_that_are_nested_too_deep_are_refused() -> None:
     for _ in range(MAX_LEVELS):
         deep = [deep]
     with pytest.raises(DataError, match="nested in more than"):
-        decode_desired(document(m=Wish(rollout={"a": deep})))
-    assert decode_desired(document(m=Wish(rollout={"a": {"b": [1]}}))).models["m"].rollout == {"a": {"b": [1]}}
+        decode_desired(document(m=DesiredModel(rollout={"a": deep})))
+    assert decode_desired(document(m=DesiredModel(rollout={"a": {"b": [1]}}))).models["m"].rollout == {"a": {"b": [1]}}

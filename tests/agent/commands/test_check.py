@@ -18,7 +18,7 @@ import numpy as np
 import pytest
 
 from maas_agent.checks.clock import server_time
-from maas_agent.checks.machine import Asked, accelerators, runtimes
+from maas_agent.checks.machine import PipelineSetup, accelerators, runtimes
 from maas_agent.checks.store import store
 from maas_agent.checks.store import store as store_finding
 from maas_agent.commands.check import check
@@ -316,7 +316,7 @@ def litert(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str], N
 def test_a_library_that_breaks_is_a_sentence_with_what_to_type(case: str, litert: Callable[[str], None]) -> None:
     code, words, mend = BROKEN[case]
     litert(code)
-    (found,) = runtimes([Asked("p", Setup("auto", library="ai-edge-litert"))])
+    (found,) = runtimes([PipelineSetup("p", Setup("auto", library="ai-edge-litert"))])
     assert found.passed is False and words in found.found and "ai-edge-litert" in found.found
     assert found.mend is not None and found.mend.startswith(mend)
 
@@ -327,7 +327,7 @@ def test_a_library_that_only_imports_with_this_numpy_is_told(tmp_path: Path, mon
     (tmp_path / "tflite_runtime").mkdir()
     (tmp_path / "tflite_runtime" / "interpreter.py").write_text("")
     monkeypatch.setenv("PYTHONPATH", f"{tmp_path}:{os.environ.get('PYTHONPATH', '')}")
-    (found,) = runtimes([Asked("p", Setup("auto", library="tflite-runtime"))])
+    (found,) = runtimes([PipelineSetup("p", Setup("auto", library="tflite-runtime"))])
     assert found.passed is False and "NumPy" in found.found and found.mend == "pip install 'numpy<2'"
 
 
@@ -338,13 +338,15 @@ def test_a_library_that_hangs_is_given_up(litert: Callable[[str], None]) -> None
 
 
 def test_a_library_that_a_pipeline_asks_for_has_a_row_of_its_own() -> None:
-    auto, other = runtimes([Asked("a", Setup("auto")), Asked("b", Setup("auto", library="tflite-runtime"))])
+    auto, other = runtimes(
+        [PipelineSetup("a", Setup("auto")), PipelineSetup("b", Setup("auto", library="tflite-runtime"))]
+    )
     assert auto.name == "runtime auto" and auto.passed and auto.found.startswith("ai-edge-litert ")
     assert other.name == "runtime tflite-runtime"
     assert other.passed or "tflite-runtime" in (other.mend or "")
 
 
-def rows(*asked: Asked) -> dict[str, Any]:
+def rows(*asked: PipelineSetup) -> dict[str, Any]:
     return {finding.name: finding for finding in accelerators(asked)}
 
 
@@ -357,10 +359,10 @@ def bare(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.usefixtures("bare")
 def test_a_missing_accelerator_fails_only_if_a_pipeline_names_it() -> None:
-    found = rows(Asked("digits", Setup("auto")))
+    found = rows(PipelineSetup("digits", Setup("auto")))
     assert found["cpu"].passed is True
     assert found["gpu"].passed is None and found["gpu"].found.startswith("not here: ") and found["gpu"].mend
-    found = rows(Asked("digits", Setup("gpu")))
+    found = rows(PipelineSetup("digits", Setup("gpu")))
     assert found["gpu"].passed is False and "pipeline digits asks for it" in found["gpu"].found and found["gpu"].mend
 
 
@@ -381,13 +383,13 @@ def test_what_nobody_asks_for_does_not_fail_the_check(
 def test_a_delegate_that_a_pipeline_names_is_looked_for_at_its_path(tmp_path: Path) -> None:
     library = tmp_path / "libmine.so"
     name = f"delegate:{library}"
-    assert rows(Asked("p", Setup(name)))[name].passed is False
+    assert rows(PipelineSetup("p", Setup(name)))[name].passed is False
     library.write_bytes(b"")
-    assert rows(Asked("p", Setup(name)))[name].passed is True
+    assert rows(PipelineSetup("p", Setup(name)))[name].passed is True
 
 
 def test_an_option_that_an_accelerator_does_not_have_is_told() -> None:
-    found = rows(Asked("digits", Setup("cpu", options={"colour": "red"})))["cpu"]
+    found = rows(PipelineSetup("digits", Setup("cpu", options={"colour": "red"})))["cpu"]
     assert found.passed is False and "colour" in found.found and "pipeline digits" in found.found
 
 

@@ -31,7 +31,7 @@ from cryptography.hazmat.primitives.serialization import (
 )
 from cryptography.x509.oid import NameOID
 
-from maas_agent.config import Broker
+from maas_agent.config import BrokerSettings
 from maas_agent.errors import ConfigError
 from maas_agent.hub.mqtt import reasons
 from maas_agent.hub.mqtt.transport.endpoint import endpoint, open_transport, tls_context
@@ -50,9 +50,9 @@ def own(authority: Authority) -> Signed:
     return authority.sign("gate-1")
 
 
-def broker(**keys: object) -> Broker:
+def broker(**keys: object) -> BrokerSettings:
     named = {key: str(value) if isinstance(value, Path) else value for key, value in keys.items()}
-    return Broker(**({"url": "mqtts://127.0.0.1"} | named))  # type: ignore[arg-type]
+    return BrokerSettings(**({"url": "mqtts://127.0.0.1"} | named))  # type: ignore[arg-type]
 
 
 def refusal(**files: Path) -> str:
@@ -221,9 +221,9 @@ def test_an_encrypted_key_is_opened_by_a_passphrase_file_or_named(
 
 LOADS = """
 import sys
-from maas_agent.config import Broker
+from maas_agent.config import BrokerSettings
 from maas_agent.hub.mqtt.transport.endpoint import tls_context
-tls_context(Broker(url="mqtts://h", certificate=sys.argv[1], key=sys.argv[2]))
+tls_context(BrokerSettings(url="mqtts://h", certificate=sys.argv[1], key=sys.argv[2]))
 """
 
 

@@ -6,11 +6,11 @@ import numpy as np
 import pytest
 
 from maas_agent.errors import DecodeError
-from maas_agent.processing.inference import DATATYPES, Request, RequestInput, numbers, request_tensor
+from maas_agent.processing.inference import DATATYPES, OpenInferenceRequest, RequestInput, numbers, request_tensor
 
 
-def request(shape: tuple[int, ...], data: list[Any], datatype: str = "FP32") -> Request:
-    return Request(inputs=(RequestInput("x", shape, datatype, data),))
+def request(shape: tuple[int, ...], data: list[Any], datatype: str = "FP32") -> OpenInferenceRequest:
+    return OpenInferenceRequest(inputs=(RequestInput("x", shape, datatype, data),))
 
 
 @pytest.mark.parametrize("datatype", DATATYPES)

@@ -7,10 +7,10 @@ from pathlib import Path
 import pytest
 
 from maas_agent.runtime import machine
-from maas_agent.runtime.machine import DELEGATES, Finding, library_folders, look
+from maas_agent.runtime.machine import DELEGATES, AcceleratorFinding, library_folders, look
 
 
-def found(name: str) -> Finding:
+def found(name: str) -> AcceleratorFinding:
     (finding,) = (finding for finding in look() if finding.accelerator.rpartition("/")[2].endswith(name))
     return finding
 
@@ -81,7 +81,7 @@ def test_a_vulkan_driver_makes_a_gpu(tmp_path: Path, monkeypatch: pytest.MonkeyP
     driver.write_text("{}")
     monkeypatch.setenv("LD_LIBRARY_PATH", str(tmp_path))
     (tmp_path / "libvulkan.so.1").write_text("")
-    assert found("gpu") == Finding("gpu", "Vulkan: acme_icd")
+    assert found("gpu") == AcceleratorFinding("gpu", "Vulkan: acme_icd")
 
 
 def test_a_delegate_in_the_loaders_folders_is_found_with_its_path(
@@ -91,7 +91,7 @@ def test_a_delegate_in_the_loaders_folders_is_found_with_its_path(
     (tmp_path / "libarmnnDelegate.so").write_text("")
     monkeypatch.setenv("LD_LIBRARY_PATH", str(tmp_path))
     assert tmp_path in library_folders()
-    assert found("libarmnnDelegate.so") == Finding(f"delegate:{tmp_path}/libarmnnDelegate.so", "Arm NN")
+    assert found("libarmnnDelegate.so") == AcceleratorFinding(f"delegate:{tmp_path}/libarmnnDelegate.so", "Arm NN")
 
 
 def test_a_delegate_is_there_only_with_its_device(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -101,7 +101,7 @@ def test_a_delegate_is_there_only_with_its_device(tmp_path: Path, monkeypatch: p
     assert found("libedgetpu.so.1").missing == "no Coral Edge TPU is there"
     add(tmp_path / "sys/bus/usb/devices/1-1/idVendor", "18d1\n")
     add(tmp_path / "sys/bus/usb/devices/1-1/idProduct", "9302\n")
-    assert found("libedgetpu.so.1") == Finding(f"delegate:{tmp_path}/libedgetpu.so.1", "Coral Edge TPU")
+    assert found("libedgetpu.so.1") == AcceleratorFinding(f"delegate:{tmp_path}/libedgetpu.so.1", "Coral Edge TPU")
 
 
 def test_asked_for_the_other_library_gpu_and_npu_say_what_they_need() -> None:

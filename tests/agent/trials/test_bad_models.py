@@ -11,7 +11,7 @@ from ai_edge_litert import schema_py_generated as schema
 from maas_agent.runtime.setup import Setup
 from maas_agent.trials.record import Trial
 from maas_agent.trials.run import run
-from maas_agent.trials.task import Task
+from maas_agent.trials.task import TrialTask
 from tests.agent.staging import stage
 from tests.bundles import make_bundle
 from tests.models import crashing_tflite, endless_tflite, tiny_classifier_tflite
@@ -23,7 +23,7 @@ Edit = Callable[[schema.ModelT], None]
 
 def tried(folder: Path, model: bytes, seconds: float = 20.0) -> Trial:
     digest = stage(make_bundle(folder / "b.maas", swap=model), folder)
-    return run(Task(str(folder), digest, Setup(library=RUNTIME), seconds=seconds)).trial
+    return run(TrialTask(str(folder), digest, Setup(library=RUNTIME), seconds=seconds)).trial
 
 
 def changed(edit: Edit, model: bytes = HEALTHY) -> bytes:
@@ -178,7 +178,7 @@ def test_a_model_that_must_not_serve_is_refused_with_the_reason(tmp_path: Path, 
 
 def test_a_float_model_for_an_int8_one_is_refused_too(tmp_path: Path) -> None:
     bundle = make_bundle(tmp_path / "b.maas", dtype="int8", swap=HEALTHY)
-    trial = run(Task(str(tmp_path), stage(bundle, tmp_path), Setup(library=RUNTIME))).trial
+    trial = run(TrialTask(str(tmp_path), stage(bundle, tmp_path), Setup(library=RUNTIME))).trial
     assert trial.refused is not None and "the manifest says" in trial.refused and "int8" in trial.refused
 
 

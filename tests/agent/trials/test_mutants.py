@@ -21,7 +21,7 @@ from maas_agent.host.children import signal_name
 from maas_agent.runtime.setup import Setup
 from maas_agent.trials.record import Trial
 from maas_agent.trials.run import run
-from maas_agent.trials.task import Task
+from maas_agent.trials.task import TrialTask
 from tests.agent.trials.sites import Original, resnet8, tiny
 from tests.converter.shared import shared
 from tests.forks import Ended, Forks, Request
@@ -83,7 +83,7 @@ class Tally:
         (self.violent if ended.status < 0 else self.calm).append((word, digest))
 
     def _tried(self, original: Original, digest: str) -> Ended:
-        return self._forks.run(Request(Task(str(original.store), digest, SETUP, seconds=SECONDS), original.inputs))
+        return self._forks.run(Request(TrialTask(str(original.store), digest, SETUP, seconds=SECONDS), original.inputs))
 
     def _passed(self, mutant: str, ended: Ended, which: int) -> str:
         if ended.answers is None:
@@ -185,4 +185,4 @@ def _hold_to_the_real_path(store: Path, tally: Tally) -> None:
 
 
 def _really_tried(store: Path, digest: str) -> Trial:
-    return run(Task(str(store), digest, SETUP, seconds=10 * SECONDS)).trial
+    return run(TrialTask(str(store), digest, SETUP, seconds=10 * SECONDS)).trial

@@ -2,17 +2,17 @@
 
 import pytest
 
-from maas_agent.runtime.machine import Finding
+from maas_agent.runtime.machine import AcceleratorFinding
 from maas_agent.runtime.setup import Setup
 from maas_agent.trials.plan import more_precise, setups
 from maas_agent.trials.record import Trial, Trials, ranked
 from maas_agent.trials.terms import Terms
 
 FOUND = [
-    Finding("cpu", "ai-edge-litert 2.3.0"),
-    Finding("gpu", "Vulkan"),
-    Finding("npu", missing="there is none"),
-    Finding("delegate:/usr/lib/libedgetpu.so.1", "Coral"),
+    AcceleratorFinding("cpu", "ai-edge-litert 2.3.0"),
+    AcceleratorFinding("gpu", "Vulkan"),
+    AcceleratorFinding("npu", missing="there is none"),
+    AcceleratorFinding("delegate:/usr/lib/libedgetpu.so.1", "Coral"),
 ]
 
 

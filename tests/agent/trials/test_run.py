@@ -14,8 +14,8 @@ from maas_agent.errors import SelfTestError, UnavailableError
 from maas_agent.runtime.setup import Setup
 from maas_agent.trials.hardware import cores, fingerprint, runtime_version
 from maas_agent.trials.run import judged, run, select, try_all
-from maas_agent.trials.task import Task
-from maas_agent.trials.terms import Limits, Terms
+from maas_agent.trials.task import TrialTask
+from maas_agent.trials.terms import Terms, WorkerLimits
 from tests.agent.staging import stage
 from tests.bundles import make_bundle
 from tests.models import crashing_tflite, endless_tflite
@@ -29,8 +29,8 @@ def staged(folder: Path, **details: object) -> str:
     return stage(make_bundle(folder / "b.maas", **details), folder)  # type: ignore[arg-type]
 
 
-def tried(store: Path, digest: str, limits: Limits = Limits(), seconds: float = 60.0, setup: Setup = CPU):  # type: ignore[no-untyped-def]  # noqa: B008
-    return run(Task(str(store), digest, setup, limits, seconds))
+def tried(store: Path, digest: str, limits: WorkerLimits = WorkerLimits(), seconds: float = 60.0, setup: Setup = CPU):  # type: ignore[no-untyped-def]  # noqa: B008
+    return run(TrialTask(str(store), digest, setup, limits, seconds))
 
 
 @pytest.mark.parametrize("dtype", ["float32", "int8"])
@@ -80,13 +80,13 @@ def test_a_blob_that_rotted_is_the_devices_fault(tmp_path: Path) -> None:
 def test_what_does_not_fit_is_refused_with_the_figure(tmp_path: Path) -> None:
     digest = staged(tmp_path)
     with pytest.raises(UnavailableError, match=r"it needs \d+\.\d MiB, limits\.memory_mb allows 0"):
-        select(tmp_path, digest, Terms("cpu", 1, library=RUNTIME, limits=Limits(memory_bytes=1)))
+        select(tmp_path, digest, Terms("cpu", 1, library=RUNTIME, limits=WorkerLimits(memory_bytes=1)))
     needs = tried(tmp_path, digest).trial.needs_bytes
-    assert tried(tmp_path, digest, Limits(memory_bytes=2 * needs)).trial.refused is None
+    assert tried(tmp_path, digest, WorkerLimits(memory_bytes=2 * needs)).trial.refused is None
 
 
 def test_a_processor_that_is_not_there_is_named_with_those_that_are(tmp_path: Path) -> None:
-    verdict = tried(tmp_path, staged(tmp_path), Limits(cpus=(4000,)))
+    verdict = tried(tmp_path, staged(tmp_path), WorkerLimits(cpus=(4000,)))
     assert verdict.device_fault
     assert verdict.trial.refused is not None and verdict.trial.refused.startswith(
         "limits.cpus = [4000]: this device has 0"
@@ -106,12 +106,12 @@ def test_after_a_refusal_no_more_threads_are_tried_on_the_same_accelerator(tmp_p
 def test_a_child_killed_by_a_signal_is_named_after_it(number: signal.Signals) -> None:
     """A real child that really dies so."""
     child = subprocess.run([sys.executable, "-c", f"import os; os.kill(os.getpid(), {int(number)})"])
-    verdict = judged(Task("", "", CPU), child.returncode, b"", b"first\nlast words\n")
+    verdict = judged(TrialTask("", "", CPU), child.returncode, b"", b"first\nlast words\n")
     assert verdict.trial.refused == f"killed by {number.name}: the model crashes this device: last words"
 
 
 @pytest.mark.parametrize("said", [b"", b"\n", b"{}\n", b"nonsense\n", b"\xff\n"])
 def test_a_child_without_a_verdict_has_failed(said: bytes) -> None:
     """Whatever it printed, and however it ended."""
-    verdict = judged(Task("", "", CPU), 3, said, b"warning\nit broke\n")
+    verdict = judged(TrialTask("", "", CPU), 3, said, b"warning\nit broke\n")
     assert verdict.trial.refused == "ended with status 3 and no verdict: it broke"

@@ -9,7 +9,16 @@ from pathlib import Path
 from typing import Any
 
 from maas_agent.trials.terms import Terms
-from maas_agent.update.protocol import Go, Job, Outcome, Progress, RepositoryAccess, Wanted, decode_event, line_of
+from maas_agent.update.protocol import (
+    Go,
+    Outcome,
+    PullJob,
+    PullProgress,
+    RepositoryAccess,
+    Wanted,
+    decode_event,
+    line_of,
+)
 
 
 class Device:
@@ -28,7 +37,7 @@ class Device:
         self.keep: tuple[str, ...] = ()
         self.environment: dict[str, str] = {}
         self.access: dict[str, Any] = {}
-        self.progress: list[Progress] = []
+        self.progress: list[PullProgress] = []
         self.before_start: Callable[[], None] | None = None
         self.log = store.with_suffix(".log")
 
@@ -60,7 +69,7 @@ class Device:
                 stderr=log,
             )
         hub.settimeout(60)
-        job = Job(
+        job = PullJob(
             store=str(self.store),
             repository=self._access(),
             wanted=list(wanted),

@@ -19,7 +19,7 @@ from tuf.api.metadata import (  # type: ignore[attr-defined]
 )
 
 from maas_agent.bundle.archive import open_bundle
-from maas_agent.bundle.delivery import Delivery, Stored, encode_delivery
+from maas_agent.bundle.delivery import DeliveredBlob, Delivery, encode_delivery
 from maas_agent.bundle.manifest import digest_of
 from tests.bundles import make_bundle
 
@@ -76,13 +76,13 @@ class Publisher:
         (self.folder / "blobs" / digest_of(data)).write_bytes(data)
         return digest_of(data)
 
-    def compress(self, version: str = "1.0.0", name: str = "digits", **changed: Any) -> dict[str, Stored]:
+    def compress(self, version: str = "1.0.0", name: str = "digits", **changed: Any) -> dict[str, DeliveredBlob]:
         """Store the blobs of a published bundle compressed, and only so; ``changed`` as in `deliver`."""
         blobs = {}
         with open_bundle(self.folder.parent / f"{name}-{version}.maas") as bundle:
             for digest in bundle.manifest.blobs():
                 packed = zlib.compress(bundle.blob(digest), 9)
-                blobs[digest] = Stored(self.add_blob(packed), len(packed), "zlib")
+                blobs[digest] = DeliveredBlob(self.add_blob(packed), len(packed), "zlib")
                 (self.folder / "blobs" / digest).unlink()
         self.deliver(Delivery(blobs=blobs), version, name)
         return blobs

@@ -8,7 +8,7 @@ import pytest
 
 from maas_agent.bundle.staged import Staged
 from maas_agent.update.protocol import Outcome
-from maas_agent.update.store.blob_store import Store
+from maas_agent.update.store.blob_store import BlobStore
 from maas_converter.publishing.keys.key_files import sign_manifest
 from tests.agent.update.conftest import Publish
 from tests.agent.update.device import Device
@@ -26,7 +26,7 @@ def flip(path: Path) -> None:
 
 def blob_of(device: Device, outcome: Outcome) -> Path:
     """The largest file of a bundle: its model."""
-    needed = Store(device.store).needs(str(outcome.digest))
+    needed = BlobStore(device.store).needs(str(outcome.digest))
     return device.store / "blobs" / max(needed, key=lambda digest: needed[digest])
 
 
@@ -147,7 +147,7 @@ def test_a_store_with_no_room_to_spare_is_mended(its_device: Device, publisher: 
     publisher.publish("1.0.0")
     publisher.release()
     runs = its_device.update()
-    its_device.max_bytes = Store(its_device.store).size() + 10
+    its_device.max_bytes = BlobStore(its_device.store).size() + 10
     flip(blob_of(its_device, runs))
     assert its_device.update(**active(runs)).mended
 
@@ -164,7 +164,7 @@ def test_a_download_that_breaks_off_goes_on_where_it_was(
     path.unlink()
     its_site.answers[path.name] = cut_short(good, 100)
     assert not its_device.update(**active(runs)).mended
-    store = Store(its_device.store)
+    store = BlobStore(its_device.store)
     assert store.pulling() == {runs.digest}
     store.collect_garbage({str(runs.digest)})
     its_site.answers[path.name] = ranged

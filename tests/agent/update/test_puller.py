@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from maas_agent.trials.terms import Limits, Terms
-from maas_agent.update.protocol import Go, Progress, Wanted, decode_event, line_of
+from maas_agent.trials.terms import Terms, WorkerLimits
+from maas_agent.update.protocol import Go, PullProgress, Wanted, decode_event, line_of
 from tests.agent.update.conftest import Publish
 from tests.agent.update.device import Device
 from tests.agent.update.site import Site, body, cut_short, endless, trickle
@@ -263,7 +263,7 @@ def test_with_an_accelerator_this_device_lacks_the_processor_serves_and_the_tabl
 def test_what_the_device_lacks_is_not_held_against_the_bundle(device: Device, published: Publish) -> None:
     """A limit that is too low is a wrong setting, not a bad model."""
     published("1.0.0")
-    outcome = device.update(terms=Terms("cpu", limits=Limits(memory_bytes=1)))
+    outcome = device.update(terms=Terms("cpu", limits=WorkerLimits(memory_bytes=1)))
     assert (outcome.result, outcome.set_aside) == ("failed", False)
     assert (
         outcome.reason is not None and "it needs " in outcome.reason and "limits.memory_mb allows 0" in outcome.reason
@@ -275,14 +275,14 @@ def test_the_puller_waits_until_the_hub_has_persisted_a_state(device: Device, si
     bundle = published("1.0.0")
     hub, puller = device.start(Wanted(pipeline="p", model="digits"))
     with hub:
-        assert decode_event(hub.recv(4096)) == Progress("p", "pulling", "1.0.0", bundle.digest)
+        assert decode_event(hub.recv(4096)) == PullProgress("p", "pulling", "1.0.0", bundle.digest)
         hub.settimeout(0.5)
         with pytest.raises(TimeoutError):
             hub.recv(4096)
         assert not any("/targets/" in path or "/blobs/" in path for path in site.requests)
         hub.settimeout(30)
         hub.sendall(line_of(Go()))
-        assert decode_event(hub.recv(4096)) == Progress("p", "verifying", "1.0.0", bundle.digest)
+        assert decode_event(hub.recv(4096)) == PullProgress("p", "verifying", "1.0.0", bundle.digest)
     assert puller.wait(5) == 0
 
 

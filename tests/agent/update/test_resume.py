@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from maas_agent.trials.terms import Limits, Terms
+from maas_agent.trials.terms import Terms, WorkerLimits
 from maas_agent.update.protocol import Go, Wanted, line_of
-from maas_agent.update.store.blob_store import Store
+from maas_agent.update.store.blob_store import BlobStore
 from tests.agent.update.device import Device
 from tests.agent.update.publisher import Publisher
 from tests.agent.update.servers import http_server, nginx
@@ -156,7 +156,7 @@ def test_parts_of_a_version_that_is_wanted_no_more_are_removed(
     publisher.release()
     outcome = its_device.update()
     assert outcome.version == "1.1.0" and outcome.digest is not None
-    Store(its_device.store).collect_garbage({outcome.digest})
+    BlobStore(its_device.store).collect_garbage({outcome.digest})
     assert not part_of(its_device, blob).exists()
 
 
@@ -167,7 +167,7 @@ def test_parts_are_kept_while_the_repository_is_out_of_reach(its_device: Device,
     url, its_device.url = its_device.url, "http://127.0.0.1:9"
     for _ in range(2):
         assert its_device.update().state == "init"
-        Store(its_device.store).collect_garbage(set())
+        BlobStore(its_device.store).collect_garbage(set())
     its_site.answers[blob.name] = ranged
     its_device.url = url
     its_site.requests.clear()
@@ -182,9 +182,9 @@ def test_a_self_test_that_may_pass_later_does_not_cost_another_download(
     """A limit that is too low is mended on the device; what was fetched for it is still there."""
     publisher.publish("1.0.0")
     publisher.release()
-    low = Terms("cpu", limits=Limits(memory_bytes=1))
+    low = Terms("cpu", limits=WorkerLimits(memory_bytes=1))
     assert its_device.update(terms=low).state == "testing"
-    Store(its_device.store).collect_garbage(set())
+    BlobStore(its_device.store).collect_garbage(set())
     its_site.requests.clear()
     assert its_device.update().result == "tested"
     assert not any("/blobs/" in path for path in its_site.requests)

@@ -3,11 +3,11 @@
 import msgspec
 
 from maas_agent.ipc import SourceIs
-from maas_agent.worker.sources.condition import Condition
+from maas_agent.worker.sources.condition import SourceCondition
 
 
 def test_a_program_waits_until_it_has_proved_itself() -> None:
-    condition = Condition()
+    condition = SourceCondition()
     assert condition.now.state == "waiting"
     condition.started()
     assert condition.now == SourceIs("waiting", "it has not printed a line yet")
@@ -17,7 +17,7 @@ def test_a_program_waits_until_it_has_proved_itself() -> None:
 
 def test_what_has_failed_stays_so_until_a_later_run_proves_itself() -> None:
     """A program that ends at once is started every few seconds: between two attempts nothing is well."""
-    condition = Condition()
+    condition = SourceCondition()
     condition.refused("there is no /x")
     for _ in range(3):
         condition.started()
@@ -31,7 +31,7 @@ def test_what_has_failed_stays_so_until_a_later_run_proves_itself() -> None:
 
 
 def test_a_program_that_prints_and_ends_well_is_a_source_between_two_runs_too() -> None:
-    condition = Condition()
+    condition = SourceCondition()
     for _ in range(5):
         condition.started()
         condition.proved()
@@ -41,7 +41,7 @@ def test_a_program_that_prints_and_ends_well_is_a_source_between_two_runs_too() 
 
 def test_a_program_that_has_nothing_to_say_three_times_in_a_row_is_no_source() -> None:
     """Such as a shell whose first program is not there, before a filter that ends well."""
-    condition = Condition()
+    condition = SourceCondition()
     states = []
     for spoke in (False, False, True, False, False, False, False, True):
         condition.started()
@@ -52,7 +52,7 @@ def test_a_program_that_has_nothing_to_say_three_times_in_a_row_is_no_source() -
 
 def test_a_reason_is_no_longer_than_what_the_hub_takes() -> None:
     """A whole script may have been written where a program's name belongs."""
-    condition = Condition()
+    condition = SourceCondition()
     condition.refused("there is no " + "x" * 100_000)
     assert msgspec.msgpack.decode(msgspec.msgpack.encode(condition.now), type=SourceIs) == condition.now
     for _ in range(3):

@@ -32,7 +32,7 @@ from maas_agent.ipc import (
     ToHub,
 )
 from maas_agent.runtime.setup import Setup
-from maas_agent.trials.terms import Limits
+from maas_agent.trials.terms import WorkerLimits
 from tests.agent.staging import stage
 from tests.bundles import make_bundle, samples
 from tests.runtimes import RUNTIME
@@ -67,7 +67,7 @@ class Hub:
             "store": str(self._store),
             "manifest": self._digest,
             "setup": Setup(library=RUNTIME),
-            "limits": Limits(),
+            "limits": WorkerLimits(),
             "form": None,
             "source": MqttSource(),
             "max_payload_bytes": 10_000,

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 from tuf.ngclient import Updater
 
-from maas_agent.bundle.delivery import Stored, decode_delivery
+from maas_agent.bundle.delivery import DeliveredBlob, decode_delivery
 from maas_agent.bundle.manifest import decode_manifest, digest_of
 from maas_converter.publishing.keys.key_files import create_keys
 from maas_converter.publishing.keys.key_ring import KeyRing
@@ -160,7 +160,7 @@ def _downloaded(url: str, repository: Path, store: Path) -> dict[str, object]:
 
 
 def _fetch(updater: Updater, url: str, path: str, targets: Container[str], store: Path) -> None:
-    stored = dict[str, Stored]()
+    stored = dict[str, DeliveredBlob]()
     delivery = path.replace("manifest", "delivery")
     if delivery in targets:
         stored = dict(decode_delivery(_target(updater, delivery, store)).blobs)

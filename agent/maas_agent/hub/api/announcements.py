@@ -13,7 +13,7 @@ from maas_agent.host.files import make_folder, sync_folder
 _STATE, _MARK = ".json", ".json.announced"
 
 
-class Announced:
+class Announcements:
     """The names. A store from before there were such files tells them by its states."""
 
     def __init__(self, store: Path, pipelines: Iterable[str], log: Log) -> None:

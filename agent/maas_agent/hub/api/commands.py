@@ -13,8 +13,8 @@ import msgspec
 from maas_agent.base.log import Log
 from maas_agent.base.untrusted import MALFORMED, is_deeper
 from maas_agent.hub.api.topics import Command
-from maas_agent.hub.api.unfinished_commands import Unfinished
-from maas_agent.hub.system.log_limiter import Once
+from maas_agent.hub.api.unfinished_commands import UnfinishedCommands
+from maas_agent.hub.system.log_limiter import LogLimiter
 
 Finish = Callable[[str | None, dict[str, Any]], None]
 """Called once with a reason (failed) or ``None`` (successful), and fields for the document."""
@@ -36,12 +36,14 @@ INTERRUPTED = "interrupted by a restart of the agent: nobody knows how far it ca
 class Commands:
     """Carries out commands; ``unfinished`` remembers over restarts those that have not ended."""
 
-    def __init__(self, handlers: dict[str, Handler], publish: Publish, unfinished: Unfinished, log: Log) -> None:
+    def __init__(
+        self, handlers: dict[str, Handler], publish: Publish, unfinished: UnfinishedCommands, log: Log
+    ) -> None:
         self._handlers, self._publish, self._unfinished, self._log = handlers, publish, unfinished, log
         self._running: dict[Command, dict[str, Any]] = {}
         """Each with its request."""
         self._allowed, self._allowed_at = float(MAX_BURST), time.monotonic()
-        self._once = Once(log)
+        self._log_limiter = LogLimiter(log)
 
     def resume(self) -> None:
         """At the start: say the end of what an earlier run has left without one, or could not hand over."""
@@ -67,7 +69,7 @@ class Commands:
         if command in self._running:
             return
         if not self._may_answer():
-            self._once.warning(
+            self._log_limiter.warning(
                 "storm", "more commands than are dealt with: the rest is not answered", name=command.name
             )
             return

@@ -1,6 +1,7 @@
 """What the broker's desired-state topics ask of this device, and what follows from it.
 
-A wish chooses among what the repository offers; the puller decides whether it may. What is withdrawn goes at once.
+A desired state chooses among what the repository offers; the puller decides whether it may. What is withdrawn goes at
+once.
 """
 
 import random
@@ -15,9 +16,9 @@ from maas_agent.bundle.desired_state import Choice, Desired
 from maas_agent.errors import DataError
 from maas_agent.hub.api.topics import Topics
 from maas_agent.hub.pipeline.pipeline import Pipeline
-from maas_agent.hub.system.log_limiter import Once
+from maas_agent.hub.system.log_limiter import LogLimiter
 from maas_agent.hub.system.loop import Loop
-from maas_agent.hub.updates.scheduler import Updates
+from maas_agent.hub.updates.scheduler import UpdateScheduler
 
 _LOOK_S = 2.0
 """How often it is seen whether what runs was withdrawn: a switch may have been in the way."""
@@ -29,13 +30,13 @@ _SPREAD_S = 3.0
 """The devices of a group do not all come to the repository at once."""
 
 
-class Wishes:
+class DesiredStates:
     """Keeps what was published, also over restarts, and obeys."""
 
     def __init__(self, loop: Loop, store: Path, topics: Topics, device: str, log: Log) -> None:
         self._loop, self._store, self._topics, self._device, self._log = loop, store, topics, device, log
         self._desired: Desired = self._loaded()
-        self._once = Once(log)
+        self._log_limiter = LogLimiter(log)
         self._soon = False
         self._arrived: dict[str, deque[bytes]] = {}
         """By topic, what was not looked at yet."""
@@ -54,7 +55,7 @@ class Wishes:
         self._loop.after(_LOOK_S, lambda: self.watch(pipelines))
 
     def received(
-        self, topic: str, payload: bytes, cut_bytes: int, pipelines: Iterable[Pipeline], updates: Updates
+        self, topic: str, payload: bytes, cut_bytes: int, pipelines: Iterable[Pipeline], updates: UpdateScheduler
     ) -> None:
         """A document has arrived, or (an empty payload) one was taken back; ``cut_bytes``: it was too large to keep.
 
@@ -74,7 +75,7 @@ class Wishes:
         """The agent ends: what has arrived is kept for the next start."""
         self._take()
 
-    def obey(self, pipelines: Iterable[Pipeline], updates: Updates) -> None:
+    def obey(self, pipelines: Iterable[Pipeline], updates: UpdateScheduler) -> None:
         """Take what has arrived now: it is time, or somebody has asked for a look who said it before."""
         changed = self._take()
         if not changed:
@@ -105,14 +106,14 @@ class Wishes:
         try:
             desired_state.save(self._store, self._desired)
         except OSError as error:
-            self._once.error(error.errno, "cannot save the desired state", reason=error.strerror)
+            self._log_limiter.error(error.errno, "cannot save the desired state", reason=error.strerror)
 
     def _ignore(self, topic: str, error: DataError) -> None:
         text = f"the desired state on {topic} is ignored: {error}"
         cause = "".join(character for character in text if not character.isdigit())  # sizes and offsets are none
-        self._once.error(cause, text)
+        self._log_limiter.error(cause, text)
 
-    def _check_soon(self, wait_s: float, updates: Updates) -> None:
+    def _check_soon(self, wait_s: float, updates: UpdateScheduler) -> None:
         if self._soon:
             return
         self._soon = True
@@ -131,7 +132,7 @@ class Wishes:
         def done(reason: str | None) -> None:
             if reason is not None:
                 text = f"pipeline {pipeline.settings.name} still runs {version}, which is withdrawn: {reason}"
-                self._once.error(text, text)
+                self._log_limiter.error(text, text)
 
         pipeline.roll_back(f"{version} was withdrawn", done)
 

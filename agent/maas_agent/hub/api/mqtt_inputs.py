@@ -9,10 +9,10 @@ from typing import Any
 import msgspec
 
 from maas_agent.base import codes
-from maas_agent.config import Report
+from maas_agent.config import ReportSettings
 from maas_agent.host.clock import wall_offset
 from maas_agent.hub.api.topics import MAX_ID, Address, Topics
-from maas_agent.hub.mqtt.answered import Input, digest
+from maas_agent.hub.mqtt.answered import InputIdentity, digest
 from maas_agent.hub.mqtt.message import Inbound, Outbound
 from maas_agent.hub.outbox.outbox import Outbox
 from maas_agent.hub.pipeline.pipeline import Pipeline
@@ -35,7 +35,7 @@ class MqttReplyTo(msgspec.Struct):
     response_topic: str | None
     correlation: bytes | None
     acknowledge: Callable[[], None]
-    input: Input | None
+    input: InputIdentity | None
     """What it is recognised by when it comes again after its answer."""
 
     def reply(self, request: Request, answer: Answer) -> None:
@@ -67,7 +67,7 @@ class MqttReplyTo(msgspec.Struct):
 class SampleTopic:
     """The out topic of a pipeline's own source; published as ``report`` says."""
 
-    def __init__(self, outbox: Outbox, topic: str, report: Report) -> None:
+    def __init__(self, outbox: Outbox, topic: str, report: ReportSettings) -> None:
         self._outbox, self._topic, self._report = outbox, topic, report
 
     def publish(self, answer: Answer) -> None:
@@ -102,7 +102,9 @@ class MqttInputs:
         else:
             pipeline.submit(request, size=message.cut_bytes or None)
 
-    def _request(self, address: Address, message: Inbound, known: Input | None, report: Report) -> Request:
+    def _request(
+        self, address: Address, message: Inbound, known: InputIdentity | None, report: ReportSettings
+    ) -> Request:
         request_id, out = address.id, address.target.out
         if request_id is None:
             self._count += 1
@@ -133,11 +135,11 @@ class MqttInputs:
         )
 
 
-def recognisable(address: Address, message: Inbound) -> Input | None:
+def recognisable(address: Address, message: Inbound) -> InputIdentity | None:
     """What tells that an input comes again, if its sender has given it a name: an id, or correlation data."""
     if message.delivery is None or (address.id is None and not message.correlation):
         return None
-    return Input(message.delivery.number, digest(message.delivery.digest, message.correlation or b""))
+    return InputIdentity(message.delivery.number, digest(message.delivery.digest, message.correlation or b""))
 
 
 def _usable(response_topic: str | None, topics: Topics) -> str | None:

@@ -7,7 +7,7 @@ from maas_agent.config import ID, Config
 MAX_ID = 128
 
 
-class Target(msgspec.Struct, frozen=True):
+class Route(msgspec.Struct, frozen=True):
     """Where an input goes and where its answer comes out. ``out`` has no id yet."""
 
     pipeline: str
@@ -17,7 +17,7 @@ class Target(msgspec.Struct, frozen=True):
 class Address(msgspec.Struct, frozen=True):
     """An input topic taken apart; ``id`` is ``None`` if the topic has none, ``bad_id`` what is no id."""
 
-    target: Target
+    target: Route
     id: str | None = None
     bad_id: str | None = None
 
@@ -45,7 +45,7 @@ class Topics:
         """The desired states that concern this device; the first is its own."""
         self._reserved = (f"{self.base}/", f"{config.broker.topic_root}/groups/")
         self._groups: dict[str, str] = {}
-        self._inputs: dict[str, Target] = {}
+        self._inputs: dict[str, Route] = {}
         for pipeline in config.pipeline:
             self._add(f"{self.base}/{pipeline.name}", pipeline.name)
             for group in config.device.groups:
@@ -54,7 +54,7 @@ class Topics:
                 self._add(base, pipeline.name)
 
     def _add(self, base: str, pipeline: str) -> None:
-        self._inputs[f"{base}/in"] = Target(pipeline, f"{base}/out")
+        self._inputs[f"{base}/in"] = Route(pipeline, f"{base}/out")
 
     def state(self, pipeline: str) -> str:
         """The retained state topic of a pipeline."""

@@ -30,7 +30,7 @@ def digest(*parts: bytes) -> bytes:
     return content.digest()
 
 
-class Input(msgspec.Struct, eq=False):
+class InputIdentity(msgspec.Struct, eq=False):
     """An input of QoS 1 on one connection: its packet identifier, and the digest of its topic and content."""
 
     number: int
@@ -39,7 +39,7 @@ class Input(msgspec.Struct, eq=False):
     """Copies of its result that are neither on the disk nor at the broker."""
 
 
-class Known(msgspec.Struct, frozen=True):
+class AnsweredInput(msgspec.Struct, frozen=True):
     """An input that was answered. ``key`` is that of the result on the disk, or of what is no longer there."""
 
     number: int
@@ -47,32 +47,32 @@ class Known(msgspec.Struct, frozen=True):
     key: int
 
 
-class Answered:
+class AnsweredInputs:
     """The newest of them, by packet identifier. `changes` and `saved` are for who writes them to the disk."""
 
     def __init__(self) -> None:
-        self._known: dict[int, Known] = {}
+        self._known: dict[int, AnsweredInput] = {}
         self._numbers: dict[int, int] = {}
         """By the keys of their results."""
-        self._new: dict[int, Known] = {}
+        self._new: dict[int, AnsweredInput] = {}
         self._gone: set[int] = set()
 
-    def found(self, known: Iterable[Known]) -> None:
+    def found(self, known: Iterable[AnsweredInput]) -> None:
         """An earlier run has left these, the oldest first; what this one knows is newer."""
         for one in known:
             if one.number not in self._known:
                 self._enter(one)
 
-    def add(self, one: Input, key: int) -> None:
+    def add(self, one: InputIdentity, key: int) -> None:
         """All copies of its result are safe; the last one has this key."""
-        known = Known(one.number, one.digest, key)
+        known = AnsweredInput(one.number, one.digest, key)
         self._enter(known)
         self._new.pop(one.number, None)
         self._new[one.number] = known
         if len(self._new) > _MOST_UNSAVED:
             del self._new[next(iter(self._new))]
 
-    def find(self, one: Input) -> Known | None:
+    def find(self, one: InputIdentity) -> AnsweredInput | None:
         """What is known of an input that comes again."""
         known = self._known.get(one.number)
         return known if known is not None and known.digest == one.digest else None
@@ -99,7 +99,7 @@ class Answered:
         for number in list(self._known):
             self.forget(number)
 
-    def _enter(self, known: Known) -> None:
+    def _enter(self, known: AnsweredInput) -> None:
         self.forget(known.number)
         self._gone.discard(known.number)
         self._known[known.number] = known
@@ -109,15 +109,15 @@ class Answered:
 
     # ------------------------------------------------------------- the disk
 
-    def changes(self, written: Sequence[tuple[Input, int]]) -> tuple[list[Known], list[int]]:
+    def changes(self, written: Sequence[tuple[InputIdentity, int]]) -> tuple[list[AnsweredInput], list[int]]:
         """What is to be written with results of which these are: inputs, and identifiers to be forgotten."""
         new = {known.number: known for known in self._new.values()}
-        new |= {one.number: Known(one.number, one.digest, key) for one, key in written}
+        new |= {one.number: AnsweredInput(one.number, one.digest, key) for one, key in written}
         return list(new.values()), [number for number in self._gone if number not in new]
 
-    def saved(self, written: Sequence[tuple[Input, int]]) -> None:
+    def saved(self, written: Sequence[tuple[InputIdentity, int]]) -> None:
         """It is on the disk."""
         self._new.clear()
         self._gone.clear()
         for one, key in written:
-            self._enter(Known(one.number, one.digest, key))
+            self._enter(AnsweredInput(one.number, one.digest, key))

@@ -4,10 +4,10 @@ from typing import Any
 
 import msgspec
 
-from maas_agent.config import Broker
+from maas_agent.config import BrokerSettings
 
 
-class Limits(msgspec.Struct, frozen=True):
+class BrokerLimits(msgspec.Struct, frozen=True):
     """The defaults are those of the standard."""
 
     receive_maximum: int = 65535
@@ -33,10 +33,10 @@ class Limits(msgspec.Struct, frozen=True):
         return None
 
 
-def limits_of(properties: Any) -> Limits:
+def limits_of(properties: Any) -> BrokerLimits:
     """From paho's `Properties` of a CONNACK; ``None`` in MQTT 3.1.1."""
-    usual = Limits()
-    return Limits(
+    usual = BrokerLimits()
+    return BrokerLimits(
         receive_maximum=int(getattr(properties, "ReceiveMaximum", usual.receive_maximum)),
         maximum_packet=int(getattr(properties, "MaximumPacketSize", usual.maximum_packet)),
         maximum_qos=min(1, int(getattr(properties, "MaximumQoS", 1))),
@@ -65,7 +65,7 @@ class Allowance(msgspec.Struct):
         return True
 
 
-def shortened(broker: Broker, limits: Limits) -> int | None:
+def shortened(broker: BrokerSettings, limits: BrokerLimits) -> int | None:
     """The session expiry that the broker keeps to, in seconds, if it is less than what was asked for."""
     granted = limits.session_expiry_s
     return granted if granted is not None and granted < broker.session_expiry_s else None

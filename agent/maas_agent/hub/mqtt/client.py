@@ -7,7 +7,7 @@ from paho.mqtt.enums import CallbackAPIVersion, MQTTProtocolVersion
 from paho.mqtt.packettypes import PacketTypes
 from paho.mqtt.properties import Properties
 
-from maas_agent.config import Broker
+from maas_agent.config import BrokerSettings
 from maas_agent.host.secret_files import read_secret
 from maas_agent.hub.mqtt.message import Outbound
 from maas_agent.hub.mqtt.transport.endpoint import endpoint
@@ -29,7 +29,7 @@ class Client(paho.Client):
 
 
 def new_client(
-    broker: Broker,
+    broker: BrokerSettings,
     protocol: MQTTProtocolVersion,
     client_id: str,
     will: Outbound | None,
@@ -61,7 +61,7 @@ def new_client(
     return client
 
 
-def _password(broker: Broker) -> str | None:
+def _password(broker: BrokerSettings) -> str | None:
     return None if broker.password_file is None else read_secret(broker.password_file, "broker.password_file")
 
 

@@ -11,13 +11,13 @@ from typing import Any, Protocol
 
 import paho.mqtt.client as paho
 
-from maas_agent.config import Broker
+from maas_agent.config import BrokerSettings
 from maas_agent.hub.mqtt import reasons
 from maas_agent.hub.mqtt.backoff import End
-from maas_agent.hub.mqtt.broker_limits import Limits, limits_of
+from maas_agent.hub.mqtt.broker_limits import BrokerLimits, limits_of
 from maas_agent.hub.mqtt.client import V5, Client
 from maas_agent.hub.mqtt.counters import Counters
-from maas_agent.hub.mqtt.in_flight import Deliveries
+from maas_agent.hub.mqtt.in_flight import InFlightInputs
 from maas_agent.hub.mqtt.keepalive import Due, Keepalive
 from maas_agent.hub.mqtt.message import Inbound, Outbound
 from maas_agent.hub.mqtt.packet_limit import SUSPECT, PacketLimit, TooLargeError
@@ -27,7 +27,7 @@ from maas_agent.hub.mqtt.sending import Sending
 from maas_agent.hub.mqtt.transport.endpoint import endpoint
 from maas_agent.hub.mqtt.transport.packets import PacketSocket
 from maas_agent.hub.mqtt.transport.wire import PINGREQ, Malformed, Puback, Publish, encode_disconnect
-from maas_agent.hub.system.log_limiter import Once
+from maas_agent.hub.system.log_limiter import LogLimiter
 from maas_agent.hub.system.loop import Loop, Timer
 
 _FAREWELL_S = 2.0
@@ -61,7 +61,7 @@ class Phase(Enum):
 class Owner(Protocol):
     """Who is told what happens on the connection."""
 
-    def accepted(self, *, resumed: bool, limits: Limits) -> list[str]:
+    def accepted(self, *, resumed: bool, limits: BrokerLimits) -> list[str]:
         """The broker has accepted the connection; returns the topic filters to subscribe to."""
         ...
 
@@ -92,20 +92,20 @@ class Connection:
     def __init__(
         self,
         loop: Loop,
-        broker: Broker,
+        broker: BrokerSettings,
         client: Client,
         packets: PacketSocket,
         owner: Owner,
-        deliveries: Deliveries,
+        in_flight: InFlightInputs,
         counters: Counters,
-        once: Once,
+        log_limiter: LogLimiter,
         packet_limit: PacketLimit,
     ) -> None:
         self._loop, self._broker, self._client, self._packets = loop, broker, client, packets
-        self._owner, self._deliveries, self._counters, self._once = owner, deliveries, counters, once
+        self._owner, self._in_flight, self._counters, self._log_limiter = owner, in_flight, counters, log_limiter
         self._is_v5 = client.protocol == V5
-        self._sending = Sending(packet_limit, counters, once, has_properties=self._is_v5)
-        self._receiving = Receiving(deliveries, packets.write, self._fetch, counters, once)
+        self._sending = Sending(packet_limit, counters, log_limiter, has_properties=self._is_v5)
+        self._receiving = Receiving(in_flight, packets.write, self._fetch, counters, log_limiter)
         self._keepalive: Keepalive | None = None
         self.phase = Phase.OPENING
         self._write_wanted = False
@@ -250,7 +250,7 @@ class Connection:
     def _may_subscribe(self, topic_filter: str) -> bool:
         why = self._sending.limits.refuses(topic_filter)
         if why is not None:
-            self._once.error(("subscription", why), why, topic=topic_filter)
+            self._log_limiter.error(("subscription", why), why, topic=topic_filter)
         return why is None
 
     def _subscribe(self, filters: list[str]) -> None:
@@ -260,16 +260,18 @@ class Connection:
             # On its way before anything the owner says: who reads "online" may send an input at once.
             self._client.loop_write()
         else:
-            self._deliveries.proven()
+            self._in_flight.proven()
 
     def _on_subscribe(self, _client: Any, filters: Any, _number: int, codes: Any, _properties: Any) -> None:
         if self.phase is Phase.ACCEPTED:
             self.phase = Phase.SUBSCRIBED
-        self._deliveries.proven()
+        self._in_flight.proven()
         for topic_filter, code in zip(filters, codes, strict=False):
             if code.is_failure:
                 why = reasons.named(code)
-                self._once.error((topic_filter, why), "broker refused a subscription", topic=topic_filter, reason=why)
+                self._log_limiter.error(
+                    (topic_filter, why), "broker refused a subscription", topic=topic_filter, reason=why
+                )
 
     # ------------------------------------------------------------- its end
 

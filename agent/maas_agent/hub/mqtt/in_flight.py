@@ -19,7 +19,7 @@ Acknowledge = Callable[[int], None]
 """Takes the packet identifier of what is acknowledged."""
 
 
-class Delivery(msgspec.Struct, eq=False):
+class InFlightInput(msgspec.Struct, eq=False):
     """A QoS 1 message that was not acknowledged. ``answer`` does so on the connection on which it came last."""
 
     number: int
@@ -30,11 +30,11 @@ class Delivery(msgspec.Struct, eq=False):
     """Whether its acknowledgement was asked for; it is still here if there was no proven connection to write it to."""
 
 
-class Deliveries:
+class InFlightInputs:
     """What the broker waits for an acknowledgement of, by packet identifier, over all connections of one session."""
 
     def __init__(self) -> None:
-        self._open: dict[int, Delivery] = {}
+        self._open: dict[int, InFlightInput] = {}
         self._is_proven = False
 
     def connected(self, *, resumed: bool) -> None:
@@ -56,7 +56,7 @@ class Deliveries:
         for delivery in self._open.values():
             delivery.answer = None
 
-    def received(self, packet: Publish, answer: Acknowledge) -> tuple[Delivery, bool]:
+    def received(self, packet: Publish, answer: Acknowledge) -> tuple[InFlightInput, bool]:
         """The delivery that ``packet`` belongs to, and whether it is a new one."""
         content = digest(packet.topic, packet.payload, packet.cut_bytes.to_bytes(8, "big"))
         known = self._open.get(packet.number)
@@ -66,10 +66,10 @@ class Deliveries:
             return known, False
         if known is not None:
             known.answer = None
-        delivery = self._open[packet.number] = Delivery(packet.number, content, answer)
+        delivery = self._open[packet.number] = InFlightInput(packet.number, content, answer)
         return delivery, True
 
-    def acknowledge(self, delivery: Delivery) -> None:
+    def acknowledge(self, delivery: InFlightInput) -> None:
         """It is done: acknowledged on the connection on which it came last, as soon as that is proven."""
         delivery.is_done = True
         if self._is_proven and delivery.answer is not None:

@@ -14,15 +14,15 @@ from typing import Any, Protocol
 import msgspec
 
 from maas_agent.base.log import Log
-from maas_agent.config import Broker
+from maas_agent.config import BrokerSettings
 from maas_agent.errors import ConfigError
 from maas_agent.hub.mqtt import reasons
 from maas_agent.hub.mqtt.backoff import Backoff, End
-from maas_agent.hub.mqtt.broker_limits import Allowance, Limits, shortened
+from maas_agent.hub.mqtt.broker_limits import Allowance, BrokerLimits, shortened
 from maas_agent.hub.mqtt.client import V5, Client, new_client
 from maas_agent.hub.mqtt.connection import Connection
 from maas_agent.hub.mqtt.counters import Counters
-from maas_agent.hub.mqtt.in_flight import Deliveries
+from maas_agent.hub.mqtt.in_flight import InFlightInputs
 from maas_agent.hub.mqtt.message import Inbound, Outbound
 from maas_agent.hub.mqtt.outage_log import OutageLog
 from maas_agent.hub.mqtt.packet_limit import PacketLimit
@@ -30,7 +30,7 @@ from maas_agent.hub.mqtt.reasons import Failure
 from maas_agent.hub.mqtt.transport.endpoint import endpoint, open_transport, tls_context
 from maas_agent.hub.mqtt.transport.packets import PacketSocket, Transport
 from maas_agent.hub.mqtt.version_choice import VersionChoice
-from maas_agent.hub.system.log_limiter import Once
+from maas_agent.hub.system.log_limiter import LogLimiter
 from maas_agent.hub.system.loop import Loop, Timer
 from maas_agent.network.addresses import shown
 
@@ -45,7 +45,7 @@ _PUBLISH_OVERHEAD = 1 << 16
 """Room for topic and properties beside the largest payload."""
 
 
-class Listener(Protocol):
+class LinkListener(Protocol):
     """Who is told what happens on the link."""
 
     def link_up(self) -> None:
@@ -74,12 +74,12 @@ class Link:
     def __init__(
         self,
         loop: Loop,
-        broker: Broker,
+        broker: BrokerSettings,
         client_id: str,
         will: Outbound | None,
         subscriptions: list[str],
         max_payload_bytes: int,
-        listener: Listener,
+        listener: LinkListener,
         log: Log,
         *,
         leaves_nothing: bool = False,
@@ -91,9 +91,9 @@ class Link:
         self._version = VersionChoice(broker.protocol)
         self._backoff = Backoff(broker.reconnect_max_s)
         self._allowance = Allowance()
-        self._deliveries = Deliveries()
+        self._in_flight = InFlightInputs()
         self._packet_limit = PacketLimit()
-        self._once = Once(log)
+        self._log_limiter = LogLimiter(log)
         self._client: Client | None = None
         """Of the attempt or the connection there is."""
         self._connection: Connection | None = None
@@ -149,7 +149,7 @@ class Link:
             self._loop.call(lambda: self._not_opened(client, failure))
 
     def publish(self, message: Outbound) -> int:
-        """Send a message at the end of this turn; returns the number `Listener.acknowledged` will name for QoS 1.
+        """Send a message at the end of this turn; returns the number `LinkListener.acknowledged` will name for QoS 1.
 
         Raises `maas_agent.hub.mqtt.packet_limit.TooLargeError` if the broker cannot take it, which is logged and
         counted: it would only end the connection again and again.
@@ -168,7 +168,7 @@ class Link:
         self._stopping = True
         connection, self._connection, self._client, self.connected = self._connection, None, None, False
         self._be_patient()
-        self._deliveries.disconnected()
+        self._in_flight.disconnected()
         if connection is not None:
             connection.stop(farewell)
 
@@ -206,9 +206,9 @@ class Link:
             client,
             packets,
             self,
-            self._deliveries,
+            self._in_flight,
             self.counters,
-            self._once,
+            self._log_limiter,
             self._packet_limit,
         )
         self._connection = connection
@@ -227,12 +227,12 @@ class Link:
 
     # ------------------------------------------------------------- the connection's owner
 
-    def accepted(self, *, resumed: bool, limits: Limits) -> list[str]:
+    def accepted(self, *, resumed: bool, limits: BrokerLimits) -> list[str]:
         """The broker has accepted the connection."""
         self._be_patient()
         self.connected = True
         self._version.accepted()
-        self._deliveries.connected(resumed=resumed)
+        self._in_flight.connected(resumed=resumed)
         self._backoff.accepted(time.monotonic())
         session, expiry_s = "resumed" if resumed else "new", shortened(self._broker, limits)
         self._outages.accepted(mqtt=self.version, session=session, session_expiry_s=expiry_s)
@@ -262,7 +262,7 @@ class Link:
         now, connection = time.monotonic(), self._connection
         was_connected, self.connected = self.connected, False
         self._connection = self._client = None
-        self._deliveries.disconnected()
+        self._in_flight.disconnected()
         self._be_patient()
         in_tls = connection is not None and connection.failed_in_tls
         self._version.ended(was_accepted=was_connected, in_tls=in_tls)

@@ -4,7 +4,7 @@ from collections.abc import Callable
 
 import msgspec
 
-from maas_agent.hub.mqtt.in_flight import Delivery
+from maas_agent.hub.mqtt.in_flight import InFlightInput
 
 
 class Outbound(msgspec.Struct, frozen=True):
@@ -40,7 +40,7 @@ class Inbound(msgspec.Struct, frozen=True):
     acknowledge: Callable[[], None]
     expiry_s: int | None = None
     """Seconds after which nobody wants an answer any more (Message Expiry Interval)."""
-    delivery: Delivery | None = None
+    delivery: InFlightInput | None = None
     """Of QoS 1: what tells it from others."""
     dup: bool = False
     """The broker may have sent it before."""

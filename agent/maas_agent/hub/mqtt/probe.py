@@ -2,7 +2,7 @@
 
 import secrets
 
-from maas_agent.base.log import Silent
+from maas_agent.base.log import SilentLog
 from maas_agent.config import Config
 from maas_agent.errors import UnavailableError
 from maas_agent.hub.mqtt.link import Link
@@ -59,7 +59,7 @@ def probe_broker(config: Config, timeout_s: float) -> str:
     probe = _Probe(loop)
     is_agent = known_by_username(config)
     client_id = config.client_id if is_agent else f"{config.client_id}-check-{secrets.token_hex(4)}"
-    link = Link(loop, config.broker, client_id, None, [], 0, probe, Silent("check"), leaves_nothing=not is_agent)
+    link = Link(loop, config.broker, client_id, None, [], 0, probe, SilentLog("check"), leaves_nothing=not is_agent)
     link.on_failed = probe.failed
     loop.at_turn_end(link.flush)
     loop.after(timeout_s, loop.stop)

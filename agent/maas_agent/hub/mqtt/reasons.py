@@ -8,7 +8,7 @@ import msgspec
 from paho.mqtt.packettypes import PacketTypes
 from paho.mqtt.reasoncodes import ReasonCode
 
-from maas_agent.config import Broker
+from maas_agent.config import BrokerSettings
 from maas_agent.hub.mqtt.transport import websocket
 from maas_agent.hub.mqtt.transport.endpoint import Endpoint, NoTlsError, endpoint
 from maas_agent.network.tls import Peer, distrusted
@@ -43,7 +43,7 @@ def puback_reason(code: int) -> str:
         return f"a reason that the standard does not know (0x{code:02x})"
 
 
-def refused(code: Any, properties: Any, broker: Broker) -> Failure:
+def refused(code: Any, properties: Any, broker: BrokerSettings) -> Failure:
     """The broker answered CONNECT with a reason code."""
     reason = f"the broker refused the connection: {_told(code, properties)}"
     if code.value in _NO_LOGIN:
@@ -65,7 +65,7 @@ def disconnected(code: Any, properties: Any) -> Failure:
     return Failure(f"the broker ended the connection: {_told(code, properties)}")
 
 
-def closed(broker: Broker, *, accepted: bool) -> Failure:
+def closed(broker: BrokerSettings, *, accepted: bool) -> Failure:
     """The broker closed the connection without a word."""
     there = endpoint(broker)
     if accepted:
@@ -73,7 +73,7 @@ def closed(broker: Broker, *, accepted: bool) -> Failure:
     return Failure(f"{there} closed the connection before it answered: perhaps it does not speak MQTT there")
 
 
-def silent(broker: Broker, keepalive_s: float) -> Failure:
+def silent(broker: BrokerSettings, keepalive_s: float) -> Failure:
     """A half-open connection: nothing comes, and nobody says that it is over."""
     return Failure(
         f"{endpoint(broker)} has gone silent: no sign of life for 1.25 times the keepalive of {keepalive_s:g} s"
@@ -88,7 +88,7 @@ def shared_id(client_id: str, *, told: bool) -> Failure:
     return Failure(reason, f"stop the other one, or give one of the devices another device.id: {_CLIENT_ID}")
 
 
-def explain(error: BaseException, broker: Broker) -> Failure:
+def explain(error: BaseException, broker: BrokerSettings) -> Failure:
     """What an attempt to connect, or a connection, failed with."""
     there = endpoint(broker)
     if isinstance(error, ssl.SSLCertVerificationError):
@@ -112,7 +112,7 @@ def explain(error: BaseException, broker: Broker) -> Failure:
     return Failure(f"{there}: {text}")
 
 
-def _certificate(error: ssl.SSLCertVerificationError, broker: Broker, there: Endpoint) -> Failure:
+def _certificate(error: ssl.SSLCertVerificationError, broker: BrokerSettings, there: Endpoint) -> Failure:
     """The broker's certificate is not one to trust."""
     name = broker.tls_server_name
     peer = Peer(
@@ -126,7 +126,7 @@ def _certificate(error: ssl.SSLCertVerificationError, broker: Broker, there: End
     return Failure(*distrusted(error, peer))
 
 
-def _tls(error: ssl.SSLError, broker: Broker, there: Endpoint) -> Failure:
+def _tls(error: ssl.SSLError, broker: BrokerSettings, there: Endpoint) -> Failure:
     """TLS failed otherwise; an alert is what the broker says of this device's certificate (RFC 8446 section 6.2)."""
     what = (error.reason or str(error)).replace("_", " ").lower()
     if error.reason in ("WRONG_VERSION_NUMBER", "HTTP_REQUEST", "RECORD_LAYER_FAILURE", "PACKET_LENGTH_TOO_LONG"):

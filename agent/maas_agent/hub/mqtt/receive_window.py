@@ -9,7 +9,7 @@ again, and each time all of it."""
 MOST_BYTES = 256 << 20
 
 
-class Held:
+class ReceiveWindow:
     """Beyond the bounds nothing more is taken on this connection, also not when there is room again: what was left out
     and what came behind it arrive once more, in their order, when the session goes on with the next connection.
     """

@@ -4,11 +4,11 @@ from collections.abc import Callable
 from functools import partial
 
 from maas_agent.hub.mqtt.counters import Counters
-from maas_agent.hub.mqtt.in_flight import Deliveries
+from maas_agent.hub.mqtt.in_flight import InFlightInputs
 from maas_agent.hub.mqtt.message import Inbound
-from maas_agent.hub.mqtt.receive_window import Held
+from maas_agent.hub.mqtt.receive_window import ReceiveWindow
 from maas_agent.hub.mqtt.transport.wire import NO_PROPERTIES, Malformed, Publish, encode_puback, unpacked_properties
-from maas_agent.hub.system.log_limiter import Once
+from maas_agent.hub.system.log_limiter import LogLimiter
 
 _MOST_PROPERTIES = 1 << 16
 """Bytes of properties that are looked at."""
@@ -21,15 +21,15 @@ class Receiving:
 
     def __init__(
         self,
-        deliveries: Deliveries,
+        in_flight: InFlightInputs,
         write: Callable[[bytes], object],
         on_window_empty: Callable[[], None],
         counters: Counters,
-        once: Once,
+        log_limiter: LogLimiter,
     ) -> None:
-        self._deliveries, self._write, self._on_window_empty = deliveries, write, on_window_empty
-        self._counters, self._once = counters, once
-        self._window = Held()
+        self._in_flight, self._write, self._on_window_empty = in_flight, write, on_window_empty
+        self._counters, self._log_limiter = counters, log_limiter
+        self._window = ReceiveWindow()
         self._is_over = False
 
     def received(self, packet: Publish) -> Inbound | None:
@@ -47,8 +47,8 @@ class Receiving:
             return None
         acknowledge, delivery = _nothing, None
         if packet.qos:
-            delivery, is_new = self._deliveries.received(packet, self._acknowledge)
-            acknowledge = partial(self._deliveries.acknowledge, delivery)
+            delivery, is_new = self._in_flight.received(packet, self._acknowledge)
+            acknowledge = partial(self._in_flight.acknowledge, delivery)
             if not is_new:
                 if delivery.is_done:
                     acknowledge()
@@ -87,13 +87,13 @@ class Receiving:
         """
         self._counters.unreadable += 1
         topic = packet.topic[:100]
-        self._once.warning("unreadable", "ignored: a message that cannot be read", topic=topic, reason=error)
+        self._log_limiter.warning("unreadable", "ignored: a message that cannot be read", topic=topic, reason=error)
         if packet.qos:
             self._acknowledge(packet.number)
 
     def _left_out(self) -> None:
         self._counters.left_out += 1
-        self._once.warning(
+        self._log_limiter.warning(
             "left out",
             "more QoS 1 inputs than are held at a time: the rest is fetched when these are answered",
             mend="limit the broker's unacknowledged messages for each client (Mosquitto: max_inflight_messages)",

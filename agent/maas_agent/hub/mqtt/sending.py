@@ -6,12 +6,12 @@ from collections.abc import Callable
 import msgspec
 
 from maas_agent.hub.mqtt import reasons
-from maas_agent.hub.mqtt.broker_limits import Limits
+from maas_agent.hub.mqtt.broker_limits import BrokerLimits
 from maas_agent.hub.mqtt.counters import Counters
 from maas_agent.hub.mqtt.message import Outbound
 from maas_agent.hub.mqtt.packet_limit import PacketLimit, TooLargeError
 from maas_agent.hub.mqtt.transport.wire import Puback, encode_publish, packed_properties
-from maas_agent.hub.system.log_limiter import Once
+from maas_agent.hub.system.log_limiter import LogLimiter
 
 _RAISE = "raise the broker's limit on the size of packets or messages"
 _FIRST_NUMBER = 0x100
@@ -21,13 +21,15 @@ _LAST_NUMBER = 0xFFFF
 class Sending:
     """Makes packets of messages, and knows which of QoS 1 are on their way."""
 
-    def __init__(self, packet_limit: PacketLimit, counters: Counters, once: Once, *, has_properties: bool) -> None:
-        self._packet_limit, self._counters, self._once = packet_limit, counters, once
+    def __init__(
+        self, packet_limit: PacketLimit, counters: Counters, log_limiter: LogLimiter, *, has_properties: bool
+    ) -> None:
+        self._packet_limit, self._counters, self._log_limiter = packet_limit, counters, log_limiter
         self._has_properties = has_properties
         self._number = _FIRST_NUMBER
         self._sizes: dict[int, int] = {}
         """Bytes of the packets that are on their way, by their identifiers."""
-        self.limits = Limits()
+        self.limits = BrokerLimits()
 
     @property
     def is_clear(self) -> bool:
@@ -39,7 +41,7 @@ class Sending:
         """Bytes of the largest packet that is on its way; 0 if none is."""
         return max(self._sizes.values(), default=0)
 
-    def allowed(self, limits: Limits) -> None:
+    def allowed(self, limits: BrokerLimits) -> None:
         """The broker has said what it takes."""
         most = self._packet_limit.within(limits.maximum_packet, time.monotonic())
         self.limits = msgspec.structs.replace(limits, maximum_packet=most)
@@ -69,7 +71,7 @@ class Sending:
         if packet.reason >= 0x80:
             self._counters.refused += 1
             reason = reasons.puback_reason(packet.reason)
-            self._once.error(("puback", packet.reason), "broker refused a message", reason=reason)
+            self._log_limiter.error(("puback", packet.reason), "broker refused a message", reason=reason)
         self._packet_limit.taken(self._sizes.pop(packet.number, 0))
 
     def ended_by_broker(self, *, over_size: bool) -> None:
@@ -80,7 +82,7 @@ class Sending:
         most = self._packet_limit.ended(self.largest, time.monotonic(), told=over_size)
         if most is not None:
             ended = "this broker ends connections over large messages: results as large get an error instead"
-            self._once.error("ends over size", ended, bytes=self.largest, most=most, mend=_RAISE)
+            self._log_limiter.error("ends over size", ended, bytes=self.largest, most=most, mend=_RAISE)
 
     def _next_number(self) -> int:
         """A packet identifier that is not in use (section 2.2.1), above those that paho uses for SUBSCRIBE."""
@@ -95,15 +97,17 @@ class Sending:
         """The same without what this broker has not (sections 3.2.2.3.4 and 5)."""
         limits = self.limits
         if message.retain and not limits.retain:
-            self._once.error("retain", "this broker keeps no messages: status, state and commands are seen live only")
+            self._log_limiter.error(
+                "retain", "this broker keeps no messages: status, state and commands are seen live only"
+            )
         if message.qos > limits.maximum_qos:
-            self._once.error("qos", "this broker takes QoS 0 only: results that it loses are not sent again")
+            self._log_limiter.error("qos", "this broker takes QoS 0 only: results that it loses are not sent again")
         qos, retain = min(message.qos, limits.maximum_qos), message.retain and limits.retain
         return msgspec.structs.replace(message, qos=qos, retain=retain)
 
     def _too_large(self, message: Outbound, size: int) -> None:
         self._counters.too_large += 1
-        self._once.error(
+        self._log_limiter.error(
             "too large",
             "not sent: larger than the broker takes",
             topic=message.topic,

@@ -14,7 +14,7 @@ from maas_agent.hub.system.loop import Loop, Timer
 _PATIENCE_S = 5.0
 
 
-class Sharing:
+class SharedSubscriptions:
     """Asks on every connect; complains once, until it is heard again."""
 
     def __init__(self, loop: Loop, topic: str, groups: tuple[str, ...], log: Log) -> None:

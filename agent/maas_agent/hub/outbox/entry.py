@@ -5,7 +5,7 @@ from enum import IntEnum
 
 import msgspec
 
-from maas_agent.hub.mqtt.answered import Input
+from maas_agent.hub.mqtt.answered import InputIdentity
 from maas_agent.hub.mqtt.message import Outbound
 
 _OVERHEAD_BYTES = 256
@@ -37,7 +37,7 @@ class Entry(msgspec.Struct, eq=False):
     put_at: float
     replayed: bool = False
     stored: bool = False
-    answers: Input | None = None
+    answers: InputIdentity | None = None
     """The input that this is the result of, as long as the result is neither on the disk nor at the broker."""
 
     @property

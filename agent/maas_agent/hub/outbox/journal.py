@@ -16,9 +16,9 @@ from pathlib import Path
 import msgspec
 
 from maas_agent.base.untrusted import MALFORMED
-from maas_agent.hub.mqtt.answered import Known
+from maas_agent.hub.mqtt.answered import AnsweredInput
 from maas_agent.hub.mqtt.message import Outbound
-from maas_agent.hub.outbox.timeline import Reading
+from maas_agent.hub.outbox.timeline import ClockReading
 
 NAME = "outbox.db"
 _MODE = 0o600
@@ -55,7 +55,7 @@ class JournalDamaged(Exception):  # noqa: N818
     """The file is no journal, or a broken one."""
 
 
-class Row(msgspec.Struct, frozen=True):
+class JournalRow(msgspec.Struct, frozen=True):
     """A message on the disk. Rows are in the order of their keys; ``put_at`` is what the wall clock said then, in
     seconds since 1970."""
 
@@ -79,9 +79,9 @@ class Totals(msgspec.Struct, frozen=True):
     rows: int = 0
     bytes: int = 0
     last: int = 0
-    readings: tuple[Reading, ...] = ()
+    readings: tuple[ClockReading, ...] = ()
     """Of the wall clock, by which the times of its rows are understood."""
-    answered: tuple[Known, ...] = ()
+    answered: tuple[AnsweredInput, ...] = ()
     """Inputs whose results were safe, the oldest first."""
     was_cut: bool = False
     """Whether its last run did not close it: it was killed, or the power was cut."""
@@ -90,8 +90,8 @@ class Totals(msgspec.Struct, frozen=True):
 class Changes(msgspec.Struct, frozen=True):
     """What is written beside rows. ``readings`` replace those that are there, if there are others."""
 
-    readings: Sequence[Reading] | None = None
-    answered: Sequence[Known] = ()
+    readings: Sequence[ClockReading] | None = None
+    answered: Sequence[AnsweredInput] = ()
     forgotten: Sequence[int] = ()
     """Packet identifiers of inputs that are not to be recognised any more."""
 
@@ -157,7 +157,7 @@ class Journal:
         )
         return Totals(rows, int(size), last, readings, answered, was_cut)
 
-    def write(self, added: Iterable[Row], removed: Iterable[int], changes: Changes = NO_CHANGES) -> None:
+    def write(self, added: Iterable[JournalRow], removed: Iterable[int], changes: Changes = NO_CHANGES) -> None:
         """Add and remove rows, and what has changed beside them; all of it or nothing."""
         connection = self._opened()
         with self._in_our_terms():
@@ -171,12 +171,12 @@ class Journal:
                 _change(connection, changes)
             connection.execute("COMMIT")
 
-    def page(self, after: int, before: int, limit: int) -> list[Row]:
+    def page(self, after: int, before: int, limit: int) -> list[JournalRow]:
         """The first rows with ``after`` < key < ``before``."""
-        rows: list[Row] = []
+        rows: list[JournalRow] = []
         with self._in_our_terms():
             for key, put_at, size, body in self._select("key, put_at, size, body", after, before, limit):
-                rows.append(Row(key, float(put_at), int(size), _decoder.decode(body)))
+                rows.append(JournalRow(key, float(put_at), int(size), _decoder.decode(body)))
         return rows
 
     def stubs(self, after: int, before: int, limit: int) -> list[Stub]:
@@ -268,17 +268,17 @@ def _make_tables(connection: sqlite3.Connection) -> None:
     connection.execute("COMMIT")
 
 
-def _readings(connection: sqlite3.Connection) -> tuple[Reading, ...]:
+def _readings(connection: sqlite3.Connection) -> tuple[ClockReading, ...]:
     found = connection.execute("SELECT first, boot, ahead FROM clock ORDER BY first")
-    readings = tuple(Reading(int(first), str(boot), float(ahead)) for first, boot, ahead in found)
+    readings = tuple(ClockReading(int(first), str(boot), float(ahead)) for first, boot, ahead in found)
     if not all(isfinite(reading.offset) for reading in readings):
         raise JournalDamaged("a reading of the clock is none")
     return readings
 
 
-def _answered(connection: sqlite3.Connection) -> tuple[Known, ...]:
+def _answered(connection: sqlite3.Connection) -> tuple[AnsweredInput, ...]:
     found = connection.execute("SELECT number, digest, key FROM answered ORDER BY key")
-    return tuple(Known(int(number), bytes(digest), int(key)) for number, digest, key in found)
+    return tuple(AnsweredInput(int(number), bytes(digest), int(key)) for number, digest, key in found)
 
 
 def _change(connection: sqlite3.Connection, changes: Changes) -> None:

@@ -14,8 +14,8 @@ from collections.abc import Callable, Iterable
 from typing import Protocol
 
 from maas_agent.base.log import Log
-from maas_agent.config import Outbox as Settings
-from maas_agent.hub.mqtt.answered import Input
+from maas_agent.config import OutboxSettings
+from maas_agent.hub.mqtt.answered import InputIdentity
 from maas_agent.hub.mqtt.message import Outbound
 from maas_agent.hub.mqtt.packet_limit import TooLargeError
 from maas_agent.hub.outbox.entry import Entry, OnSafe, Priority
@@ -73,7 +73,7 @@ class Outbox:
         self,
         loop: Loop,
         link: Sender,
-        settings: Settings,
+        settings: OutboxSettings,
         journal: Journal | None,
         on_alarm: Callable[[], None],
         log: Log,
@@ -146,7 +146,7 @@ class Outbox:
         on_safe: OnSafe | None = None,
         priority: Priority = Priority.RESULT,
         *,
-        answers: Input | None = None,
+        answers: InputIdentity | None = None,
     ) -> None:
         """Add a message; it is sent at the end of this turn if the link is up.
 
@@ -157,7 +157,7 @@ class Outbox:
         self._add(Entry(key, priority, message, on_safe, self._now(), replayed=is_late, answers=answers))
         self._make_room()
 
-    def recognises(self, one: Input, on_safe: OnSafe) -> bool:
+    def recognises(self, one: InputIdentity, on_safe: OnSafe) -> bool:
         """Whether an input that comes again has its result here or at the broker: then it may be acknowledged.
 
         That is done at once, or, while too much is here, when its result has left.

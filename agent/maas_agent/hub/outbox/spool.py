@@ -11,14 +11,14 @@ from itertools import islice, takewhile
 from typing import Protocol, TypeVar
 
 from maas_agent.base.log import Log
-from maas_agent.hub.mqtt.answered import Answered, Input
+from maas_agent.hub.mqtt.answered import AnsweredInputs, InputIdentity
 from maas_agent.hub.outbox.entry import Entry, Priority
 from maas_agent.hub.outbox.journal import (
     Changes,
     Journal,
     JournalDamaged,
+    JournalRow,
     JournalUnavailable,
-    Row,
     Stub,
     key_of,
     priority_of,
@@ -42,7 +42,7 @@ AT_BROKER = 0
 T = TypeVar("T")
 
 
-class Listener(Protocol):
+class SpoolListener(Protocol):
     """Who is told what happens on the disk."""
 
     def found(self) -> None:
@@ -72,7 +72,7 @@ class Spool:
         self,
         loop: Loop,
         journal: Journal | None,
-        listener: Listener,
+        listener: SpoolListener,
         timeline: Timeline,
         log: Log,
         *,
@@ -80,7 +80,7 @@ class Spool:
         commit_s: float,
     ) -> None:
         self._loop, self._journal, self._listener, self._timeline, self._log = loop, journal, listener, timeline, log
-        self.answered = Answered()
+        self.answered = AnsweredInputs()
         self.keeps, self._commit_s = keeps and journal is not None, commit_s
         self._sequence = 0
         self._unwritten: dict[int, Entry] = {}
@@ -163,7 +163,7 @@ class Spool:
 
     def read(self, limit: int) -> list[Entry]:
         """At most so many messages that are only on the disk, the most urgent first: back into memory with them."""
-        found: list[Row] = []
+        found: list[JournalRow] = []
         for priority in Priority:
             while len(found) < limit and (rows := self._page(priority, limit - len(found))):
                 found += [row for row in rows if not self._is_elsewhere(row.key)]
@@ -206,7 +206,7 @@ class Spool:
         self._count(-1, -stub.size)
         self._commit_soon()
 
-    def _page(self, priority: Priority, limit: int) -> list[Row]:
+    def _page(self, priority: Priority, limit: int) -> list[JournalRow]:
         after, before = self._read_to[priority], key_of(priority + 1, 0)
         rows = self._guarded(lambda journal: journal.page(after, before, limit)) or []
         if rows:
@@ -277,7 +277,7 @@ class Spool:
             self._guarded(lambda journal: self._write(journal, list(self._unwritten.values())))
 
     def _write(self, journal: Journal, entries: list[Entry]) -> None:
-        rows = [Row(entry.key, self._wall(entry), entry.size, entry.message) for entry in entries]
+        rows = [JournalRow(entry.key, self._wall(entry), entry.size, entry.message) for entry in entries]
         inputs = _answered_by(entries)
         journal.write(rows, self._removed, self._changes(inputs))
         self._timeline.is_saved = True
@@ -295,7 +295,7 @@ class Spool:
         if not self.rows and not self._held:
             journal.shrink()
 
-    def _changes(self, inputs: list[tuple[Input, int]]) -> Changes:
+    def _changes(self, inputs: list[tuple[InputIdentity, int]]) -> Changes:
         """What is to be written beside the results of these inputs, and the keys of those."""
         readings = None if self._timeline.is_saved else self._timeline.readings
         return Changes(readings, *self.answered.changes(inputs))
@@ -384,7 +384,7 @@ class Spool:
             self._commit_soon()
 
 
-def _answered_by(entries: list[Entry]) -> list[tuple[Input, int]]:
+def _answered_by(entries: list[Entry]) -> list[tuple[InputIdentity, int]]:
     """The inputs of which all copies of the result are safe when these are on the disk, with the key of the last."""
     copies = Counter(id(entry.answers) for entry in entries if entry.answers is not None)
     last = {id(entry.answers): (entry.answers, entry.key) for entry in entries if entry.answers is not None}

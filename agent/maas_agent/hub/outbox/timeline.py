@@ -1,9 +1,9 @@
 """How old a message is, and what the time in it should say, whatever somebody does to the wall clock.
 
 Ages are counted in seconds since the machine's start. The disk outlives that start, so what is on it has the wall
-clock's time, and beside it are the `Reading`s: what the wall clock said when it was looked at. A clock that jumps makes
-a new one, and tells how far the earlier ones of that run of the machine were wrong. What came before it was started
-cannot be younger than it.
+clock's time, and beside it are the `ClockReading`s: what the wall clock said when it was looked at. A clock that jumps
+makes a new one, and tells how far the earlier ones of that run of the machine were wrong. What came before it was
+started cannot be younger than it.
 """
 
 from bisect import bisect_right
@@ -18,7 +18,7 @@ _MOST = 256
 """Readings that are kept: somebody may play with the clock for days."""
 
 
-class Reading(msgspec.Struct, frozen=True):
+class ClockReading(msgspec.Struct, frozen=True):
     """From message ``first`` on, in the run ``boot`` of the machine, the wall clock was ``offset`` seconds ahead of the
     machine's start: that start in seconds since 1970, as far as the clock was right."""
 
@@ -32,12 +32,12 @@ class Timeline:
 
     def __init__(self) -> None:
         self._boot = boot_id() or uuid4().hex  # a run that has no name is like no other
-        self._readings: list[Reading] = []
+        self._readings: list[ClockReading] = []
         self._opened_at = since_boot()
         self.is_saved = True
 
     @property
-    def readings(self) -> Sequence[Reading]:
+    def readings(self) -> Sequence[ClockReading]:
         """What has to be on the disk beside the messages, the oldest first."""
         return self._readings
 
@@ -46,7 +46,7 @@ class Timeline:
         """Seconds since the machine's start."""
         return since_boot()
 
-    def found(self, readings: Sequence[Reading], last: int) -> None:
+    def found(self, readings: Sequence[ClockReading], last: int) -> None:
         """An earlier run has left these, with messages up to ``last``; what this one has made comes behind them."""
         ours = [msgspec.structs.replace(reading, first=reading.first + last) for reading in self._readings]
         self._readings, self.is_saved = [*readings], True
@@ -58,9 +58,9 @@ class Timeline:
 
         Returns whether it has jumped.
         """
-        return self._add(Reading(sequence, self._boot, wall_offset()))
+        return self._add(ClockReading(sequence, self._boot, wall_offset()))
 
-    def _add(self, reading: Reading) -> bool:
+    def _add(self, reading: ClockReading) -> bool:
         latest = self._readings[-1] if self._readings else None
         if latest and latest.boot == reading.boot and abs(latest.offset - reading.offset) < JUMP_S:
             return False
@@ -101,12 +101,12 @@ class Timeline:
         """
         return self._error(self._of(sequence))
 
-    def _error(self, reading: Reading | None) -> float:
+    def _error(self, reading: ClockReading | None) -> float:
         if reading is None:
             return 0.0
         return next(other.offset for other in reversed(self._readings) if other.boot == reading.boot) - reading.offset
 
-    def _of(self, sequence: int) -> Reading | None:
+    def _of(self, sequence: int) -> ClockReading | None:
         place = bisect_right(self._readings, sequence, key=lambda reading: reading.first)
         return self._readings[place - 1] if place else None
 

@@ -6,31 +6,29 @@ from pathlib import Path
 from typing import Any
 
 from maas_agent.base.log import Log
-from maas_agent.config import MqttSource
-from maas_agent.config import Pipeline as Settings
+from maas_agent.config import MqttSource, PipelineSettings
 from maas_agent.errors import DataError
 from maas_agent.hub.pipeline import state_document
 from maas_agent.hub.placement.placement import Placement
 from maas_agent.hub.placement.quarantine import Quarantine
-from maas_agent.hub.serving.dead_letters import Aside
+from maas_agent.hub.serving.dead_letters import DeadLetters
 from maas_agent.hub.serving.intake import Intake
-from maas_agent.hub.serving.metrics import Meter
+from maas_agent.hub.serving.metrics import PipelineMetrics
 from maas_agent.hub.serving.replies import Replies, Samples
 from maas_agent.hub.serving.request import Request
-from maas_agent.hub.serving.switch import Serving
-from maas_agent.hub.serving.worker_pool import Crew, Deadlines
-from maas_agent.hub.serving.worker_pool import Listener as CrewListener
+from maas_agent.hub.serving.switch import Switch
+from maas_agent.hub.serving.worker_pool import Deadlines, PoolListener, WorkerPool
 from maas_agent.hub.serving.worker_process import WorkerProcess
 from maas_agent.hub.system.cgroups import MemoryGroups
 from maas_agent.hub.system.loop import Loop, every
 from maas_agent.hub.takeover import pipeline_state
 from maas_agent.hub.takeover.pipeline_state import PipelineState, Slot
-from maas_agent.hub.takeover.state_store import Ledger
+from maas_agent.hub.takeover.state_store import StateStore
 from maas_agent.hub.takeover.takeover import OnDone, Takeover
 from maas_agent.ipc import Answer, SourceIs, Start
 from maas_agent.runtime.setup import Setup
 from maas_agent.trials.record import Trials
-from maas_agent.update.protocol import Outcome, Progress
+from maas_agent.update.protocol import Outcome, PullProgress
 
 _HEARTBEATS_A_DEADLINE = 4
 _EXPIRE_S = 1.0
@@ -52,7 +50,7 @@ class Pipeline:
     def __init__(
         self,
         loop: Loop,
-        settings: Settings,
+        settings: PipelineSettings,
         device: str,
         store: Path,
         samples: Samples,
@@ -62,16 +60,16 @@ class Pipeline:
         on_not_whole: Callable[["Pipeline"], None],
         groups: MemoryGroups | None,
     ) -> None:
-        self.settings, self.meter = settings, Meter()
+        self.settings, self.metrics = settings, PipelineMetrics()
         self._loop, self._device, self._store, self._log = loop, device, store, log
-        self._ledger = Ledger(store, settings.name, lambda: on_change(self), log)
-        self._replies = Replies(device, settings.name, samples, self.meter)
+        self._state_store = StateStore(store, settings.name, lambda: on_change(self), log)
+        self._replies = Replies(device, settings.name, samples, self.metrics)
         self._on_change, self._on_judged, self._groups = on_change, on_judged, groups
         self._on_not_whole = on_not_whole
-        self._intake = Intake(settings, self._replies, self.meter, Aside(store, settings.name, log), log)
+        self._intake = Intake(settings, self._replies, self.metrics, DeadLetters(store, settings.name, log), log)
         self._dispatcher = self._intake.dispatcher
-        self._serving = Serving(loop, self._dispatcher, self)
-        self._takeover = Takeover(loop, settings, self._ledger, self._serving, self, log)
+        self._switch = Switch(loop, self._dispatcher, self)
+        self._takeover = Takeover(loop, settings, self._state_store, self._switch, self, log)
         self._placement = Placement(
             loop,
             store,
@@ -82,13 +80,13 @@ class Pipeline:
             self._settle,
             log,
         )
-        self._on_restarted: list[tuple[Crew | None, OnRestarted]] = []
-        """Who waits for another crew than the one that served when they asked."""
+        self._on_restarted: list[tuple[WorkerPool | None, OnRestarted]] = []
+        """Who waits for another pool than the one that served when they asked."""
         self._runs: str | None = None
         self._stopping = False
         self._trouble: str | None = None
         every(loop, _EXPIRE_S, self._dispatcher.expire)
-        loop.at_turn_end(self._serving.turn_end)
+        loop.at_turn_end(self._switch.turn_end)
         loop.at_turn_end(self._takeover.turn_end)
 
     def start(self) -> None:
@@ -97,7 +95,7 @@ class Pipeline:
         if active is None:
             self._trouble = "waiting for the first bundle"
             return
-        self._serving.install(self.make_crew(active, gentle=False))
+        self._switch.install(self.make_pool(active, gentle=False))
         self.now_runs(active)
 
     # ------------------------------------------------------------- how it is
@@ -105,17 +103,17 @@ class Pipeline:
     @property
     def slots(self) -> PipelineState:
         """Its bundles, and how far an update has come."""
-        return self._ledger.state
+        return self._state_store.state
 
     @property
     def serving(self) -> bool:
         """Whether a worker answers."""
-        return self._serving.ready
+        return self._switch.ready
 
     @property
     def healthy(self) -> bool:
         """Whether no worker has been silent for longer than the supervisor should have allowed."""
-        return self._serving.healthy
+        return self._switch.healthy
 
     @property
     def updating(self) -> bool:
@@ -146,18 +144,18 @@ class Pipeline:
         """Why it does not serve, if it does not."""
         if self.serving:
             return None
-        failure = self._serving.failure
-        return f"{failure}; {_BRING_AGAIN}" if failure and self._serving.lacks_files else failure or self._trouble
+        failure = self._switch.failure
+        return f"{failure}; {_BRING_AGAIN}" if failure and self._switch.lacks_files else failure or self._trouble
 
     @property
     def source(self) -> SourceIs | None:
         """How its local source is; ``None`` if its samples come by MQTT alone."""
         if isinstance(self.settings.source, MqttSource):
             return None
-        crew = self._serving.crew
-        if crew is None or not crew.any_ready:
+        pool = self._switch.pool
+        if pool is None or not pool.any_ready:
             return SourceIs("waiting", self.trouble or "no worker is ready yet")
-        return crew.source or SourceIs("waiting", "it has not been started yet")
+        return pool.source or SourceIs("waiting", "it has not been started yet")
 
     @property
     def alarms(self) -> list[str]:
@@ -169,8 +167,8 @@ class Pipeline:
 
     def state(self) -> dict[str, Any]:
         """The document of the state topic."""
-        crew = self._serving.crew
-        running = crew if crew is not None and crew.any_ready else None
+        pool = self._switch.pool
+        running = pool if pool is not None and pool.any_ready else None
         ready = running.count_ready if running else 0
         return {
             **state_document.bundles(self.settings.name, self.settings.model, self.slots, serving=self.serving),
@@ -202,13 +200,15 @@ class Pipeline:
         else:
             self._intake.answered(request, answer)
 
-    def given_up(self, request: Request, crew: Crew, how: str) -> None:
+    def given_up(self, request: Request, pool: WorkerPool, how: str) -> None:
         """A request has ended two workers."""
-        self._intake.given_up(request, crew, how)
+        self._intake.given_up(request, pool, how)
 
     # ------------------------------------------------------------- workers
 
-    def make_crew(self, slot: Slot, listener: CrewListener | None = None, *, gentle: bool, replicas: int = 0) -> Crew:
+    def make_pool(
+        self, slot: Slot, listener: PoolListener | None = None, *, gentle: bool, replicas: int = 0
+    ) -> WorkerPool:
         """Workers for a bundle, on the setup that is best now; ``listener`` is the one that serves unless given."""
         settings, setup = self.settings, self._placement.setup_for(slot)
         deadlines = self._deadlines(slot, setup)
@@ -224,13 +224,13 @@ class Pipeline:
             max_payload_bytes=settings.max_payload_bytes,
             heartbeat_s=deadlines.inference_s / _HEARTBEATS_A_DEADLINE,
         )
-        return Crew(
+        return WorkerPool(
             self._loop,
             start,
             slot.version,
             replicas or settings.replicas,
             deadlines,
-            listener or self._serving,
+            listener or self._switch,
             self._log,
             gentle=gentle,
             groups=self._groups,
@@ -241,34 +241,34 @@ class Pipeline:
         inference_s = placement.deadline_s(slot, setup) if asked == "auto" else asked
         return Deadlines(inference_s, placement.start_deadline_s(slot, setup))
 
-    def serves(self, crew: Crew) -> None:
-        """A crew answers that did not before."""
+    def serves(self, pool: WorkerPool) -> None:
+        """A pool answers that did not before."""
         self._trouble = None
-        self._takeover.serves(crew)
-        self._restarted(None, by=crew)
+        self._takeover.serves(pool)
+        self._restarted(None, by=pool)
         self._on_change(self)
 
-    def died(self, crew: Crew, worker: WorkerProcess, how: str) -> None:
-        """A worker of the serving crew has died."""
-        self.meter.restarts += 1
+    def died(self, pool: WorkerPool, worker: WorkerProcess, how: str) -> None:
+        """A worker of the serving pool has died."""
+        self.metrics.restarts += 1
         self._trouble = f"the worker {how}"
         slot = self.slots.serving
-        if slot is None or self._stopping or self._takeover.died(crew, how):
+        if slot is None or self._stopping or self._takeover.died(pool, how):
             pass  # nobody moves, or the bundle before it is back already
-        elif self._serving.lacks_files:
+        elif self._switch.lacks_files:
             self._on_not_whole(self)  # no other way to run it would help
-        elif self._placement.died(slot, crew.setup, how):
+        elif self._placement.died(slot, pool.setup, how):
             self._settle()
         self._on_change(self)
 
-    def refused(self, crew: Crew, reason: str) -> None:
-        """A crew that was to take over cannot."""
-        if not self._takeover.refused(crew, reason):
-            self._log.error("cannot move", pipeline=self.settings.name, setup=crew.setup, reason=reason)
-            if self._serving.lacks_files:
+    def refused(self, pool: WorkerPool, reason: str) -> None:
+        """A pool that was to take over cannot."""
+        if not self._takeover.refused(pool, reason):
+            self._log.error("cannot move", pipeline=self.settings.name, setup=pool.setup, reason=reason)
+            if self._switch.lacks_files:
                 self._on_not_whole(self)
-            elif self._serving.crew is not None and self._serving.crew.setup != crew.setup:
-                self._placement.refused(crew.setup, reason)
+            elif self._switch.pool is not None and self._switch.pool.setup != pool.setup:
+                self._placement.refused(pool.setup, reason)
             self._on_change(self)
         self._restarted(reason)
 
@@ -278,71 +278,71 @@ class Pipeline:
 
     def _settle(self) -> None:
         """Run the bundle that serves on the setup that is best now; an update on its way will do so anyway."""
-        slot, crew = self.slots.serving, self._serving.crew
+        slot, pool = self.slots.serving, self._switch.pool
         if slot is None or self._stopping:
             return
         wanted = self._placement.setup_for(slot)
-        settled = crew is not None and crew.setup == wanted and crew.start.manifest == slot.digest
+        settled = pool is not None and pool.setup == wanted and pool.start.manifest == slot.digest
         if not settled and not self.updating:
-            if crew is None or not crew.any_ready:
-                self._serving.install(self.make_crew(slot, gentle=False))
+            if pool is None or not pool.any_ready:
+                self._switch.install(self.make_pool(slot, gentle=False))
             else:
-                self._serving.when_free(lambda: self._bring(slot))
+                self._switch.when_free(lambda: self._bring(slot))
         self._on_change(self)
 
     def _tried_again(self, digest: str, trials: Trials) -> None:
-        self._ledger.become(pipeline_state.tried_again(self.slots, digest, trials), even_unsaved=True)
+        self._state_store.become(pipeline_state.tried_again(self.slots, digest, trials), even_unsaved=True)
         if self.slots.serving is not None:
             self._placement.runs(self.slots.serving)
         self._settle()
 
     def _bring(self, slot: Slot) -> None:
         if not self._stopping:
-            self._serving.bring(self.make_crew(slot, gentle=self.serving))
+            self._switch.bring(self.make_pool(slot, gentle=self.serving))
 
     def restart(self, on_restarted: OnRestarted) -> None:
         """Replace the workers by new ones without losing an input."""
         if self.slots.serving is None or self._stopping:
             on_restarted("there is no bundle to serve")
-        elif self.updating or self._serving.coming is not None:
+        elif self.updating or self._switch.coming is not None:
             on_restarted("another worker is taking over right now")
         else:
-            self._on_restarted.append((self._serving.crew, on_restarted))
+            self._on_restarted.append((self._switch.pool, on_restarted))
             self._bring(self.slots.serving)
 
-    def _restarted(self, reason: str | None, by: Crew | None = None) -> None:
+    def _restarted(self, reason: str | None, by: WorkerPool | None = None) -> None:
         """Tell those who waited: ``by`` has taken over, or it failed for a reason."""
         waiting, self._on_restarted = self._on_restarted, []
         for before, on_restarted in waiting:
             if reason is None and before is by:
-                self._on_restarted.append((before, on_restarted))  # only a worker of the old crew came back
+                self._on_restarted.append((before, on_restarted))  # only a worker of the old pool came back
             else:
                 on_restarted(reason)
 
     # ------------------------------------------------------------- updates
 
-    def progress(self, event: Progress) -> None:
+    def progress(self, event: PullProgress) -> None:
         """The puller is about to take a step: persist it, then tell."""
         self._takeover.make_way()
         active = self.slots.active
         if active is not None and active.digest == event.digest:
             raise DataError(f"{event.version} is on its way, and serves already")  # since the candidate has made way
-        self._ledger.become(pipeline_state.progressed(self.slots, event, time.time()))
+        self._state_store.become(pipeline_state.progressed(self.slots, event, time.time()))
         self._takeover.overtaken()
 
     def conclude(self, outcome: Outcome) -> None:
         """The puller's last word."""
         now = time.time()
         if outcome.revoked:
-            self._ledger.become(pipeline_state.informed(self.slots, outcome.revoked), even_unsaved=True)
+            self._state_store.become(pipeline_state.informed(self.slots, outcome.revoked), even_unsaved=True)
         match outcome.result:
             case "current":
-                self._ledger.become(pipeline_state.current(self.slots, outcome, now), even_unsaved=True)
+                self._state_store.become(pipeline_state.current(self.slots, outcome, now), even_unsaved=True)
             case "failed":
                 self._log.error(
                     "update failed", pipeline=self.settings.name, version=outcome.version, reason=outcome.reason
                 )
-                self._ledger.become(pipeline_state.failed(self.slots, outcome, now), even_unsaved=True)
+                self._state_store.become(pipeline_state.failed(self.slots, outcome, now), even_unsaved=True)
             case "tested":
                 self._restarted("an update is taking over")
                 self._takeover.tested(outcome)
@@ -352,14 +352,14 @@ class Pipeline:
 
     def _load_again(self) -> None:
         """The files of the bundle that serves were damaged or missing, and are whole again: nobody runs on the old."""
-        slot, crew = self.slots.serving, self._serving.crew
+        slot, pool = self.slots.serving, self._switch.pool
         if slot is None or self._stopping or self.updating:
             return
-        if crew is None or not crew.any_ready:
-            self._serving.install(self.make_crew(slot, gentle=False))
+        if pool is None or not pool.any_ready:
+            self._switch.install(self.make_pool(slot, gentle=False))
             self.now_runs(slot)
         else:
-            self._serving.when_free(lambda: self._bring(slot))
+            self._switch.when_free(lambda: self._bring(slot))
 
     def roll_back(self, reason: str, done: OnDone = lambda _reason: None) -> None:
         """Go back to the bundle before the newest one, and set that aside until a newer one comes."""
@@ -367,7 +367,7 @@ class Pipeline:
 
     def now_runs(self, slot: Slot) -> None:
         """Another bundle serves."""
-        self.meter.swaps += self._runs not in (None, slot.digest)
+        self.metrics.swaps += self._runs not in (None, slot.digest)
         self._runs = slot.digest
         self._placement.runs(slot)
 
@@ -382,15 +382,15 @@ class Pipeline:
         self._stopping = True
         self._placement.stop()
         self._takeover.stop()
-        self._serving.drain(done)
+        self._switch.drain(done)
 
     @property
     def ended(self) -> bool:
         """Whether every worker has gone, after `stop`."""
-        return self._serving.ended
+        return self._switch.ended
 
     def stop(self) -> None:
         """Let the workers end."""
         self._stopping = True
         self._placement.stop()
-        self._serving.stop()
+        self._switch.stop()

@@ -5,7 +5,7 @@ from typing import Any
 
 from maas_agent.base.documents import rfc3339
 from maas_agent.hub.placement.quarantine import Rest
-from maas_agent.hub.serving.worker_pool import Crew
+from maas_agent.hub.serving.worker_pool import WorkerPool
 from maas_agent.hub.takeover.pipeline_state import PipelineState, Slot, UpdateState
 from maas_agent.ipc import SourceIs
 from maas_agent.trials.record import Trials, document_of
@@ -38,16 +38,16 @@ def slot(slot: Slot | None) -> dict[str, str] | None:
     return {"version": slot.version, "digest": slot.digest} if slot else None
 
 
-def running(crew: Crew | None) -> dict[str, Any]:
+def running(pool: WorkerPool | None) -> dict[str, Any]:
     """What the workers run on."""
-    if crew is None:
+    if pool is None:
         return {"accelerator": None, "threads": None, "options": {}, "runtime": None, "deadline_s": None}
     return {
-        "accelerator": crew.setup.accelerator,
-        "threads": crew.setup.threads,
-        "options": crew.setup.options,
-        "runtime": crew.runtime,
-        "deadline_s": round(crew.deadlines.inference_s, 3),
+        "accelerator": pool.setup.accelerator,
+        "threads": pool.setup.threads,
+        "options": pool.setup.options,
+        "runtime": pool.runtime,
+        "deadline_s": round(pool.deadlines.inference_s, 3),
     }
 
 

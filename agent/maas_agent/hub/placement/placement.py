@@ -6,13 +6,13 @@ from pathlib import Path
 
 from maas_agent.base.log import Log
 from maas_agent.hub.placement.quarantine import Quarantine, Rest
-from maas_agent.hub.placement.trial_process import Tester
+from maas_agent.hub.placement.trial_process import TrialProcess
 from maas_agent.hub.system.loop import Loop
 from maas_agent.hub.takeover.pipeline_state import Slot
 from maas_agent.runtime.setup import CPU, Setup
 from maas_agent.trials.hardware import fingerprint, runtime_version
 from maas_agent.trials.record import Trials
-from maas_agent.trials.task import Assignment, Report
+from maas_agent.trials.task import Assignment, TrialReport
 from maas_agent.trials.terms import Terms
 
 _LOOK_S = 0.5
@@ -47,7 +47,7 @@ class Placement:
     ) -> None:
         self._loop, self._store, self._pipeline, self._terms, self._log = loop, store, pipeline, terms, log
         self._quarantine, self._on_tried, self._on_settled = quarantine, on_tried, on_settled
-        self._tester: Tester | None = None
+        self._tester: TrialProcess | None = None
         self._active: Slot | None = None
         self._stopped = False
         self._runtime, self._hardware = runtime_version(terms.library), fingerprint(terms.library)
@@ -144,7 +144,7 @@ class Placement:
         setups, seconds = (None, _TRIAL_S) if setup is None else ((setup,), self._retry_s(slot, setup))
         assignment = Assignment(str(self._store), slot.digest, self._terms, setups, seconds)
 
-        def on_report(report: Report) -> None:
+        def on_report(report: TrialReport) -> None:
             self._tester = None
             if self._stopped:
                 return
@@ -153,21 +153,21 @@ class Placement:
             else:
                 self._rested(setup, report)
 
-        self._tester = Tester(self._loop, assignment, on_report)
+        self._tester = TrialProcess(self._loop, assignment, on_report)
 
     def _retry_s(self, slot: Slot, setup: Setup) -> float:
         """How long a setup may take that is known: to load, and for the golden samples."""
         trial = slot.trials.trial_of(setup) if slot.trials else None
         return self.start_deadline_s(slot, setup) + _INFERENCES * (trial.p50_ms or 0.0 if trial else 0.0) / 1000
 
-    def _tried(self, slot: Slot, report: Report) -> None:
+    def _tried(self, slot: Slot, report: TrialReport) -> None:
         if report.trials is None:
             # It served here before, and does so now: a self-test that fails today is no reason to serve nothing.
             self._log.error("the bundle failed its trials", pipeline=self._pipeline, reason=report.refused)
             return
         self._on_tried(slot.digest, report.trials)
 
-    def _rested(self, setup: Setup, report: Report) -> None:
+    def _rested(self, setup: Setup, report: TrialReport) -> None:
         reason = report.rows[-1].refused if report.rows else report.refused
         if reason is None:
             self._log.info("accelerator is well again", pipeline=self._pipeline, accelerator=setup.accelerator)

@@ -5,30 +5,30 @@ from collections.abc import Callable
 import msgspec
 
 from maas_agent.base.untrusted import MALFORMED
-from maas_agent.hub.system.job_process import Errand
+from maas_agent.hub.system.job_process import JobProcess
 from maas_agent.hub.system.loop import Loop
-from maas_agent.trials.task import Assignment, Report
+from maas_agent.trials.task import Assignment, TrialReport
 from maas_agent.update.protocol import MAX_LINE_BYTES, SELF_TEST_S
 
 
-class Tester:
+class TrialProcess:
     """One assignment; ``on_report`` gets what came of it, also if the process dies."""
 
-    def __init__(self, loop: Loop, assignment: Assignment, on_report: Callable[[Report], None]) -> None:
+    def __init__(self, loop: Loop, assignment: Assignment, on_report: Callable[[TrialReport], None]) -> None:
         self._on_report = on_report
         self._received = bytearray()
         job = msgspec.json.encode(assignment) + b"\n"
-        self._errand: Errand | None = None
+        self._job_process: JobProcess | None = None
         try:
-            self._errand = Errand(loop, "maas_agent.trials", job, SELF_TEST_S, self._receive, self._ended)
+            self._job_process = JobProcess(loop, "maas_agent.trials", job, SELF_TEST_S, self._receive, self._ended)
         except OSError as error:  # no descriptor, process or memory is left
             how = f"cannot be started: {error.strerror or error}"
             loop.call(lambda: self._ended(how))
 
     def kill(self) -> None:
         """End it and what it started."""
-        if self._errand is not None:
-            self._errand.kill()
+        if self._job_process is not None:
+            self._job_process.kill()
 
     def _receive(self, chunk: bytes) -> None:
         self._received += chunk
@@ -37,7 +37,7 @@ class Tester:
 
     def _ended(self, how: str) -> None:
         try:
-            report = msgspec.json.decode(self._received, type=Report)
+            report = msgspec.json.decode(self._received, type=TrialReport)
         except MALFORMED:
-            report = Report(refused=f"the process that tries it {how}")
+            report = TrialReport(refused=f"the process that tries it {how}")
         self._on_report(report)

@@ -15,7 +15,7 @@ MOST_BYTES = 16 << 20
 """And so many bytes of them."""
 
 
-class Note(msgspec.Struct, frozen=True, kw_only=True):
+class DeadLetter(msgspec.Struct, frozen=True, kw_only=True):
     """What is known of an input that was set aside; beside it, ``.bin`` is the input itself."""
 
     id: str
@@ -28,7 +28,7 @@ class Note(msgspec.Struct, frozen=True, kw_only=True):
     how: str
 
 
-class Aside:
+class DeadLetters:
     """The folder ``aside/<pipeline>`` of the store."""
 
     def __init__(self, store: Path, pipeline: str, log: Log) -> None:
@@ -37,7 +37,7 @@ class Aside:
 
     def keep(self, request: Request, version: str, digest: str, setup: str, how: str) -> None:
         """Keep an input and what is known of it; a disk that has no room for it is a warning, no more."""
-        note = Note(
+        note = DeadLetter(
             id=request.id,
             arrived=rfc3339(request.arrived),
             content_type=request.content_type,

@@ -10,7 +10,7 @@ from maas_agent.hub.serving.request import OnFull, Request
 from maas_agent.ipc import InferenceRequest
 
 
-class Recipient(Protocol):
+class RequestSink(Protocol):
     """A worker, as far as it is sent requests."""
 
     def send(self, message: InferenceRequest) -> None:
@@ -42,11 +42,11 @@ class Dispatcher:
     An input whose time runs out while it waits goes to ``on_expired`` instead of a worker.
     """
 
-    def __init__(self, window: int, queue: int, on_expired: Callable[[Request], None] = lambda _job: None) -> None:
+    def __init__(self, window: int, queue: int, on_expired: Callable[[Request], None] = lambda _request: None) -> None:
         self._window, self._queue_bound, self._on_expired = window, queue, on_expired
         self._queue: deque[Request] = deque()
         self._suspects: deque[Request] = deque()
-        self._desks: dict[Recipient, _Desk] = {}
+        self._desks: dict[RequestSink, _Desk] = {}
         self._resting = False
         self._sequence = itertools.count(1)
         self._droppable_waiting = self._droppable_bytes = self._waiting_bytes = 0
@@ -61,7 +61,7 @@ class Dispatcher:
         """Inputs that workers hold."""
         return sum(len(desk.held) for desk in self._desks.values())
 
-    def busy_since(self, worker: Recipient) -> float | None:
+    def busy_since(self, worker: RequestSink) -> float | None:
         """Since when ``worker`` owes an answer, on the monotonic clock; ``None`` if it owes none."""
         desk = self._desks.get(worker)
         return desk.busy_since if desk is not None and desk.held else None
@@ -94,7 +94,7 @@ class Dispatcher:
                 self._count_waiting(request, -1)
                 self._on_expired(request)
 
-    def feed(self, worker: Recipient) -> None:
+    def feed(self, worker: RequestSink) -> None:
         """Send requests to ``worker`` too from now on."""
         self._desks.setdefault(worker, _Desk())
         self._resting = False
@@ -104,7 +104,7 @@ class Dispatcher:
         """Send nothing to anybody until somebody new is fed: they finish what they hold."""
         self._resting = True
 
-    def take_back(self, worker: Recipient) -> None:
+    def take_back(self, worker: RequestSink) -> None:
         """``worker`` gets nothing any more; what it holds was not its fault, and goes to others first of all."""
         desk = self._desks.pop(worker, None)
         if desk is not None:
@@ -123,7 +123,7 @@ class Dispatcher:
             if request is not None:
                 self._send(*free, request)
 
-    def answered(self, worker: Recipient, sequence: int) -> Request | None:
+    def answered(self, worker: RequestSink, sequence: int) -> Request | None:
         """The request that ``sequence`` was the request of; ``None`` if it is not known any more."""
         desk = self._desks.get(worker)
         request = desk.held.pop(sequence, None) if desk is not None else None
@@ -132,7 +132,7 @@ class Dispatcher:
             desk.busy_since = time.monotonic()
         return request
 
-    def worker_died(self, worker: Recipient) -> list[Request]:
+    def worker_died(self, worker: RequestSink) -> list[Request]:
         """Take back what ``worker`` held; returns the requests that are given up because they killed two workers."""
         desk = self._desks.pop(worker, None)
         requests = list(desk.held.values()) if desk is not None else []
@@ -153,9 +153,9 @@ class Dispatcher:
             self._send(worker, desk, request)
             desk.with_suspect = True
 
-    def _least_loaded(self) -> tuple[Recipient, _Desk] | None:
+    def _least_loaded(self) -> tuple[RequestSink, _Desk] | None:
         """A worker with room in its window; the first one is spared for suspects while there are any."""
-        best: tuple[Recipient, _Desk] | None = None
+        best: tuple[RequestSink, _Desk] | None = None
         for number, (worker, desk) in enumerate(self._desks.items()):
             spared = desk.with_suspect or (self._suspects and number == 0)
             if not spared and len(desk.held) < (len(best[1].held) if best else self._window):
@@ -178,7 +178,7 @@ class Dispatcher:
             self._droppable_waiting += change
             self._droppable_bytes += change * len(request.payload)
 
-    def _send(self, worker: Recipient, desk: _Desk, request: Request) -> None:
+    def _send(self, worker: RequestSink, desk: _Desk, request: Request) -> None:
         if not desk.held:
             desk.busy_since = time.monotonic()
         sequence = next(self._sequence)

@@ -2,14 +2,14 @@
 
 from maas_agent.base import codes
 from maas_agent.base.log import Log
-from maas_agent.config import Pipeline as Settings
-from maas_agent.hub.serving.dead_letters import Aside
+from maas_agent.config import PipelineSettings
+from maas_agent.hub.serving.dead_letters import DeadLetters
 from maas_agent.hub.serving.dispatcher import Dispatcher
-from maas_agent.hub.serving.metrics import Meter
-from maas_agent.hub.serving.reorder_buffer import Order
+from maas_agent.hub.serving.metrics import PipelineMetrics
+from maas_agent.hub.serving.reorder_buffer import ReorderBuffer
 from maas_agent.hub.serving.replies import Replies
 from maas_agent.hub.serving.request import OnFull, Request
-from maas_agent.hub.serving.worker_pool import Crew
+from maas_agent.hub.serving.worker_pool import WorkerPool
 from maas_agent.ipc import Answer
 
 _EXPIRED = "the time for which its answer is wanted ran out before a worker was free for it"
@@ -21,10 +21,17 @@ class Intake:
     Where the pipeline's answers are ordered, refusals take their turn like results.
     """
 
-    def __init__(self, settings: Settings, replies: Replies, meter: Meter, dead_letters: Aside, log: Log) -> None:
-        self._settings, self._replies, self._meter, self._log = settings, replies, meter, log
+    def __init__(
+        self,
+        settings: PipelineSettings,
+        replies: Replies,
+        metrics: PipelineMetrics,
+        dead_letters: DeadLetters,
+        log: Log,
+    ) -> None:
+        self._settings, self._replies, self._metrics, self._log = settings, replies, metrics, log
         self._dead_letters = dead_letters
-        self._order = Order() if settings.ordered else None
+        self._order = ReorderBuffer() if settings.ordered else None
         self.dispatcher = Dispatcher(settings.window, settings.queue, self._expired)
 
     def submit(self, request: Request, *, size: int | None = None) -> bool:
@@ -56,15 +63,15 @@ class Intake:
         else:
             self._order.done(request.ticket, lambda: self._replies.reply(request, answer))
 
-    def given_up(self, request: Request, crew: Crew, how: str) -> None:
+    def given_up(self, request: Request, pool: WorkerPool, how: str) -> None:
         """A request has ended two workers: it is answered with an error, and kept for diagnosis."""
         name = self._settings.name
         self._log.error("input given up", pipeline=name, id=request.id, workers_lost=request.deaths)
-        self._dead_letters.keep(request, crew.version, crew.start.manifest, str(crew.setup), how)
+        self._dead_letters.keep(request, pool.version, pool.start.manifest, str(pool.setup), how)
         self._refuse(request, codes.WORKER_DIED, "two workers died while they had this input")
 
     def _arrived(self, request: Request) -> None:
-        self._meter.received += 1
+        self._metrics.received += 1
         if self._order is not None:
             request.ticket = self._order.take()
 

@@ -10,7 +10,7 @@ _COUNT = 6 * _BUCKETS_A_DECADE
 """Buckets from 0.01 ms to 10 s, each 12 % wider than the one before: percentiles are that precise."""
 
 
-class Latencies:
+class LatencyHistogram:
     """A histogram of milliseconds since it was last read."""
 
     def __init__(self) -> None:
@@ -33,7 +33,7 @@ class Latencies:
         return {"count": total} | {f"p{p}": _percentile(buckets, total * p / 100) for p in (50, 90, 99)}
 
 
-class Meter:
+class PipelineMetrics:
     """What one pipeline has done since the hub started."""
 
     def __init__(self) -> None:
@@ -43,7 +43,7 @@ class Meter:
         self.restarts = 0
         self.swaps = 0
         self.errors: Counter[str] = Counter()
-        self.latencies = Latencies()
+        self.latencies = LatencyHistogram()
 
     def counters(self) -> dict[str, Any]:
         """The counters, JSON-ready."""

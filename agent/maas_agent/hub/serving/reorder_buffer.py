@@ -6,7 +6,7 @@ from collections.abc import Callable
 Action = Callable[[], None]
 
 
-class Order:
+class ReorderBuffer:
     """Gives each input a ticket, and holds what is done for one back until all earlier ones are done."""
 
     def __init__(self) -> None:

@@ -8,7 +8,7 @@ from maas_agent.base import codes
 from maas_agent.base.documents import ErrorDetail, ErrorDocument, encode, rfc3339
 from maas_agent.host.clock import JUMP_S, wall_offset
 from maas_agent.hub.outbox.time_correction import corrected_payload
-from maas_agent.hub.serving.metrics import Meter
+from maas_agent.hub.serving.metrics import PipelineMetrics
 from maas_agent.hub.serving.request import Request
 from maas_agent.ipc import Answer
 
@@ -24,9 +24,9 @@ class Samples(Protocol):
 class Replies:
     """The answers of one pipeline: to requests by their own way, to samples of the local source to ``samples``."""
 
-    def __init__(self, device: str, pipeline: str, samples: Samples, meter: Meter) -> None:
+    def __init__(self, device: str, pipeline: str, samples: Samples, metrics: PipelineMetrics) -> None:
         self._device, self._pipeline = device, pipeline
-        self._samples, self._meter = samples, meter
+        self._samples, self._metrics = samples, metrics
 
     def reply(self, request: Request, answer: Answer) -> None:
         """Answer a request."""
@@ -35,7 +35,7 @@ class Replies:
 
     def report(self, answer: Answer) -> None:
         """Publish the answer to a sample of the worker's own source."""
-        self._meter.received += 1
+        self._metrics.received += 1
         self._count(answer)
         self._samples.publish(answer)
 
@@ -52,12 +52,12 @@ class Replies:
 
     def _count(self, answer: Answer) -> None:
         if answer.code is None:
-            self._meter.answered += 1
-            self._meter.out_of_range += answer.outside
-            self._meter.latencies.add(answer.latency_ms)
+            self._metrics.answered += 1
+            self._metrics.out_of_range += answer.outside
+            self._metrics.latencies.add(answer.latency_ms)
         else:
             # A worker is not trusted: it cannot make the counters grow without end.
-            self._meter.errors[answer.code if answer.code in codes.MEANING else codes.INTERNAL] += 1
+            self._metrics.errors[answer.code if answer.code in codes.MEANING else codes.INTERNAL] += 1
 
 
 def _dated(request: Request, answer: Answer) -> Answer:

@@ -1,6 +1,6 @@
-"""What answers a pipeline's inputs: one crew of workers, and now and then another one that takes over from it.
+"""What answers a pipeline's inputs: one pool of workers, and now and then another one that takes over from it.
 
-Start, warm, switch, drain, stop: the new crew loads and warms up while the old one answers. Then dispatch rests, the
+Start, warm, switch, drain, stop: the new pool loads and warms up while the old one answers. Then dispatch rests, the
 old one finishes what it holds, and the new one gets what has come in the meantime: nothing is lost, nothing is
 answered twice, and answers keep their order. The old one may stand by, loaded, to come back at once.
 """
@@ -11,7 +11,7 @@ from typing import Protocol
 
 from maas_agent.hub.serving.dispatcher import Dispatcher
 from maas_agent.hub.serving.request import Request
-from maas_agent.hub.serving.worker_pool import Crew
+from maas_agent.hub.serving.worker_pool import WorkerPool
 from maas_agent.hub.serving.worker_process import WorkerProcess
 from maas_agent.hub.system.loop import Loop
 from maas_agent.ipc import Answer, Failed, SourceIs, ToHub
@@ -24,47 +24,47 @@ _GRACE_S = 5.0
 BeforeSwitch = Callable[[], None]
 
 
-class Listener(Protocol):
-    """Who is told what becomes of inputs and crews."""
+class SwitchListener(Protocol):
+    """Who is told what becomes of inputs and pools."""
 
     def answered(self, request: Request | None, answer: Answer) -> None:
         """A worker has answered an input, or (``None``) a sample of its own source."""
         ...
 
-    def given_up(self, request: Request, crew: Crew, how: str) -> None:
+    def given_up(self, request: Request, pool: WorkerPool, how: str) -> None:
         """An input has ended two workers."""
         ...
 
-    def died(self, crew: Crew, worker: WorkerProcess, how: str) -> None:
-        """A worker of the serving crew has died; what it held is with its successor."""
+    def died(self, pool: WorkerPool, worker: WorkerProcess, how: str) -> None:
+        """A worker of the serving pool has died; what it held is with its successor."""
         ...
 
-    def serves(self, crew: Crew) -> None:
-        """A crew answers that did not before."""
+    def serves(self, pool: WorkerPool) -> None:
+        """A pool answers that did not before."""
         ...
 
-    def refused(self, crew: Crew, reason: str) -> None:
-        """A crew that was to take over cannot; the old one goes on."""
+    def refused(self, pool: WorkerPool, reason: str) -> None:
+        """A pool that was to take over cannot; the old one goes on."""
         ...
 
     def source_changed(self) -> None:
-        """The local source of the crew that serves is in another state."""
+        """The local source of the pool that serves is in another state."""
         ...
 
 
-class Serving:
-    """The dispatcher, the crew it feeds, the one that comes, and the one that stands by."""
+class Switch:
+    """The dispatcher, the pool it feeds, the one that comes, and the one that stands by."""
 
-    def __init__(self, loop: Loop, dispatcher: Dispatcher, listener: Listener) -> None:
+    def __init__(self, loop: Loop, dispatcher: Dispatcher, listener: SwitchListener) -> None:
         self._loop, self._dispatcher, self._listener = loop, dispatcher, listener
-        self.crew: Crew | None = None
-        self.coming: Crew | None = None
-        self.standby: Crew | None = None
+        self.pool: WorkerPool | None = None
+        self.coming: WorkerPool | None = None
+        self.standby: WorkerPool | None = None
         self._keeps_old = False
         self._before_switch: BeforeSwitch = lambda: None
         self._switching = False
         self._waiting: Callable[[], None] | None = None
-        self._retired: list[Crew] = []
+        self._retired: list[WorkerPool] = []
         self._on_drained: Callable[[], None] | None = None
         self.failure: str | None = None
         """The reason that a worker gave last for not being able to serve."""
@@ -75,34 +75,36 @@ class Serving:
     @property
     def ready(self) -> bool:
         """Whether somebody answers."""
-        return self.crew is not None and self.crew.any_ready
+        return self.pool is not None and self.pool.any_ready
 
     @property
     def healthy(self) -> bool:
         """Whether no worker has been silent for longer than the supervisor should have allowed."""
-        return all(crew.most_silent_s(self._dispatcher) < _GRACE_S for crew in self._crews())
+        return all(pool.most_silent_s(self._dispatcher) < _GRACE_S for pool in self._pools())
 
     @property
     def ended(self) -> bool:
         """Whether every worker has gone, after `stop`."""
-        return all(crew.ended for crew in self._retired)
+        return all(pool.ended for pool in self._retired)
 
-    def install(self, crew: Crew) -> None:
-        """Let ``crew`` serve now, instead of whatever there is: what that held goes to it."""
+    def install(self, pool: WorkerPool) -> None:
+        """Let ``pool`` serve now, instead of whatever there is: what that held goes to it."""
         self._abandon()
         self.dismiss()
-        self._take_over(crew)
+        self._take_over(pool)
 
-    def bring(self, crew: Crew, before_switch: BeforeSwitch = lambda: None, *, keeps_old: bool | None = None) -> None:
-        """Let ``crew`` take over as soon as it is warm.
+    def bring(
+        self, pool: WorkerPool, before_switch: BeforeSwitch = lambda: None, *, keeps_old: bool | None = None
+    ) -> None:
+        """Let ``pool`` take over as soon as it is warm.
 
-        ``before_switch`` is called then, and persists what the switch means; if that raises ``OSError`` the crew is
-        refused. With ``keeps_old`` the crew that served so far stands by; with ``None`` the one that does goes on.
+        ``before_switch`` is called then, and persists what the switch means; if that raises ``OSError`` the pool is
+        refused. With ``keeps_old`` the pool that served so far stands by; with ``None`` the one that does goes on.
         """
         self.drop_coming()
         if keeps_old is not None:
             self.dismiss()
-        self.coming, self._before_switch, self._keeps_old = crew, before_switch, bool(keeps_old)
+        self.coming, self._before_switch, self._keeps_old = pool, before_switch, bool(keeps_old)
 
     def dismiss(self) -> None:
         """Nobody has to stand by any more."""
@@ -110,8 +112,8 @@ class Serving:
         if standby is not None:
             self._retire(standby)
 
-    def fall_back(self, make: Callable[[], Crew]) -> None:
-        """Let the crew that stands by serve again, at once; where there is none (any more), the one from ``make``."""
+    def fall_back(self, make: Callable[[], WorkerPool]) -> None:
+        """Let the pool that stands by serve again, at once; where there is none (any more), the one from ``make``."""
         self._abandon()
         standby, self.standby = self.standby, None
         if standby is not None and standby.ready:
@@ -122,30 +124,30 @@ class Serving:
         self._take_over(make())
 
     def when_free(self, action: Callable[[], None]) -> None:
-        """Do ``action``, which brings a crew, as soon as no other one is in the middle of taking over."""
+        """Do ``action``, which brings a pool, as soon as no other one is in the middle of taking over."""
         if self._switching:
             self._waiting = action
         else:
             action()
 
     def drop_coming(self) -> None:
-        """The crew that was to take over is not wanted any more."""
+        """The pool that was to take over is not wanted any more."""
         if not self._switching:
             self._retire_coming()
 
-    # ------------------------------------------------------------- what crews tell
+    # ------------------------------------------------------------- what pools tell
 
-    def on_ready(self, crew: Crew, worker: WorkerProcess) -> None:
+    def on_ready(self, pool: WorkerPool, worker: WorkerProcess) -> None:
         """A worker is warm."""
-        if crew is self.crew and self._on_drained is None:
+        if pool is self.pool and self._on_drained is None:
             self._succeeded()
             if not self._switching:
                 self._dispatcher.feed(worker)
-            self._listener.serves(crew)
-        elif crew is self.coming and crew.ready:
-            self._begin_switch(crew)
+            self._listener.serves(pool)
+        elif pool is self.coming and pool.ready:
+            self._begin_switch(pool)
 
-    def on_message(self, crew: Crew, worker: WorkerProcess, message: ToHub) -> None:
+    def on_message(self, pool: WorkerPool, worker: WorkerProcess, message: ToHub) -> None:
         """An answer, or the reason why a worker cannot serve."""
         match message:
             case Answer(sequence=0):
@@ -157,42 +159,42 @@ class Serving:
             case Failed(reason=reason, not_whole=not_whole):
                 self.failure, self.lacks_files = reason, not_whole
             case SourceIs():
-                if crew is self.crew:
+                if pool is self.pool:
                     self._listener.source_changed()
 
-    def on_exit(self, crew: Crew, worker: WorkerProcess, how: str) -> None:
+    def on_exit(self, pool: WorkerPool, worker: WorkerProcess, how: str) -> None:
         """A worker has died: its successor gets what it held."""
-        if crew is self.coming and not self._switching:
+        if pool is self.coming and not self._switching:
             self.coming = None
-            self._retire(crew)
-            self._listener.refused(crew, f"its worker {how}" + (f": {self.failure}" if self.failure else ""))
+            self._retire(pool)
+            self._listener.refused(pool, f"its worker {how}" + (f": {self.failure}" if self.failure else ""))
             return
-        if crew is self.standby:
+        if pool is self.standby:
             self.dismiss()
             return
         for request in self._dispatcher.worker_died(worker):
-            self._listener.given_up(request, crew, how)
-        if crew is self.crew:
-            self._listener.died(crew, worker, how)
+            self._listener.given_up(request, pool, how)
+        if pool is self.pool:
+            self._listener.died(pool, worker, how)
 
-    def on_not_started(self, crew: Crew, why: str) -> None:
-        """A crew that was to take over has no worker: the old one goes on."""
-        if crew is self.coming and not self._switching:
+    def on_not_started(self, pool: WorkerPool, why: str) -> None:
+        """A pool that was to take over has no worker: the old one goes on."""
+        if pool is self.coming and not self._switching:
             self.coming = None
-            self._retire(crew)
-            self._listener.refused(crew, f"its worker {why}")
+            self._retire(pool)
+            self._listener.refused(pool, f"its worker {why}")
 
     # ------------------------------------------------------------- the switch
 
-    def _begin_switch(self, crew: Crew) -> None:
+    def _begin_switch(self, pool: WorkerPool) -> None:
         try:
             self._before_switch()
         except OSError as error:
             self.coming = None
-            self._retire(crew)
-            self._listener.refused(crew, f"its activation cannot be saved: {error.strerror}")
+            self._retire(pool)
+            self._listener.refused(pool, f"its activation cannot be saved: {error.strerror}")
             return
-        old = self.crew
+        old = self.pool
         if old is None or not old.any_ready:
             self._finish_switch()
             return
@@ -201,20 +203,20 @@ class Serving:
         old.drain()
         self._loop.after(_DRAIN_S, partial(self._drain_is_late, old))
 
-    def _drain_is_late(self, old: Crew) -> None:
-        if self._switching and old is self.crew:
+    def _drain_is_late(self, old: WorkerPool) -> None:
+        if self._switching and old is self.pool:
             old.kill("it did not drain")
 
     def _finish_switch(self) -> None:
-        crew, self.coming, self._switching = self.coming, None, False
-        if crew is not None:
-            self._take_over(crew)
+        pool, self.coming, self._switching = self.coming, None, False
+        if pool is not None:
+            self._take_over(pool)
         if self._waiting is not None:
             action, self._waiting = self._waiting, None
             action()
 
-    def _take_over(self, crew: Crew) -> None:
-        old, self.crew = self.crew, crew
+    def _take_over(self, pool: WorkerPool) -> None:
+        old, self.pool = self.pool, pool
         keeps_old, self._keeps_old = self._keeps_old, False
         if old is not None:
             self._release(old)
@@ -223,18 +225,18 @@ class Serving:
                 self.standby = old
             else:
                 self._retire(old)
-        crew.serve()
-        for worker in crew.workers:
+        pool.serve()
+        for worker in pool.workers:
             if worker.ready:
                 self._dispatcher.feed(worker)
-        if crew.any_ready:
+        if pool.any_ready:
             self._succeeded()
-            self._listener.serves(crew)
+            self._listener.serves(pool)
 
     def _succeeded(self) -> None:
         self.failure, self.lacks_files = None, False
 
-    def _release(self, old: Crew) -> None:
+    def _release(self, old: WorkerPool) -> None:
         """What it has not answered by now, because it was replaced in the middle, goes to the next one."""
         for worker in old.workers:
             worker.receive()
@@ -252,44 +254,44 @@ class Serving:
         if coming is not None:
             self._retire(coming)
 
-    def _retire(self, crew: Crew) -> None:
+    def _retire(self, pool: WorkerPool) -> None:
         self._retired = [other for other in self._retired if not other.ended]
-        self._retired.append(crew)
-        crew.retire()
+        self._retired.append(pool)
+        pool.retire()
 
     # ------------------------------------------------------------- turns, and the end
 
     def turn_end(self) -> None:
         """Send what was gathered, and finish what waited for the last answer."""
         self._dispatcher.pump()
-        if self._switching and (self.crew is None or (self.crew.drained and not self._dispatcher.outstanding)):
+        if self._switching and (self.pool is None or (self.pool.drained and not self._dispatcher.outstanding)):
             self._finish_switch()
         if self._on_drained is not None and self._is_drained():
             done, self._on_drained = self._on_drained, None
             done()
-        for crew in self._crews():
-            crew.flush()
+        for pool in self._pools():
+            pool.flush()
 
     def drain(self, done: Callable[[], None]) -> None:
         """Take nothing new, answer what is there, then call ``done``."""
         self._abandon()
         self._on_drained = done
-        if self.crew is not None:
-            self.crew.drain()
+        if self.pool is not None:
+            self.pool.drain()
 
     def stop(self) -> None:
         """Let the workers end."""
-        for crew in self._crews():
-            self._retire(crew)
-        self.crew = self.coming = self.standby = None
+        for pool in self._pools():
+            self._retire(pool)
+        self.pool = self.coming = self.standby = None
 
     def _is_drained(self) -> bool:
-        return not self.ready or (self.crew is not None and self.crew.drained and not len(self._dispatcher))
+        return not self.ready or (self.pool is not None and self.pool.drained and not len(self._dispatcher))
 
     def _check(self) -> None:
         self._loop.after(_CHECK_S, self._check)
-        for crew in self._crews():
-            crew.check(self._dispatcher)
+        for pool in self._pools():
+            pool.check(self._dispatcher)
 
-    def _crews(self) -> list[Crew]:
-        return [crew for crew in (self.crew, self.coming, self.standby) if crew is not None]
+    def _pools(self) -> list[WorkerPool]:
+        return [pool for pool in (self.pool, self.coming, self.standby) if pool is not None]

@@ -10,7 +10,7 @@ from maas_agent.base.log import Log
 from maas_agent.hub.serving.dispatcher import Dispatcher
 from maas_agent.hub.serving.worker_process import WorkerProcess
 from maas_agent.hub.system.cgroups import MemoryGroups
-from maas_agent.hub.system.log_limiter import Once
+from maas_agent.hub.system.log_limiter import LogLimiter
 from maas_agent.hub.system.loop import Loop
 from maas_agent.ipc import Drain, Drained, Ready, Serve, SourceIs, Start, ToHub, ToWorker
 
@@ -26,30 +26,30 @@ class Deadlines(msgspec.Struct, frozen=True):
     start_s: float
 
 
-class Listener(Protocol):
+class PoolListener(Protocol):
     """Who is told what the workers do."""
 
-    def on_ready(self, crew: "Crew", worker: WorkerProcess) -> None:
+    def on_ready(self, pool: "WorkerPool", worker: WorkerProcess) -> None:
         """A worker has loaded the bundle."""
         ...
 
-    def on_message(self, crew: "Crew", worker: WorkerProcess, message: ToHub) -> None:
+    def on_message(self, pool: "WorkerPool", worker: WorkerProcess, message: ToHub) -> None:
         """A worker has said something else."""
         ...
 
-    def on_exit(self, crew: "Crew", worker: WorkerProcess, how: str) -> None:
+    def on_exit(self, pool: "WorkerPool", worker: WorkerProcess, how: str) -> None:
         """A worker has ended that was not told to."""
         ...
 
-    def on_not_started(self, crew: "Crew", why: str) -> None:
-        """A worker of a crew that does not serve cannot even be started."""
+    def on_not_started(self, pool: "WorkerPool", why: str) -> None:
+        """A worker of a pool that does not serve cannot even be started."""
         ...
 
 
-class Crew:
-    """``replicas`` workers. They are restarted only once the crew serves: one that cannot even start is of no use.
+class WorkerPool:
+    """``replicas`` workers. They are restarted only once the pool serves: one that cannot even start is of no use.
 
-    Where another crew serves, the workers load ``gentle``.
+    Where another pool serves, the workers load ``gentle``.
     """
 
     def __init__(
@@ -59,7 +59,7 @@ class Crew:
         version: str,
         replicas: int,
         deadlines: Deadlines,
-        listener: Listener,
+        listener: PoolListener,
         log: Log,
         *,
         gentle: bool,
@@ -72,9 +72,9 @@ class Crew:
         self.serving = False
         self._loop, self._replicas, self.deadlines = loop, replicas, deadlines
         self._listener, self._log, self._groups = listener, log, groups
-        self._once = Once(log)
+        self._log_limiter = LogLimiter(log)
         self._startable: int | None = None
-        """How many workers there are until this crew serves, where there was nothing left to start more."""
+        """How many workers there are until this pool serves, where there was nothing left to start more."""
         self._leaving: set[WorkerProcess] = set()
         self._drained: set[WorkerProcess] = set()
         self._draining = False
@@ -115,7 +115,7 @@ class Crew:
         return not self._leaving
 
     def serve(self) -> None:
-        """This crew is the one that answers: from now on what dies is restarted."""
+        """This pool is the one that answers: from now on what dies is restarted."""
         self.serving = True
         self._draining = False
         self._drained.clear()
@@ -130,7 +130,7 @@ class Crew:
                 worker.send(message)
 
     def stand_by(self) -> None:
-        """Another crew answers; this one stays loaded, and may be called back by `serve`."""
+        """Another pool answers; this one stays loaded, and may be called back by `serve`."""
         self.serving = False
 
     def drain(self) -> None:
@@ -176,7 +176,7 @@ class Crew:
             worker = WorkerProcess(loop, start, log, self._on_message, self._on_exit, gentle=gentle, groups=groups)
         except OSError as error:  # no descriptor, process or memory is left: there may be some later
             why = error.strerror or str(error)
-            self._once.error(why, "a worker cannot be started", pipeline=start.pipeline, reason=why)
+            self._log_limiter.error(why, "a worker cannot be started", pipeline=start.pipeline, reason=why)
             self._startable = len(self.workers)
             loop.call(lambda: self._not_started(f"cannot be started: {why}"))
             return
@@ -186,7 +186,7 @@ class Crew:
         )
 
     def _not_started(self, why: str) -> None:
-        """Said in the next turn: who makes a crew does not know it yet when its first worker cannot be started."""
+        """Said in the next turn: who makes a pool does not know it yet when its first worker cannot be started."""
         if self.serving and not self._draining:
             self._restart_later(0.0)
         elif not self._ended and not self.workers:

@@ -10,7 +10,7 @@ from maas_agent.hub.system.process import Child, describe_exit, end_group, wait_
 _RECEIVE_BYTES = 1 << 16
 
 
-class Errand:
+class JobProcess:
     """``python -m module`` with one end of a socketpair; killed after ``seconds``.
 
     ``on_bytes`` gets what it says, ``on_end`` how it ended (a phrase), after its last word. Raises ``OSError`` if it

@@ -10,7 +10,7 @@ _AGAIN_S = 3600.0
 _MOST_CAUSES = 100
 
 
-class Once:
+class LogLimiter:
     """Logs a cause when it is new, and again after an hour with how often it was seen meanwhile.
 
     The number of causes is bounded too: one that comes when a hundred were told within the hour is only counted.

@@ -10,7 +10,7 @@ from math import pi, sqrt
 import msgspec
 
 from maas_agent.base import codes
-from maas_agent.config import Update
+from maas_agent.config import UpdateSettings
 from maas_agent.ipc import Answer
 
 _WINDOW = 1000
@@ -27,7 +27,7 @@ _UNNOTICED_MS = 0.2
 Gist = str | float
 
 
-class Conduct(msgspec.Struct, frozen=True):
+class AnswerSummary(msgspec.Struct, frozen=True):
     """How a bundle did. ``failures`` are errors that no input can be blamed for; ``p50_ms`` is 0 without answers."""
 
     answers: int = 0
@@ -37,7 +37,7 @@ class Conduct(msgspec.Struct, frozen=True):
     gists: tuple[Gist, ...] = ()
 
 
-class Tally:
+class AnswerStatistics:
     """The latest thousand answers of one bundle."""
 
     def __init__(self) -> None:
@@ -53,10 +53,10 @@ class Tally:
             if answer.gist is not None:
                 self._gists.append(answer.gist)
 
-    def conduct(self) -> Conduct:
+    def summary(self) -> AnswerSummary:
         """What they came to."""
         counted = Counter(self._codes)
-        return Conduct(
+        return AnswerSummary(
             answers=len(self._codes),
             errors=len(self._codes) - counted[None],
             failures=counted[codes.INTERNAL] + counted[codes.WORKER_DIED],
@@ -65,7 +65,7 @@ class Tally:
         )
 
 
-def worse(before: Conduct, after: Conduct, bounds: Update) -> str | None:
+def worse(before: AnswerSummary, after: AnswerSummary, bounds: UpdateSettings) -> str | None:
     """The reason why ``after`` is worse than ``before`` by more than ``bounds`` allow; ``None`` if it is not."""
     allowed = _rate(before.errors, before.answers) + bounds.max_error_rate
     for count, enough in ((after.failures, 1), (after.errors, _MIN_ANSWERS)):
@@ -85,7 +85,7 @@ def worse(before: Conduct, after: Conduct, bounds: Update) -> str | None:
     return None
 
 
-def is_slower(before: Conduct, after: Conduct, max_ratio: float) -> bool:
+def is_slower(before: AnswerSummary, after: AnswerSummary, max_ratio: float) -> bool:
     """Whether the median time of an answer went up by more than ``max_ratio``, and by more than noise."""
     if min(before.answers - before.errors, after.answers - after.errors) < _MIN_ANSWERS:
         return False

@@ -8,8 +8,8 @@ from typing import Any
 import msgspec
 
 from maas_agent.base.untrusted import MALFORMED, is_deeper
-from maas_agent.config import Shadow
-from maas_agent.hub.takeover.answer_statistics import Conduct, is_slower, median
+from maas_agent.config import ShadowSettings
+from maas_agent.hub.takeover.answer_statistics import AnswerSummary, is_slower, median
 from maas_agent.ipc import Answer
 
 _MAX_LEVELS = 32
@@ -18,7 +18,7 @@ _TIMED = 1000
 """Of more inputs than this the times of the latest are kept."""
 
 
-class Compared(msgspec.Struct):
+class ShadowComparison(msgspec.Struct):
     """What was compared so far. The times are what the workers spent on each input, in milliseconds."""
 
     samples: int = 0
@@ -46,7 +46,7 @@ class Compared(msgspec.Struct):
             self.candidate_ms.append(candidate.took_ms)
 
 
-def verdict(compared: Compared, terms: Shadow) -> str | None:
+def verdict(compared: ShadowComparison, terms: ShadowSettings) -> str | None:
     """Why the candidate must not serve after all these samples; ``None`` if it may."""
     if compared.agreement < terms.min_agreement:
         return (
@@ -61,7 +61,7 @@ def verdict(compared: Compared, terms: Shadow) -> str | None:
     return None
 
 
-def hopeless(compared: Compared, terms: Shadow) -> bool:
+def hopeless(compared: ShadowComparison, terms: ShadowSettings) -> bool:
     """Whether no number of agreements among the samples that are left can save it."""
     left = terms.samples - compared.samples
     return (compared.agreed + left) / terms.samples < terms.min_agreement
@@ -131,5 +131,5 @@ def _flat(values: Any) -> list[float]:
     return [number for value in values for number in _flat(value)]
 
 
-def _timed(took: deque[float]) -> Conduct:
-    return Conduct(answers=len(took), p50_ms=median(took))
+def _timed(took: deque[float]) -> AnswerSummary:
+    return AnswerSummary(answers=len(took), p50_ms=median(took))

@@ -23,7 +23,7 @@ from maas_agent.bundle.version import parse_version
 from maas_agent.errors import DataError, brief
 from maas_agent.host.files import make_folder, write_durably
 from maas_agent.trials.record import Trials
-from maas_agent.update.protocol import Outcome, Progress, State
+from maas_agent.update.protocol import Outcome, PullProgress, State
 
 _BEFORE: dict[State, tuple[State, ...]] = {
     "pulling": ("init", "active", "failed", "rolled_back", "shadow"),
@@ -90,7 +90,7 @@ class PipelineState(msgspec.Struct, frozen=True):
         return {slot.digest for slot in (self.active, self.candidate, self.previous) if slot}
 
 
-def progressed(state: PipelineState, event: Progress, now: float) -> PipelineState:
+def progressed(state: PipelineState, event: PullProgress, now: float) -> PipelineState:
     """The puller is about to enter ``event.state``; from ``staged`` on, its bundle is the candidate."""
     _refuse_unless_next(state, event.state)
     offered = Slot(event.version, event.digest)

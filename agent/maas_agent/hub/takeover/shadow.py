@@ -10,14 +10,13 @@ from typing import Any
 
 import msgspec
 
-from maas_agent.config import Shadow as Terms
+from maas_agent.config import ShadowSettings
 from maas_agent.hub.serving.dispatcher import Dispatcher
 from maas_agent.hub.serving.request import Nobody, OnFull, Request
-from maas_agent.hub.serving.worker_pool import Crew
-from maas_agent.hub.serving.worker_pool import Listener as CrewListener
+from maas_agent.hub.serving.worker_pool import PoolListener, WorkerPool
 from maas_agent.hub.serving.worker_process import WorkerProcess
 from maas_agent.hub.system.loop import Loop
-from maas_agent.hub.takeover.comparison import Compared, hopeless, verdict
+from maas_agent.hub.takeover.comparison import ShadowComparison, hopeless, verdict
 from maas_agent.ipc import Answer, Failed, ToHub
 
 _CHECK_S = 0.25
@@ -30,24 +29,24 @@ OnJudged = Callable[[str | None], None]
 
 
 class Shadow:
-    """One candidate, until ``on_judged``. ``make_crew`` makes its worker, which tells its listener what it does."""
+    """One candidate, until ``on_judged``. ``make_pool`` makes its worker, which tells its listener what it does."""
 
     def __init__(
-        self, loop: Loop, terms: Terms, make_crew: Callable[[CrewListener], Crew], on_judged: OnJudged
+        self, loop: Loop, terms: ShadowSettings, make_pool: Callable[[PoolListener], WorkerPool], on_judged: OnJudged
     ) -> None:
         self._loop, self._terms, self._on_judged = loop, terms, on_judged
         self._dispatcher = Dispatcher(1, _QUEUE)
         self._unpaired: OrderedDict[str, list[Answer | None]] = OrderedDict()
-        self._compared = Compared()
+        self._compared = ShadowComparison()
         self._failure = ""
         self._ended = False
-        self._crew = make_crew(self)
+        self._pool = make_pool(self)
         self._check()
 
     @property
     def ended(self) -> bool:
         """Whether its process is gone, after `stop`."""
-        return self._crew.ended
+        return self._pool.ended
 
     def document(self) -> dict[str, Any]:
         """How far it is, for the state topic."""
@@ -61,7 +60,7 @@ class Shadow:
 
     def submit(self, request: Request) -> None:
         """An input is on its way to the active bundle: let the candidate answer it too."""
-        if self._ended or not self._crew.ready or len(self._dispatcher) > _QUEUE:
+        if self._ended or not self._pool.ready or len(self._dispatcher) > _QUEUE:
             return
         self._expect(request.id)
         copy = msgspec.structs.replace(request, reply_to=Nobody(), on_full=OnFull.DROP_OLDEST, deaths=0)
@@ -76,21 +75,21 @@ class Shadow:
         """Send what was gathered."""
         if not self._ended:
             self._dispatcher.pump()
-            self._crew.flush()
+            self._pool.flush()
 
     def stop(self) -> None:
         """It is not wanted any more, or has been judged."""
         if not self._ended:
             self._ended = True
-            self._crew.retire()
+            self._pool.retire()
 
     # ------------------------------------------------------------- what the worker tells
 
-    def on_ready(self, _crew: Crew, worker: WorkerProcess) -> None:
+    def on_ready(self, _pool: WorkerPool, worker: WorkerProcess) -> None:
         """The candidate is warm."""
         self._dispatcher.feed(worker)
 
-    def on_message(self, _crew: Crew, worker: WorkerProcess, message: ToHub) -> None:
+    def on_message(self, _pool: WorkerPool, worker: WorkerProcess, message: ToHub) -> None:
         """An answer, or the reason why it cannot serve."""
         match message:
             case Answer(sequence=sequence) if sequence:
@@ -100,11 +99,11 @@ class Shadow:
             case Failed(reason=reason):
                 self._failure = f": {reason}"
 
-    def on_exit(self, _crew: Crew, _worker: WorkerProcess, how: str) -> None:
+    def on_exit(self, _pool: WorkerPool, _worker: WorkerProcess, how: str) -> None:
         """It died, on inputs that the active bundle has answered."""
         self._judge(f"in the shadow of the active bundle its worker {how}{self._failure}")
 
-    def on_not_started(self, _crew: Crew, why: str) -> None:
+    def on_not_started(self, _pool: WorkerPool, why: str) -> None:
         """There is nobody to compare with."""
         self._judge(f"in the shadow of the active bundle its worker {why}")
 
@@ -136,4 +135,4 @@ class Shadow:
     def _check(self) -> None:
         if not self._ended:
             self._loop.after(_CHECK_S, self._check)
-            self._crew.check(self._dispatcher)
+            self._pool.check(self._dispatcher)

@@ -8,7 +8,7 @@ from maas_agent.hub.takeover import pipeline_state
 from maas_agent.hub.takeover.pipeline_state import PipelineState
 
 
-class Ledger:
+class StateStore:
     """The pipeline's `PipelineState` and its file. ``on_change`` is called after every change."""
 
     def __init__(self, store: Path, pipeline: str, on_change: Callable[[], None], log: Log) -> None:

@@ -11,18 +11,16 @@ from typing import Any, Protocol
 
 from maas_agent.base.documents import rfc3339
 from maas_agent.base.log import Log
-from maas_agent.config import MqttSource
-from maas_agent.config import Pipeline as Settings
+from maas_agent.config import MqttSource, PipelineSettings
 from maas_agent.hub.serving.request import Nobody, Request
-from maas_agent.hub.serving.switch import Serving
-from maas_agent.hub.serving.worker_pool import Crew
-from maas_agent.hub.serving.worker_pool import Listener as CrewListener
+from maas_agent.hub.serving.switch import Switch
+from maas_agent.hub.serving.worker_pool import PoolListener, WorkerPool
 from maas_agent.hub.system.loop import Loop
 from maas_agent.hub.takeover import pipeline_state
-from maas_agent.hub.takeover.answer_statistics import Conduct, Tally, worse
+from maas_agent.hub.takeover.answer_statistics import AnswerStatistics, AnswerSummary, worse
 from maas_agent.hub.takeover.pipeline_state import IllegalTransition, Slot
 from maas_agent.hub.takeover.shadow import Shadow
-from maas_agent.hub.takeover.state_store import Ledger
+from maas_agent.hub.takeover.state_store import StateStore
 from maas_agent.ipc import Answer, Mirror
 from maas_agent.update.protocol import Outcome
 
@@ -36,7 +34,9 @@ OnDone = Callable[[str | None], None]
 class Host(Protocol):
     """What the pipeline does for it."""
 
-    def make_crew(self, slot: Slot, listener: CrewListener | None = None, *, gentle: bool, replicas: int = 0) -> Crew:
+    def make_pool(
+        self, slot: Slot, listener: PoolListener | None = None, *, gentle: bool, replicas: int = 0
+    ) -> WorkerPool:
         """Workers for a bundle; ``listener`` and ``replicas`` are the pipeline's own unless given."""
         ...
 
@@ -60,7 +60,7 @@ class Probation:
     samples says nothing of the bundle, neither good nor bad.
     """
 
-    def __init__(self, before: Conduct, seconds: float, *, needs_samples: bool) -> None:
+    def __init__(self, before: AnswerSummary, seconds: float, *, needs_samples: bool) -> None:
         self.before, self.crashes = before, 0
         self.needs_samples, self.waits_for_samples = needs_samples, False
         self._seconds = seconds
@@ -81,7 +81,7 @@ class Probation:
         was_waited_for, self.waits_for_samples, self.needs_samples = self.waits_for_samples, False, False
         return was_waited_for
 
-    def document(self, conduct: Conduct) -> dict[str, Any]:
+    def document(self, conduct: AnswerSummary) -> dict[str, Any]:
         """How it goes, for the state topic."""
         return {
             "until": rfc3339(time.time() + self.ends_at - time.monotonic()),
@@ -93,13 +93,15 @@ class Probation:
 
 
 class Takeover:
-    """For one pipeline. The ledger says how far it is, `Serving` does the switch."""
+    """For one pipeline. The `StateStore` says how far it is, `Switch` switches."""
 
-    def __init__(self, loop: Loop, settings: Settings, ledger: Ledger, serving: Serving, host: Host, log: Log) -> None:
+    def __init__(
+        self, loop: Loop, settings: PipelineSettings, state_store: StateStore, serving: Switch, host: Host, log: Log
+    ) -> None:
         self._loop, self._name, self._terms, self._log = loop, settings.name, settings.update, log
-        self._ledger, self._serving, self._host = ledger, serving, host
+        self._state_store, self._switch, self._host = state_store, serving, host
         self._has_source = not isinstance(settings.source, MqttSource)
-        self._tally = Tally()
+        self._statistics = AnswerStatistics()
         self._shadow: Shadow | None = None
         self._figures: dict[str, Any] | None = None
         """What the latest shadow came to."""
@@ -121,7 +123,7 @@ class Takeover:
     @property
     def on_probation(self) -> bool:
         """Whether a candidate serves on trial, or is about to."""
-        return self._ledger.state.update.state == "probation"
+        return self._state_store.state.update.state == "probation"
 
     @property
     def waits_for_samples(self) -> bool:
@@ -132,29 +134,29 @@ class Takeover:
         """The figures for the state topic: of the shadow also after it has ended, of the probation while it lasts."""
         return {
             "shadow": self._shadow.document() if self._shadow else self._figures,
-            "probation": self._probation.document(self._tally.conduct()) if self._probation else None,
+            "probation": self._probation.document(self._statistics.summary()) if self._probation else None,
         }
 
     # ------------------------------------------------------------- what the pipeline tells
 
     def tested(self, outcome: Outcome) -> None:
         """The puller has staged a bundle that reproduces its golden samples."""
-        shadow = self._terms.shadow is not None and self._serving.ready and self._ledger.state.active is not None
-        self._ledger.become(pipeline_state.tested(self._ledger.state, outcome, time.time(), shadow=shadow))
+        shadow = self._terms.shadow is not None and self._switch.ready and self._state_store.state.active is not None
+        self._state_store.become(pipeline_state.tested(self._state_store.state, outcome, time.time(), shadow=shadow))
         self._figures = None
         self._gone_back("an update is taking over")
         if shadow:
             self._begin_shadow()
         else:
-            self._serving.when_free(self._bring)
+            self._switch.when_free(self._bring)
 
     def make_way(self) -> None:
         """Another bundle is on its way: a candidate that waits for samples goes, and nothing is held against it."""
-        active = self._ledger.state.active
+        active = self._state_store.state.active
         if not self.waits_for_samples or active is None:
             return
         self._log.info("probation ended without a sample: another bundle is on its way", pipeline=self._name)
-        self._ledger.become(pipeline_state.stopped(self._ledger.state))
+        self._state_store.become(pipeline_state.stopped(self._state_store.state))
         self._return_to(active)
 
     def overtaken(self) -> None:
@@ -169,7 +171,7 @@ class Takeover:
 
     def answered(self, request: Request | None, answer: Answer) -> None:
         """Whoever serves has answered."""
-        self._tally.add(answer)
+        self._statistics.add(answer)
         is_sample = request is None and answer.code is None
         if is_sample and self._probation is not None and self._probation.answered_sample():
             self._host.source_changed()
@@ -183,18 +185,18 @@ class Takeover:
         if self._shadow is not None:
             self._shadow.turn_end()
 
-    def serves(self, crew: Crew) -> None:
-        """A crew answers that did not before; it may be the candidate's."""
+    def serves(self, pool: WorkerPool) -> None:
+        """A pool answers that did not before; it may be the candidate's."""
         if self._shadow is not None:
-            self._mirror(crew)
-        state = self._ledger.state
-        if self._is_awaited and state.candidate is not None and crew.start.manifest == state.candidate.digest:
+            self._mirror(pool)
+        state = self._state_store.state
+        if self._is_awaited and state.candidate is not None and pool.start.manifest == state.candidate.digest:
             self._begin_probation(state.candidate)
 
-    def died(self, crew: Crew, how: str) -> bool:
-        """A worker of the serving crew died; whether that was the end of the candidate's probation."""
-        probation, candidate = self._probation, self._ledger.state.candidate
-        if probation is None or candidate is None or crew.start.manifest != candidate.digest:
+    def died(self, pool: WorkerPool, how: str) -> bool:
+        """A worker of the serving pool died; whether that was the end of the candidate's probation."""
+        probation, candidate = self._probation, self._state_store.state.candidate
+        if probation is None or candidate is None or pool.start.manifest != candidate.digest:
             return False
         probation.crashes += 1
         if probation.crashes <= self._terms.max_crashes:
@@ -204,21 +206,21 @@ class Takeover:
         )
         return True
 
-    def refused(self, crew: Crew, reason: str) -> bool:
-        """A crew that was to take over cannot; whether it was this one's."""
-        state = self._ledger.state
-        if self._going_back and state.previous is not None and crew.start.manifest == state.previous.digest:
+    def refused(self, pool: WorkerPool, reason: str) -> bool:
+        """A pool that was to take over cannot; whether it was this one's."""
+        state = self._state_store.state
+        if self._going_back and state.previous is not None and pool.start.manifest == state.previous.digest:
             self._gone_back(f"the previous bundle cannot serve: {reason}")
             return True
         candidate = state.candidate
-        if not self._is_awaited or candidate is None or candidate.digest != crew.start.manifest:
+        if not self._is_awaited or candidate is None or candidate.digest != pool.start.manifest:
             return False
-        if self._serving.lacks_files:
+        if self._switch.lacks_files:
             self._fail(reason, set_aside=False)  # the disk's fault: what is lacking is brought by the next check
             return True
         self._log.error("candidate refused", pipeline=self._name, reason=reason)
         refuse = pipeline_state.rolled_back if state.active is not None else pipeline_state.refused
-        self._ledger.become(refuse(state, reason, time.time()), even_unsaved=True)
+        self._state_store.become(refuse(state, reason, time.time()), even_unsaved=True)
         return True
 
     def stop(self) -> None:
@@ -226,25 +228,25 @@ class Takeover:
         self._stopped = True
         self._end_shadow()
         self._probation = None
-        self._ledger.become(pipeline_state.stopped(self._ledger.state), even_unsaved=True)
+        self._state_store.become(pipeline_state.stopped(self._state_store.state), even_unsaved=True)
 
     # ------------------------------------------------------------- the shadow
 
     def _begin_shadow(self) -> None:
-        candidate, terms = self._ledger.state.candidate, self._terms.shadow
+        candidate, terms = self._state_store.state.candidate, self._terms.shadow
         if candidate is None or terms is None:
             return
 
-        def make(listener: CrewListener) -> Crew:
-            return self._host.make_crew(candidate, listener, gentle=True, replicas=1)
+        def make(listener: PoolListener) -> WorkerPool:
+            return self._host.make_pool(candidate, listener, gentle=True, replicas=1)
 
         self._shadow = Shadow(self._loop, terms, make, self._judged)
-        if self._serving.crew is not None:
-            self._mirror(self._serving.crew)
+        if self._switch.pool is not None:
+            self._mirror(self._switch.pool)
         self._log.info("candidate in the shadow", pipeline=self._name, version=candidate.version, samples=terms.samples)
 
-    def _mirror(self, crew: Crew) -> None:
-        crew.tell(Mirror(self._shadow is not None))
+    def _mirror(self, pool: WorkerPool) -> None:
+        pool.tell(Mirror(self._shadow is not None))
 
     def _mirrored(self, answer: Answer) -> None:
         """A sample of the local source: the worker that has the source passes it on with its answer."""
@@ -258,20 +260,20 @@ class Takeover:
             return
         figures = self._figures = self._shadow.document()
         self._end_shadow()
-        state = self._ledger.state
+        state = self._state_store.state
         if reason is None:
             self._log.info("candidate promoted", pipeline=self._name, **figures)
             try:
-                self._ledger.become(pipeline_state.promoted(state, time.time()))
+                self._state_store.become(pipeline_state.promoted(state, time.time()))
             except OSError as error:
                 self._fail(f"its promotion cannot be saved: {error.strerror}", set_aside=False)
                 return
-            self._serving.when_free(self._bring)
+            self._switch.when_free(self._bring)
         else:
             self._fail(reason, set_aside=True)
 
     def _fail(self, reason: str, *, set_aside: bool) -> None:
-        candidate = self._ledger.state.candidate
+        candidate = self._state_store.state.candidate
         if candidate is None:
             return
         self._log.error("candidate refused", pipeline=self._name, version=candidate.version, reason=reason)
@@ -284,28 +286,30 @@ class Takeover:
             reason=reason,
             set_aside=set_aside,
         )
-        self._ledger.become(pipeline_state.failed(self._ledger.state, outcome, time.time()), even_unsaved=True)
+        self._state_store.become(
+            pipeline_state.failed(self._state_store.state, outcome, time.time()), even_unsaved=True
+        )
 
     def _end_shadow(self) -> None:
         shadow, self._shadow = self._shadow, None
         if shadow is not None:
             shadow.stop()
-            if self._serving.crew is not None:
-                self._mirror(self._serving.crew)
+            if self._switch.pool is not None:
+                self._mirror(self._switch.pool)
 
     # ------------------------------------------------------------- the switch, and the probation
 
     def _bring(self) -> None:
-        candidate = self._ledger.state.candidate
+        candidate = self._state_store.state.candidate
         if candidate is None or self._stopped:
             return
-        crew = self._host.make_crew(candidate, gentle=self._serving.ready)
+        pool = self._host.make_pool(candidate, gentle=self._switch.ready)
         keeps_old = self._has_probation and self._terms.standby
-        self._serving.bring(crew, self._before_switch, keeps_old=keeps_old)
+        self._switch.bring(pool, self._before_switch, keeps_old=keeps_old)
 
     @property
     def _has_probation(self) -> bool:
-        return self._terms.probation_s > 0 and self._ledger.state.active is not None
+        return self._terms.probation_s > 0 and self._state_store.state.active is not None
 
     def _before_switch(self) -> None:
         # What is not persisted must not serve. Of a probation that is so already, and a cut ends it.
@@ -313,8 +317,8 @@ class Takeover:
             self._activate()
 
     def _begin_probation(self, candidate: Slot) -> None:
-        self._probation = Probation(self._tally.conduct(), self._terms.probation_s, needs_samples=self._has_source)
-        self._tally = Tally()
+        self._probation = Probation(self._statistics.summary(), self._terms.probation_s, needs_samples=self._has_source)
+        self._statistics = AnswerStatistics()
         self._host.now_runs(candidate)
         self._log.info("bundle on probation", pipeline=self._name, version=candidate.version, s=self._terms.probation_s)
         self._loop.after(_LOOK_S, partial(self._look, self._probation))
@@ -322,7 +326,7 @@ class Takeover:
     def _look(self, probation: Probation) -> None:
         if probation is not self._probation:
             return
-        reason = worse(probation.before, self._tally.conduct(), self._terms)
+        reason = worse(probation.before, self._statistics.summary(), self._terms)
         if reason is not None:
             self._fall_back(f"on probation {reason}")
             return
@@ -346,12 +350,12 @@ class Takeover:
             probation.ends_at += _RETRY_S
             return
         self._probation = None
-        self._serving.dismiss()
+        self._switch.dismiss()
         self._host.judged()
 
     def _activate(self) -> None:
-        self._ledger.become(pipeline_state.activated(self._ledger.state, time.time()))
-        active = self._ledger.state.active
+        self._state_store.become(pipeline_state.activated(self._state_store.state, time.time()))
+        active = self._state_store.state.active
         if active is not None:
             self._log.info("bundle active", pipeline=self._name, version=active.version)
             self._host.now_runs(active)
@@ -376,41 +380,43 @@ class Takeover:
         """The candidate on probation goes; what it holds is answered by the bundle before it."""
         self._probation = None
         self._log.error("bundle rolled back", pipeline=self._name, reason=reason)
-        self._ledger.become(pipeline_state.rolled_back(self._ledger.state, reason, time.time()), even_unsaved=True)
-        active = self._ledger.state.active
+        self._state_store.become(
+            pipeline_state.rolled_back(self._state_store.state, reason, time.time()), even_unsaved=True
+        )
+        active = self._state_store.state.active
         if active is not None:
             self._return_to(active)
         self._host.judged()
 
     def _return_to(self, active: Slot) -> None:
         self._probation = None
-        self._tally = Tally()
+        self._statistics = AnswerStatistics()
         self._host.now_runs(active)
-        self._serving.fall_back(lambda: self._host.make_crew(active, gentle=False))
+        self._switch.fall_back(lambda: self._host.make_pool(active, gentle=False))
 
     def _go_back(self, reason: str, done: OnDone) -> None:
         try:
-            pipeline_state.rolled_back(self._ledger.state, reason, time.time())  # is there a way back?
+            pipeline_state.rolled_back(self._state_store.state, reason, time.time())  # is there a way back?
         except IllegalTransition as error:
             done(str(error))
             return
         self._going_back.append(done)
-        self._serving.when_free(lambda: self._bring_previous(reason))
+        self._switch.when_free(lambda: self._bring_previous(reason))
 
     def _bring_previous(self, reason: str) -> None:
-        previous = self._ledger.state.previous
+        previous = self._state_store.state.previous
         if previous is None or self._stopped:
             self._gone_back("there is no bundle to roll back to")
             return
 
         def before_switch() -> None:
-            self._ledger.become(pipeline_state.rolled_back(self._ledger.state, reason, time.time()))
+            self._state_store.become(pipeline_state.rolled_back(self._state_store.state, reason, time.time()))
             self._log.error("bundle rolled back", pipeline=self._name, reason=reason)
             self._host.now_runs(previous)
-            self._tally = Tally()
+            self._statistics = AnswerStatistics()
             self._gone_back(None)
 
-        self._serving.bring(self._host.make_crew(previous, gentle=self._serving.ready), before_switch, keeps_old=False)
+        self._switch.bring(self._host.make_pool(previous, gentle=self._switch.ready), before_switch, keeps_old=False)
 
     def _gone_back(self, reason: str | None) -> None:
         waiting, self._going_back = self._going_back, []

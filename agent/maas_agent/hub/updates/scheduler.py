@@ -5,36 +5,29 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 
 from maas_agent.base.log import Log
-from maas_agent.base.untrusted import Lines
 from maas_agent.bundle.desired_state import Choice
 from maas_agent.config import Config
-from maas_agent.errors import DataError
 from maas_agent.hub.pipeline.pipeline import Pipeline
-from maas_agent.hub.system.job_process import Errand
 from maas_agent.hub.system.loop import Loop, Timer
 from maas_agent.hub.takeover import pipeline_state
+from maas_agent.hub.updates.puller_process import PullerProcess
 from maas_agent.update.access import access_to
 from maas_agent.update.protocol import (
-    MAX_LINE_BYTES,
-    Go,
-    Job,
     Outcome,
-    Progress,
+    PullJob,
+    PullProgress,
     RepositoryAccess,
     Wanted,
-    decode_event,
-    line_of,
-    longest_s,
 )
 from maas_agent.update.store import inbox
-from maas_agent.update.store.blob_store import Store
+from maas_agent.update.store.blob_store import BlobStore
 
 OnChecked = Callable[[dict[str, Outcome]], None]
 _FIRST_RETRY_S = 5.0
 _SETTLE_S = 0.5
 
 
-class Updates:
+class UpdateScheduler:
     """Polls with jitter, and at once when asked. One puller at a time serves all pipelines.
 
     ``choice_of`` knows what the desired state says of a model.
@@ -50,7 +43,7 @@ class Updates:
     ) -> None:
         self._loop, self._config, self._pipelines, self._log = loop, config, pipelines, log
         self._choice_of = choice_of
-        self._puller: Puller | None = None
+        self._puller: PullerProcess | None = None
         self._waiting: list[OnChecked] = []
         self._next: Timer | None = None
         self._retry_s = _FIRST_RETRY_S
@@ -105,7 +98,7 @@ class Updates:
         store = self._config.store
         keep = tuple(sorted(self._kept()))
         keep_all = not self._knows_what_is_needed()
-        job = Job(
+        job = PullJob(
             store=store.path,
             wanted=wanted,
             repository=self._access(),
@@ -114,7 +107,9 @@ class Updates:
             max_bytes=store.max_bytes,
             withdrawn=self._withdrawn(wanted),
         )
-        self._puller = Puller(self._loop, job, self._on_event, lambda how: self._on_end(answer_to, how), self._log)
+        self._puller = PullerProcess(
+            self._loop, job, self._on_event, lambda how: self._on_end(answer_to, how), self._log
+        )
 
     def stop(self) -> None:
         """End the puller; what it had not finished starts over next time."""
@@ -172,9 +167,9 @@ class Updates:
             return None
         return access_to(repository)
 
-    def _on_event(self, event: Progress | Outcome) -> None:
+    def _on_event(self, event: PullProgress | Outcome) -> None:
         pipeline = self._pipelines[event.pipeline]
-        if isinstance(event, Progress):
+        if isinstance(event, PullProgress):
             pipeline.progress(event)
             return
         # First: a power cut in between tries it once more, the other way round it would be forgotten.
@@ -246,7 +241,7 @@ class Updates:
         if not self._knows_what_is_needed() or (self._has_url and not self._repository_was_reached):
             return
         try:
-            freed = Store(Path(self._config.store.path)).collect_garbage(self._kept())
+            freed = BlobStore(Path(self._config.store.path)).collect_garbage(self._kept())
         except OSError as error:
             self._log.warning("cannot remove bundles that are not needed any more", reason=error.strerror)
             return
@@ -273,53 +268,3 @@ class Updates:
 
 def _nobody(_outcomes: dict[str, Outcome]) -> None:
     """Nobody waits for the answer."""
-
-
-class Puller:
-    """The puller process of one check. ``outcomes`` fills as it goes; ``on_end`` is called when it has ended."""
-
-    def __init__(
-        self,
-        loop: Loop,
-        job: Job,
-        on_event: Callable[[Progress | Outcome], None],
-        on_end: Callable[[str], None],
-        log: Log,
-    ) -> None:
-        self.outcomes: dict[str, Outcome] = {}
-        self._on_event, self._log = on_event, log
-        self._lines = Lines()
-        self.names = {wanted.pipeline for wanted in job.wanted}
-        self._errand: Errand | None = None
-        try:
-            self._errand = Errand(loop, "maas_agent.update", line_of(job), longest_s(job), self._receive, on_end)
-        except OSError as error:  # no descriptor, process or memory is left
-            how = f"cannot be started: {error.strerror or error}"
-            loop.call(lambda: on_end(how))
-
-    def kill(self) -> None:
-        """End it and what it started."""
-        if self._errand is not None:
-            self._errand.kill()
-
-    def _receive(self, chunk: bytes) -> None:
-        for line in self._lines.feed(chunk):
-            self._obey(line)
-        if len(self._lines.rest) > MAX_LINE_BYTES:
-            self.kill()
-
-    def _obey(self, line: bytes) -> None:
-        try:
-            event = decode_event(line)
-            if event.pipeline not in self.names:
-                raise DataError(f"the puller speaks of {event.pipeline!r}, which nobody asked for")
-            self._on_event(event)
-        except (DataError, OSError) as error:
-            # It handled untrusted bytes and is confused, or the disk is full: its pipelines have failed.
-            self._log.error("update ended", reason=error)
-            self.kill()
-            return
-        if isinstance(event, Outcome):
-            self.outcomes[event.pipeline] = event
-        elif self._errand is not None:
-            self._errand.send(line_of(Go()))

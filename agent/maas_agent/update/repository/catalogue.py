@@ -10,7 +10,7 @@ from maas_agent.bundle.delivery import MAX_DELIVERY_BYTES
 from maas_agent.bundle.manifest import MAX_MANIFEST_BYTES, NAME
 from maas_agent.bundle.version import parse_version
 from maas_agent.errors import DataError, VerifyError
-from maas_agent.update.choose import Catalogue, Offer, Target
+from maas_agent.update.choose import Catalogue, Offer, SignedFile
 from maas_agent.update.repository.tuf_client import speakers
 
 _DIGEST = re.compile("[0-9a-f]{64}")
@@ -41,18 +41,18 @@ def _offer(path: str, loaded: dict[str, Targets]) -> Offer | None:
     return Offer(name, version, manifest.digest, manifest.length, delivery)
 
 
-def _found(path: str, loaded: dict[str, Targets], most: int) -> Target | None:
+def _found(path: str, loaded: dict[str, Targets], most: int) -> SignedFile | None:
     """The target at ``path``, of the first role in TUF's order that has it."""
     has = (role for role in speakers(loaded, path) if path in loaded[role].targets)
     role = next(has, None)
     return _target(loaded[role].targets[path], most) if role is not None else None
 
 
-def _target(file: TargetFile, most: int) -> Target | None:
+def _target(file: TargetFile, most: int) -> SignedFile | None:
     digest = file.hashes.get("sha256")
     if digest is None or not _DIGEST.fullmatch(digest) or file.length > most:
         return None  # it becomes a file name, and is read into memory
-    return Target(digest, file.length)
+    return SignedFile(digest, file.length)
 
 
 def _channels(loaded: dict[str, Targets]) -> _Said:

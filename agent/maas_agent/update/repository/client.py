@@ -21,7 +21,7 @@ from maas_agent.update.choose import Catalogue, Offer
 from maas_agent.update.protocol import RepositoryAccess
 from maas_agent.update.repository.catalogue import catalogue
 from maas_agent.update.repository.file_signature import read_root
-from maas_agent.update.repository.trusted_state import Standing
+from maas_agent.update.repository.trusted_state import TrustedState
 from maas_agent.update.repository.tuf_client import TufClient
 from maas_agent.update.transfer.fetch import Fetcher
 from maas_agent.update.transfer.partial_download import Body
@@ -44,7 +44,7 @@ class Repository:
         self._store = store
         self._metadata = store / "tuf"
         self._warn = warn
-        self._standing: Standing | None = None
+        self._standing: TrustedState | None = None
         self._fetcher = Fetcher(access)
 
     def refresh(self) -> Catalogue:
@@ -92,9 +92,9 @@ class Repository:
         folder = "/".join(quote(part, safe="") for part in (offer.name, offer.version))
         return self._fetcher.body(f"{self._url}/targets/{folder}/{digest}.{what}.json", start)
 
-    def _refreshed(self) -> tuple[TufClient, Standing]:
+    def _refreshed(self) -> tuple[TufClient, TrustedState]:
         root = read_root(self._root)
-        self._standing = standing = Standing(self._store, digest_of(root), self._warn)
+        self._standing = standing = TrustedState(self._store, digest_of(root), self._warn)
         try:
             client = TufClient(self._metadata, f"{self._url}/metadata/", self._fetcher, root, standing.time)
         except RepositoryError as error:
@@ -146,7 +146,7 @@ def _in_words(error: RepositoryError) -> str:
     return f"{error}: {error.__cause__}" if isinstance(error, DeserializationError) and error.__cause__ else str(error)
 
 
-def _admitted(client: TufClient, standing: Standing, model: str | None) -> Catalogue:
+def _admitted(client: TufClient, standing: TrustedState, model: str | None) -> Catalogue:
     roles = client.roles_for(model)
     standing.admit(client, roles)
     return catalogue(roles, model)

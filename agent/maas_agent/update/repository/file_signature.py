@@ -22,7 +22,7 @@ from maas_agent.errors import BundleError, ConfigError, VerifyError
 from maas_agent.update.choose import Offer
 from maas_agent.update.repository import high_water_marks as rules
 from maas_agent.update.repository.catalogue import catalogue
-from maas_agent.update.repository.high_water_marks import Mark
+from maas_agent.update.repository.high_water_marks import HighWaterMark
 from maas_agent.update.repository.tuf_client import mark_keys, sound, speakers
 
 
@@ -36,7 +36,7 @@ def read_root(path: Path) -> bytes:
         ) from None
 
 
-class Trusted:
+class OfflineTrust:
     """What this device trusts without asking the repository: ``root`` (bytes), and what it last saw, in ``store``.
 
     Raises `ConfigError` if ``root`` is no root metadata, `VerifyError` if the files in the store are older than what
@@ -47,7 +47,8 @@ class Trusted:
         self._root = _newest_root(_given_root(root), store / "tuf")
         self._loaded = dict(_cached_targets(self._root, store / "tuf"))
         seen = {
-            role: Mark(said.version, mark_keys(role, self._root, self._loaded)) for role, said in self._loaded.items()
+            role: HighWaterMark(said.version, mark_keys(role, self._root, self._loaded))
+            for role, said in self._loaded.items()
         }
         try:
             rules.raised(rules.load(store, digest_of(root), warn), self._root.version, None, seen)

@@ -24,7 +24,7 @@ from maas_agent.host.files import write_durably
 _NAME = "marks.json"
 
 
-class Mark(msgspec.Struct, frozen=True):
+class HighWaterMark(msgspec.Struct, frozen=True):
     """The highest version of a role's metadata that was trusted here, and the ids of the keys that vouched for it."""
 
     version: int
@@ -38,27 +38,27 @@ class Signed(msgspec.Struct, frozen=True):
     keys: tuple[str, ...]
 
 
-class Marks(msgspec.Struct, frozen=True):
+class HighWaterMarks(msgspec.Struct, frozen=True):
     """``anchor`` is the SHA-256 of the root file on this device; ``root`` the highest version of the root."""
 
     anchor: str
     root: int = 0
     signed_at: Signed | None = None
-    roles: dict[str, Mark] = {}
+    roles: dict[str, HighWaterMark] = {}
     schema: Literal[1] = 1
 
 
-def trusted_time(clock: datetime, marks: Marks) -> datetime:
+def trusted_time(clock: datetime, marks: HighWaterMarks) -> datetime:
     """The time by which metadata expires: a clock that is behind what was signed is wrong."""
     return max(clock, marks.signed_at.at) if marks.signed_at else clock
 
 
-def belonging_to(marks: Marks, anchor: str) -> Marks:
+def belonging_to(marks: HighWaterMarks, anchor: str) -> HighWaterMarks:
     """``marks`` if they were made under this root file, else none."""
-    return marks if marks.anchor == anchor else Marks(anchor)
+    return marks if marks.anchor == anchor else HighWaterMarks(anchor)
 
 
-def without_rotated(marks: Marks, timestamp_keys: tuple[str, ...], root: int) -> Marks:
+def without_rotated(marks: HighWaterMarks, timestamp_keys: tuple[str, ...], root: int) -> HighWaterMarks:
     """``marks`` without a time that keys said which are timestamp keys no more."""
     said = marks.signed_at
     if said is None or root < marks.root or said.keys == timestamp_keys:
@@ -66,7 +66,9 @@ def without_rotated(marks: Marks, timestamp_keys: tuple[str, ...], root: int) ->
     return msgspec.structs.replace(marks, signed_at=None)
 
 
-def raised(marks: Marks, root: int, signed_at: Signed | None, roles: Mapping[str, Mark]) -> Marks:
+def raised(
+    marks: HighWaterMarks, root: int, signed_at: Signed | None, roles: Mapping[str, HighWaterMark]
+) -> HighWaterMarks:
     """``marks`` after these versions; raises `VerifyError` if one of them is below its mark."""
     if root < marks.root:
         raise VerifyError(_replayed("root", root, marks.root))
@@ -74,19 +76,19 @@ def raised(marks: Marks, root: int, signed_at: Signed | None, roles: Mapping[str
         known = marks.roles.get(role)
         if known is not None and known.keys == seen.keys and seen.version < known.version:
             raise VerifyError(_replayed(role, seen.version, known.version))
-    return Marks(marks.anchor, root, _later(marks.signed_at, signed_at), marks.roles | dict(roles))
+    return HighWaterMarks(marks.anchor, root, _later(marks.signed_at, signed_at), marks.roles | dict(roles))
 
 
-def load(store: Path, anchor: str, warn: Callable[[str], None]) -> Marks:
+def load(store: Path, anchor: str, warn: Callable[[str], None]) -> HighWaterMarks:
     """The marks in ``store``; a file that is missing or damaged is a fresh start, the latter with a warning.
 
     Raises ``OSError`` if the file is there and cannot be read.
     """
     path = store / _NAME
     try:
-        return belonging_to(msgspec.json.decode(path.read_bytes(), type=Marks), anchor)
+        return belonging_to(msgspec.json.decode(path.read_bytes(), type=HighWaterMarks), anchor)
     except FileNotFoundError:
-        return Marks(anchor)
+        return HighWaterMarks(anchor)
     except MALFORMED as error:
         aside = path.with_name(f"{_NAME}.damaged")
         path.replace(aside)
@@ -94,10 +96,10 @@ def load(store: Path, anchor: str, warn: Callable[[str], None]) -> Marks:
             f"{path} was damaged ({brief(error)}) and is now {aside}: until the next look at the repository, old "
             "metadata is told only by the files in tuf/ and by the clock"
         )
-        return Marks(anchor)
+        return HighWaterMarks(anchor)
 
 
-def save(store: Path, marks: Marks) -> None:
+def save(store: Path, marks: HighWaterMarks) -> None:
     """Persist ``marks``; raises ``OSError`` (disk full) with the old ones untouched."""
     write_durably(store / _NAME, msgspec.json.format(msgspec.json.encode(marks), indent=2) + b"\n")
 

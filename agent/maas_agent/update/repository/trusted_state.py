@@ -11,11 +11,11 @@ from tuf.api.exceptions import ExpiredMetadataError
 from tuf.api.metadata import Root, Targets  # type: ignore[attr-defined]  # tuf has no __all__
 
 from maas_agent.update.repository import high_water_marks as rules
-from maas_agent.update.repository.high_water_marks import Mark, Signed
+from maas_agent.update.repository.high_water_marks import HighWaterMark, Signed
 from maas_agent.update.repository.tuf_client import TufClient, keys_of, mark_keys
 
 
-class Standing:
+class TrustedState:
     """The marks in ``store`` for the root file whose SHA-256 is ``anchor``. ``now`` is the trusted time.
 
     Raises ``OSError`` if the marks cannot be read; ``warn`` gets a sentence if they are damaged.
@@ -38,7 +38,9 @@ class Standing:
         Raises `VerifyError` if some of it is older than what was seen before, ``ExpiredMetadataError`` if it turns out
         to have expired by the time at which the newest of it was signed.
         """
-        seen = {role: Mark(signed.version, mark_keys(role, client.root, roles)) for role, signed in roles.items()}
+        seen = {
+            role: HighWaterMark(signed.version, mark_keys(role, client.root, roles)) for role, signed in roles.items()
+        }
         self._marks = rules.raised(self._marks, client.root.version, _signed(client), seen)
         self.now = rules.trusted_time(self.now, self._marks)
         for role, signed in {"root": client.root, **roles}.items():

@@ -19,10 +19,10 @@ from maas_agent.bundle.manifest import Sha256, decode_manifest, digest_of
 from maas_agent.errors import BundleError, PullError
 from maas_agent.host.files import make_folder, sync_folder, write_durably
 from maas_agent.update.store.deliveries import Deliveries, kept, removed
-from maas_agent.update.transfer.partial_download import SUFFIX, Part, Request, what_the_disk_said
+from maas_agent.update.transfer.partial_download import SUFFIX, PartialDownload, Request, what_the_disk_said
 
 
-class Store:
+class BlobStore:
     """The folder ``<store>/blobs``, and the deliveries beside it."""
 
     def __init__(self, folder: Path) -> None:
@@ -65,13 +65,13 @@ class Store:
         except OSError as error:
             raise PullError(what_the_disk_said(error, self._blobs, size)) from None
 
-    def part(self, digest: str, size: int) -> Part:
+    def part(self, digest: str, size: int) -> PartialDownload:
         """What is here of a file of ``size`` bytes; raises `PullError` if there can be no folder for it."""
         try:
             make_folder(self._blobs)
         except OSError as error:
             raise PullError(what_the_disk_said(error, self._blobs, size)) from None
-        return Part(self._blobs, digest, size)
+        return PartialDownload(self._blobs, digest, size)
 
     def needs(self, manifest: str) -> dict[str, int]:
         """Digest and size of the files that this bundle consists of on the device, its manifest not counted.

@@ -6,7 +6,7 @@ from pathlib import Path
 import msgspec
 
 from maas_agent.errors import PullError
-from maas_agent.update.store.blob_store import Store
+from maas_agent.update.store.blob_store import BlobStore
 
 
 class Need(msgspec.Struct, frozen=True):
@@ -16,7 +16,7 @@ class Need(msgspec.Struct, frozen=True):
     passing: int = 0
 
 
-class Room:
+class DiskQuota:
     """The space for bundles: at most ``max_bytes`` for all bundles together, 0: as much as the disk has.
 
     ``keep`` are the digests of the manifests that stay whatever comes: what is active, previous or just tested; with
@@ -28,7 +28,7 @@ class Room:
         self._keep_all = keep_all
         self._max_bytes = max_bytes
 
-    def make(self, store: Store, what: str, manifest: str, need: Need) -> None:
+    def make(self, store: BlobStore, what: str, manifest: str, need: Need) -> None:
         """Free what is not needed, if that is necessary, for the bundle of this manifest, called ``what`` to a person.
 
         Raises `PullError` with figures if there is not enough all the same.
@@ -41,7 +41,7 @@ class Room:
         if refusal is not None:
             raise PullError(refusal)
 
-    def _refusal(self, store: Store, what: str, need: Need) -> str | None:
+    def _refusal(self, store: BlobStore, what: str, need: Need) -> str | None:
         held, more = store.size(), need.files + need.passing
         if self._max_bytes and held + more > self._max_bytes:
             return (

@@ -35,7 +35,7 @@ class WrongContent(PullError):  # noqa: N818 - it reads as what it is
     """What arrived is not what its digest promises."""
 
 
-class Part:
+class PartialDownload:
     """What is here of the blob called ``digest``, of ``size`` bytes, in the folder ``blobs``."""
 
     def __init__(self, blobs: Path, digest: str, size: int) -> None:

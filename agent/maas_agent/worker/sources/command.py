@@ -22,7 +22,7 @@ from maas_agent.host import descendants
 from maas_agent.host.children import signal_name
 from maas_agent.host.programs import obstacle
 from maas_agent.ipc import SourceIs
-from maas_agent.worker.sources.condition import Condition
+from maas_agent.worker.sources.condition import SourceCondition
 from maas_agent.worker.sources.interface import Reading
 
 _READ_BYTES = 1 << 16
@@ -47,7 +47,7 @@ class CommandRunner:
         self._lines = LineSplitter(max_line_bytes)
         self._log = log
         self._child: subprocess.Popen[bytes] | None = None
-        self._condition = Condition()
+        self._condition = SourceCondition()
         self._started_at = 0.0
         self._spoke = self._is_proved = False
         self._restart_at: float | None = None

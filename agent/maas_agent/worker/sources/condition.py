@@ -11,7 +11,7 @@ MOST_EMPTY_RUNS = 3
 """A program may have had nothing to say; so often in a row it is no source."""
 
 
-class Condition:
+class SourceCondition:
     """Told what happens to the program; `now` is what came of it."""
 
     def __init__(self) -> None:

@@ -10,7 +10,7 @@ import pytest
 from maas_agent.hub.api import commands as commands_module
 from maas_agent.hub.api.commands import INTERRUPTED, MAX_BURST, MAX_BYTES, MAX_RUNNING, Commands, Finish
 from maas_agent.hub.api.topics import Command
-from maas_agent.hub.api.unfinished_commands import NAME, Unfinished
+from maas_agent.hub.api.unfinished_commands import NAME, UnfinishedCommands
 from tests.agent.hub.doubles import Lines, Monotonic
 
 UPDATE = Command("update", "1")
@@ -20,7 +20,7 @@ class Device:
     """Keeps the documents and the commands that have begun, and what is safe of them."""
 
     def __init__(self, store: Path) -> None:
-        self.log, self.unfinished = Lines(), Unfinished(store, Lines())
+        self.log, self.unfinished = Lines(), UnfinishedCommands(store, Lines())
         self.on_safe: list[Callable[[], None]] = []
         self.documents: list[tuple[Command, dict[str, Any]]] = []
         self.begun: list[tuple[dict[str, Any], Finish]] = []
@@ -180,16 +180,16 @@ def test_a_command_that_begins_anew_is_not_forgotten_when_its_former_end_is_safe
 def test_a_damaged_record_is_logged_and_replaced(tmp_path: Path, damage: bytes) -> None:
     (tmp_path / NAME).write_bytes(damage)
     log = Lines()
-    unfinished = Unfinished(tmp_path, log)
+    unfinished = UnfinishedCommands(tmp_path, log)
     assert unfinished.load() == {}
     assert log.told == [("error", "cannot read which commands were interrupted")]
     unfinished.save()
-    assert Unfinished(tmp_path, log).load() == {} and len(log.lines) == 1
+    assert UnfinishedCommands(tmp_path, log).load() == {} and len(log.lines) == 1
 
 
 def test_a_disk_that_takes_nothing_stops_no_command(tmp_path: Path) -> None:
     log = Lines()
-    unfinished = Unfinished(tmp_path / "no-such-folder", log)
+    unfinished = UnfinishedCommands(tmp_path / "no-such-folder", log)
     unfinished.said(UPDATE, {"status": "executing"})
     unfinished.save()
     unfinished.save()

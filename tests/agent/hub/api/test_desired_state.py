@@ -8,9 +8,9 @@ import pytest
 
 from maas_agent.base.log import Log
 from maas_agent.bundle import desired_state
-from maas_agent.bundle.desired_state import Document, Wish, encode_desired
+from maas_agent.bundle.desired_state import DesiredModel, Document, encode_desired
 from maas_agent.config import load_config
-from maas_agent.hub.api.desired_state import Wishes
+from maas_agent.hub.api.desired_state import DesiredStates
 from maas_agent.hub.api.topics import Topics
 from maas_agent.hub.system.loop import Loop
 
@@ -35,7 +35,7 @@ class Hub:
         config.write_text('[device]\nid = "d"\ngroups = ["line"]\n')
         self.store, self.loop, self.updates, self.saves = folder, Loop(), Updates(), 0
         self.topics = Topics(load_config(config))
-        self.wishes = Wishes(self.loop, folder, self.topics, "d", Log("hub"))
+        self.desired_states = DesiredStates(self.loop, folder, self.topics, "d", Log("hub"))
         save = desired_state.save
 
         def counted(*given: Any) -> None:
@@ -46,14 +46,14 @@ class Hub:
 
     def receive(self, payload: bytes, topic: str = OWN, cut_bytes: int = 0) -> None:
         updates: Any = self.updates
-        self.wishes.received(topic, payload, cut_bytes, [], updates)
+        self.desired_states.received(topic, payload, cut_bytes, [], updates)
 
     def run_until(self, version: str | None, model: str = "digits") -> None:
         """Turn until this is what is wanted of ``model``, and the repository was asked for it."""
         deadline, checks = time.monotonic() + 60.0, self.updates.checks
 
         def look() -> None:
-            done = self.wishes.of(model).version == version and self.updates.checks > checks
+            done = self.desired_states.of(model).version == version and self.updates.checks > checks
             if done or time.monotonic() > deadline:
                 self.loop.stop()
             else:
@@ -61,7 +61,7 @@ class Hub:
 
         look()
         self.loop.run()
-        assert self.wishes.of(model).version == version
+        assert self.desired_states.of(model).version == version
 
     @property
     def kept(self) -> desired_state.Desired:
@@ -75,7 +75,7 @@ def hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Hub:
 
 
 def wanted(serial: int, version: str, **more: Any) -> bytes:
-    return encode_desired(Document(serial, {"digits": Wish(version=version, **more)}))
+    return encode_desired(Document(serial, {"digits": DesiredModel(version=version, **more)}))
 
 
 def test_a_storm_of_documents_is_written_and_obeyed_once_a_second_and_the_newest_counts(hub: Hub) -> None:
@@ -112,12 +112,12 @@ def test_what_is_taken_back_in_the_same_moment_is_not_wanted_and_its_serial_stay
 
 
 def test_each_topic_keeps_its_own(hub: Hub) -> None:
-    hub.receive(encode_desired(Document(3, {"other": Wish(version="3.0.0")})), GROUP)
+    hub.receive(encode_desired(Document(3, {"other": DesiredModel(version="3.0.0")})), GROUP)
     for n in range(20):
         hub.receive(wanted(n, f"1.{n}.0"))
     hub.receive(b"", GROUP, cut_bytes=desired_state.MAX_BYTES + 1)
     hub.run_until("1.19.0")
-    assert hub.wishes.of("other").version == "3.0.0" and hub.saves == 1
+    assert hub.desired_states.of("other").version == "3.0.0" and hub.saves == 1
 
 
 def test_who_asks_for_a_look_is_answered_by_what_came_before_the_question(hub: Hub) -> None:
@@ -126,17 +126,17 @@ def test_who_asks_for_a_look_is_answered_by_what_came_before_the_question(hub: H
     hub.run_until("1.0.0")
     hub.receive(wanted(2, "2.0.0"))
     updates: Any = hub.updates
-    hub.wishes.obey([], updates)
-    assert hub.wishes.of("digits").version == "2.0.0" and hub.kept[OWN].serial == 2
+    hub.desired_states.obey([], updates)
+    assert hub.desired_states.of("digits").version == "2.0.0" and hub.kept[OWN].serial == 2
 
 
 def test_what_has_just_arrived_is_kept_at_a_clean_stop(hub: Hub) -> None:
     hub.receive(wanted(1, "1.0.0"))
     hub.run_until("1.0.0")
     hub.receive(wanted(2, "2.0.0"))
-    hub.wishes.stop()
+    hub.desired_states.stop()
     assert hub.kept[OWN].serial == 2
     saves = hub.saves
     hub.receive(wanted(2, "2.0.0"))  # it is retained: every connect brings it again
-    hub.wishes.stop()
+    hub.desired_states.stop()
     assert hub.saves == saves

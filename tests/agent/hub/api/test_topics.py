@@ -2,17 +2,17 @@
 
 import pytest
 
-from maas_agent.config import Broker, Config, Device, Pipeline
-from maas_agent.hub.api.topics import MAX_ID, Address, Command, Target, Topics
+from maas_agent.config import BrokerSettings, Config, DeviceSettings, PipelineSettings
+from maas_agent.hub.api.topics import MAX_ID, Address, Command, Route, Topics
 
 TOPICS = Topics(
     Config(
-        device=Device("dev", ("line-1", "line-2")),
-        pipeline=(Pipeline("digits", bundle="x"), Pipeline("cats", bundle="x")),
+        device=DeviceSettings("dev", ("line-1", "line-2")),
+        pipeline=(PipelineSettings("digits", bundle="x"), PipelineSettings("cats", bundle="x")),
     )
 )
-DIGITS = Target("digits", "maas/dev/digits/out")
-SHARED = Target("digits", "maas/groups/line-1/digits/out")
+DIGITS = Route("digits", "maas/dev/digits/out")
+SHARED = Route("digits", "maas/groups/line-1/digits/out")
 
 
 @pytest.mark.parametrize(
@@ -21,7 +21,7 @@ SHARED = Target("digits", "maas/groups/line-1/digits/out")
         ("maas/dev/digits/in", Address(DIGITS)),
         ("maas/dev/digits/in/7", Address(DIGITS, "7")),
         ("maas/dev/digits/in/ein Name", Address(DIGITS, "ein Name")),
-        ("maas/dev/cats/in/7", Address(Target("cats", "maas/dev/cats/out"), "7")),
+        ("maas/dev/cats/in/7", Address(Route("cats", "maas/dev/cats/out"), "7")),
         ("maas/groups/line-1/digits/in", Address(SHARED)),
         ("maas/groups/line-1/digits/in/7", Address(SHARED, "7")),
         ("maas/dev/digits/in/" + "x" * MAX_ID, Address(DIGITS, "x" * MAX_ID)),
@@ -65,11 +65,13 @@ def test_subscriptions_cover_commands_and_inputs_and_share_those_of_groups() -> 
 
 def test_the_root_may_have_several_levels() -> None:
     config = Config(
-        device=Device("dev"), broker=Broker(topic_root="site/hall"), pipeline=(Pipeline("digits", bundle="x"),)
+        device=DeviceSettings("dev"),
+        broker=BrokerSettings(topic_root="site/hall"),
+        pipeline=(PipelineSettings("digits", bundle="x"),),
     )
     topics = Topics(config)
     assert topics.status == "site/hall/dev/status"
-    assert topics.input("site/hall/dev/digits/in/7") == Address(Target("digits", "site/hall/dev/digits/out"), "7")
+    assert topics.input("site/hall/dev/digits/in/7") == Address(Route("digits", "site/hall/dev/digits/out"), "7")
     assert topics.command("site/hall/dev/cmd/update/1") == Command("update", "1")
 
 

@@ -4,7 +4,7 @@ import socket
 import struct
 from collections.abc import Callable
 
-from maas_agent.config import Broker
+from maas_agent.config import BrokerSettings
 from maas_agent.hub.mqtt.client import V5, Client, new_client
 from maas_agent.hub.mqtt.transport.packets import PacketSocket
 from maas_agent.hub.system.loop import Loop
@@ -14,7 +14,7 @@ CONNACK = {5: b"\x20\x03\x00\x00\x00", 4: b"\x20\x02\x00\x00"}
 
 def client_on(packets: PacketSocket) -> Client:
     """A real paho client (MQTT 5) on this socket; `reconnect` makes it say CONNECT."""
-    client = new_client(Broker(), V5, "test", None)
+    client = new_client(BrokerSettings(), V5, "test", None)
     client.prepared = packets
     return client
 

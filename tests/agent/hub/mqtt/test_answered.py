@@ -8,8 +8,8 @@ import pytest
 
 from maas_agent.hub.api.mqtt_inputs import recognisable
 from maas_agent.hub.api.topics import Address
-from maas_agent.hub.mqtt.answered import Input, digest
-from maas_agent.hub.mqtt.in_flight import Delivery
+from maas_agent.hub.mqtt.answered import InputIdentity, digest
+from maas_agent.hub.mqtt.in_flight import InFlightInput
 from maas_agent.hub.mqtt.message import Inbound, Outbound
 from maas_agent.hub.outbox.journal import NAME
 from maas_agent.hub.outbox.spool import CAREFUL_S
@@ -23,9 +23,9 @@ def setting(clock: Clock, tmp_path: Path) -> Setting:
     return Setting(clock, tmp_path)
 
 
-def named(number: int, content: bytes = b"sample") -> Input:
+def named(number: int, content: bytes = b"sample") -> InputIdentity:
     """An input as it comes, and as it comes again."""
-    return Input(number, digest(b"in/a", content))
+    return InputIdentity(number, digest(b"in/a", content))
 
 
 def answer(setting: Setting, *numbers: int, copies: int = 1) -> None:
@@ -186,7 +186,7 @@ def test_a_file_that_is_damaged_takes_them_with_it(setting: Setting) -> None:
 
 
 def inbound(correlation: bytes | None = None, payload_digest: bytes = b"d", number: int = 7) -> Inbound:
-    delivery = Delivery(number, payload_digest, None)
+    delivery = InFlightInput(number, payload_digest, None)
     return Inbound("in", b"x", 1, False, 0, None, "answers", correlation, lambda: None, delivery=delivery)
 
 

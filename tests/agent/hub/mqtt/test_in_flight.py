@@ -2,7 +2,7 @@
 
 import pytest
 
-from maas_agent.hub.mqtt.in_flight import Deliveries, Delivery
+from maas_agent.hub.mqtt.in_flight import InFlightInput, InFlightInputs
 from maas_agent.hub.mqtt.transport.wire import Publish
 
 
@@ -14,19 +14,19 @@ class Line(list[int]):
     """A connection: the identifiers that were acknowledged on it."""
 
 
-def received(deliveries: Deliveries, packet: Publish, line: Line) -> tuple[Delivery, bool]:
+def received(deliveries: InFlightInputs, packet: Publish, line: Line) -> tuple[InFlightInput, bool]:
     return deliveries.received(packet, line.append)
 
 
 @pytest.fixture
-def deliveries() -> Deliveries:
-    deliveries = Deliveries()
+def deliveries() -> InFlightInputs:
+    deliveries = InFlightInputs()
     deliveries.connected(resumed=False)
     deliveries.proven()
     return deliveries
 
 
-def test_what_comes_again_is_not_new_and_is_acknowledged_where_it_came_last(deliveries: Deliveries) -> None:
+def test_what_comes_again_is_not_new_and_is_acknowledged_where_it_came_last(deliveries: InFlightInputs) -> None:
     first, second = Line(), Line()
     delivery, is_new = received(deliveries, packet(), first)
     assert is_new
@@ -38,7 +38,9 @@ def test_what_comes_again_is_not_new_and_is_acknowledged_where_it_came_last(deli
     assert (first, second) == ([], [7])
 
 
-def test_what_is_done_while_there_is_no_connection_is_acknowledged_when_it_comes_again(deliveries: Deliveries) -> None:
+def test_what_is_done_while_there_is_no_connection_is_acknowledged_when_it_comes_again(
+    deliveries: InFlightInputs,
+) -> None:
     delivery, _ = received(deliveries, packet(), first := Line())
     deliveries.disconnected()
     deliveries.acknowledge(delivery)
@@ -50,7 +52,7 @@ def test_what_is_done_while_there_is_no_connection_is_acknowledged_when_it_comes
     assert (first, second) == ([], [7])
 
 
-def test_it_is_acknowledged_on_no_connection_on_which_it_did_not_come(deliveries: Deliveries) -> None:
+def test_it_is_acknowledged_on_no_connection_on_which_it_did_not_come(deliveries: InFlightInputs) -> None:
     delivery, _ = received(deliveries, packet(), first := Line())
     deliveries.disconnected()
     deliveries.connected(resumed=True)
@@ -59,7 +61,7 @@ def test_it_is_acknowledged_on_no_connection_on_which_it_did_not_come(deliveries
     assert first == []
 
 
-def test_nothing_is_acknowledged_before_the_broker_has_answered_on_the_connection(deliveries: Deliveries) -> None:
+def test_nothing_is_acknowledged_before_the_broker_has_answered_on_the_connection(deliveries: InFlightInputs) -> None:
     """A broker that accepts and resets again and again sends it again each time: the answer is the same one."""
     delivery, _ = received(deliveries, packet(), Line())
     deliveries.acknowledge(delivery)
@@ -76,7 +78,7 @@ def test_nothing_is_acknowledged_before_the_broker_has_answered_on_the_connectio
     assert received(deliveries, packet(8), Line())[1]
 
 
-def test_identifiers_of_another_session_mean_nothing(deliveries: Deliveries) -> None:
+def test_identifiers_of_another_session_mean_nothing(deliveries: InFlightInputs) -> None:
     delivery, _ = received(deliveries, packet(), first := Line())
     deliveries.disconnected()
     deliveries.connected(resumed=False)
@@ -85,7 +87,7 @@ def test_identifiers_of_another_session_mean_nothing(deliveries: Deliveries) -> 
     assert (first, second) == ([], [])
 
 
-def test_an_acknowledged_identifier_may_be_used_again(deliveries: Deliveries) -> None:
+def test_an_acknowledged_identifier_may_be_used_again(deliveries: InFlightInputs) -> None:
     delivery, _ = received(deliveries, packet(), first := Line())
     deliveries.acknowledge(delivery)
     deliveries.acknowledge(delivery)
@@ -98,7 +100,7 @@ def test_an_acknowledged_identifier_may_be_used_again(deliveries: Deliveries) ->
     [packet(), packet(dup=True, topic=b"in/2"), packet(dup=True, payload=b"another")],
     ids=["no DUP flag", "another topic", "another content"],
 )
-def test_a_broker_that_uses_an_identifier_twice_loses_neither(deliveries: Deliveries, other: Publish) -> None:
+def test_a_broker_that_uses_an_identifier_twice_loses_neither(deliveries: InFlightInputs, other: Publish) -> None:
     """One that was set back to an older state: both are answered, and the acknowledgement is of the later one."""
     first, _ = received(deliveries, packet(), line := Line())
     second, is_new = received(deliveries, other, line)

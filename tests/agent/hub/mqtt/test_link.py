@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from maas_agent.config import Broker
+from maas_agent.config import BrokerSettings
 from maas_agent.errors import ConfigError
 from maas_agent.hub.mqtt import backoff, receiving
 from maas_agent.hub.mqtt import link as link_module
@@ -19,7 +19,7 @@ from maas_agent.hub.mqtt.connection import Phase
 from maas_agent.hub.mqtt.link import Link
 from maas_agent.hub.mqtt.message import Inbound, Outbound
 from maas_agent.hub.mqtt.packet_limit import TooLargeError
-from maas_agent.hub.mqtt.receive_window import Held
+from maas_agent.hub.mqtt.receive_window import ReceiveWindow
 from maas_agent.hub.mqtt.transport.wire import PINGREQ, encode_puback, encode_publish, packed_properties
 from maas_agent.hub.system.loop import Loop, every
 from tests.agent.hub.doubles import Lines
@@ -41,7 +41,7 @@ class Device:
         self.will: Outbound | None = None
         self.link: Link
 
-    def connect(self, broker: Broker, *subscriptions: str) -> None:
+    def connect(self, broker: BrokerSettings, *subscriptions: str) -> None:
         self.link = Link(self.loop, broker, "maas-dev", self.will, list(subscriptions), 1000, self, self.log)
         self.link.on_failed = lambda failure: self.reasons.append(failure.reason)
         self.loop.at_turn_end(self.link.flush)
@@ -110,8 +110,8 @@ def accepting(connection: Connection, data: bytes) -> None:
         connection.send(CONNACK[connection.level])
 
 
-def settings(broker: ScriptedBroker, **options: Any) -> Broker:
-    return Broker(url=broker.url, **({"reconnect_max_s": 0.02} | options))
+def settings(broker: ScriptedBroker, **options: Any) -> BrokerSettings:
+    return BrokerSettings(url=broker.url, **({"reconnect_max_s": 0.02} | options))
 
 
 def test_a_broker_that_hangs_up_on_one_version_is_asked_with_the_other(device: Device, broker: Start) -> None:
@@ -504,7 +504,7 @@ def test_a_name_look_up_that_hangs_holds_nothing_up_and_is_given_up(
 def test_a_cause_is_told_once_in_full_and_its_going_on_less_and_less_often(device: Device) -> None:
     with socket.create_server(("127.0.0.1", 0)) as probe:
         port = probe.getsockname()[1]
-    device.connect(Broker(url=f"mqtt://127.0.0.1:{port}", reconnect_max_s=0.01))
+    device.connect(BrokerSettings(url=f"mqtt://127.0.0.1:{port}", reconnect_max_s=0.01))
     device.run_until(lambda: len(device.reasons) >= 64)
     assert {*device.reasons} == {f"nobody listens on 127.0.0.1:{port}"}
     (first, *others) = device.lines
@@ -757,7 +757,7 @@ def test_inputs_beyond_what_is_held_are_fetched_again_in_their_order(
     device: Device, broker: Start, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A 3.1.1 broker without a window of its own sends whatever there is; nothing may be lost or overtaken."""
-    monkeypatch.setattr(receiving, "Held", partial(Held, most_messages=1024))
+    monkeypatch.setattr(receiving, "ReceiveWindow", partial(ReceiveWindow, most_messages=1024))
     unacknowledged: dict[int, bytes] = {}
     sent = 0
 

@@ -5,10 +5,10 @@ import ssl
 
 import pytest
 
-from maas_agent.config import Broker
+from maas_agent.config import BrokerSettings
 from maas_agent.hub.mqtt.reasons import explain, puback_reason
 
-OURS = Broker(url="mqtts://h", certificate="/own.pem", key="/own.key")
+OURS = BrokerSettings(url="mqtts://h", certificate="/own.pem", key="/own.key")
 
 
 @pytest.mark.parametrize(
@@ -35,7 +35,11 @@ def alert(reason: str) -> ssl.SSLError:
 @pytest.mark.parametrize(
     ("broker", "reason", "told"),
     [
-        (Broker(url="mqtts://h"), "TLSV13_ALERT_CERTIFICATE_REQUIRED", "h:8883 wants a certificate of this device"),
+        (
+            BrokerSettings(url="mqtts://h"),
+            "TLSV13_ALERT_CERTIFICATE_REQUIRED",
+            "h:8883 wants a certificate of this device",
+        ),
         (OURS, "TLSV1_ALERT_UNKNOWN_CA", "h:8883 does not accept this device's certificate /own.pem"),
         (OURS, "SSLV3_ALERT_CERTIFICATE_EXPIRED", "h:8883 does not accept this device's certificate /own.pem"),
         (OURS, "TLSV1_ALERT_PROTOCOL_VERSION", "h:8883 ended TLS (tlsv1 alert protocol version)"),
@@ -43,7 +47,7 @@ def alert(reason: str) -> ssl.SSLError:
         (OURS, "NO_CIPHERS_AVAILABLE", "TLS with h:8883 failed: no ciphers available"),
     ],
 )
-def test_what_ends_tls_is_told_as_what_it_is(broker: Broker, reason: str, told: str) -> None:
+def test_what_ends_tls_is_told_as_what_it_is(broker: BrokerSettings, reason: str, told: str) -> None:
     assert explain(alert(reason), broker).reason.startswith(told)
 
 
@@ -58,4 +62,4 @@ def test_what_ends_tls_is_told_as_what_it_is(broker: Broker, reason: str, told: 
     ],
 )
 def test_everything_has_some_words_and_says_where(error: Exception, told: str) -> None:
-    assert explain(error, Broker(url="mqtt://h")).reason == told
+    assert explain(error, BrokerSettings(url="mqtt://h")).reason == told

@@ -4,11 +4,11 @@ import random
 
 import pytest
 
-from maas_agent.hub.mqtt.receive_window import Held
+from maas_agent.hub.mqtt.receive_window import ReceiveWindow
 
 
 def test_beyond_the_number_the_rest_is_left_out_until_all_are_acknowledged() -> None:
-    held = Held(most_messages=3)
+    held = ReceiveWindow(most_messages=3)
     assert [held.take(number, 10) for number in range(1, 6)] == [True, True, True, False, False]
     assert not held.release(2)
     assert not held.take(6, 10)  # there is room, and it would overtake what was left out
@@ -18,14 +18,14 @@ def test_beyond_the_number_the_rest_is_left_out_until_all_are_acknowledged() -> 
 
 
 def test_nothing_is_to_be_fetched_if_nothing_was_left_out() -> None:
-    held = Held(most_messages=3)
+    held = ReceiveWindow(most_messages=3)
     held.take(1, 10)
     assert not held.release(1)
     assert not held.release(99)
 
 
 def test_bytes_are_bounded_too_and_one_message_always_fits() -> None:
-    held = Held(most_bytes=100)
+    held = ReceiveWindow(most_bytes=100)
     assert held.take(1, 1000)
     assert not held.take(2, 1)
     assert held.release(1)
@@ -34,7 +34,7 @@ def test_bytes_are_bounded_too_and_one_message_always_fits() -> None:
 @pytest.mark.parametrize("seed", range(20))
 def test_what_is_held_never_exceeds_the_bounds(seed: int) -> None:
     choice = random.Random(seed)
-    held, sizes = Held(most_messages=5, most_bytes=100), dict[int, int]()
+    held, sizes = ReceiveWindow(most_messages=5, most_bytes=100), dict[int, int]()
     for number in range(1, 300):
         size = choice.randint(0, 60)
         if held.take(number, size):
@@ -43,5 +43,5 @@ def test_what_is_held_never_exceeds_the_bounds(seed: int) -> None:
             done = choice.choice([*sizes])
             del sizes[done]
             if held.release(done):
-                held = Held(most_messages=5, most_bytes=100)  # the next connection
+                held = ReceiveWindow(most_messages=5, most_bytes=100)  # the next connection
         assert len(sizes) <= 5 and sum(sizes.values()) <= 100

@@ -6,7 +6,7 @@ import pytest
 
 from maas_agent.hub.mqtt import shared_subscriptions as sharing_module
 from maas_agent.hub.mqtt.message import Outbound
-from maas_agent.hub.mqtt.shared_subscriptions import Sharing
+from maas_agent.hub.mqtt.shared_subscriptions import SharedSubscriptions
 from maas_agent.hub.system.loop import Loop
 from tests.agent.hub.doubles import Lines
 
@@ -30,7 +30,7 @@ def _quick(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_a_message_that_does_not_come_back_is_said_once_and_that_it_does_again_too(loop: Loop) -> None:
     log, sent = Lines(), list[Outbound]()
-    sharing = Sharing(loop, "maas/dev/shared", ("line",), log)
+    sharing = SharedSubscriptions(loop, "maas/dev/shared", ("line",), log)
     for _ in range(2):
         sharing.ask(sent.append)
         patience_ends(loop)
@@ -47,7 +47,7 @@ def test_a_message_that_does_not_come_back_is_said_once_and_that_it_does_again_t
 
 def test_only_the_message_of_this_connection_is_an_answer(loop: Loop) -> None:
     log, sent = Lines(), list[Outbound]()
-    sharing = Sharing(loop, "maas/dev/shared", ("line",), log)
+    sharing = SharedSubscriptions(loop, "maas/dev/shared", ("line",), log)
     sharing.ask(sent.append)
     sharing.ask(sent.append)
     sharing.received(sent[0].payload)
@@ -58,7 +58,7 @@ def test_only_the_message_of_this_connection_is_an_answer(loop: Loop) -> None:
 
 def test_a_connection_that_ends_first_proves_nothing(loop: Loop) -> None:
     log, sent = Lines(), list[Outbound]()
-    sharing = Sharing(loop, "maas/dev/shared", ("line",), log)
+    sharing = SharedSubscriptions(loop, "maas/dev/shared", ("line",), log)
     sharing.ask(sent.append)
     sharing.forget()
     patience_ends(loop)
@@ -67,6 +67,6 @@ def test_a_connection_that_ends_first_proves_nothing(loop: Loop) -> None:
 
 def test_a_device_without_groups_asks_nothing(loop: Loop) -> None:
     log, sent = Lines(), list[Outbound]()
-    Sharing(loop, "maas/dev/shared", (), log).ask(sent.append)
+    SharedSubscriptions(loop, "maas/dev/shared", (), log).ask(sent.append)
     patience_ends(loop)
     assert (sent, log.told) == ([], [])

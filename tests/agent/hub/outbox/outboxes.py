@@ -5,7 +5,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from maas_agent.config import Outbox as Settings
+from maas_agent.config import OutboxSettings
 from maas_agent.hub.mqtt.message import Outbound
 from maas_agent.hub.mqtt.packet_limit import TooLargeError
 from maas_agent.hub.outbox.entry import Priority
@@ -81,7 +81,7 @@ class Setting:
     ) -> None:
         self.clock, self.folder = clock, folder
         self._journal = journal or (lambda path: Journal(path, survives_power_cuts=False))
-        self._settings = Settings(durability="none" if folder is None else "process", **settings)
+        self._settings = OutboxSettings(durability="none" if folder is None else "process", **settings)
         self.safe: list[int] = []
         self.batches = 0
         """Transactions of the journal."""

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from maas_agent.hub.mqtt.message import Outbound
-from maas_agent.hub.outbox.journal import Journal, JournalDamaged, Row
+from maas_agent.hub.outbox.journal import Journal, JournalDamaged, JournalRow
 
 GOOD = b"\x92\xa1t\xc4\x01x"
 
@@ -43,7 +43,7 @@ def test_results_on_the_disk_are_for_nobody_else(tmp_path: Path, umask: int) -> 
     try:
         journal = Journal(path, survives_power_cuts=False)
         journal.open()
-        journal.write([Row(1, 1.0, 1, Outbound("t", b"x", 1))], [])
+        journal.write([JournalRow(1, 1.0, 1, Outbound("t", b"x", 1))], [])
         files = sorted(tmp_path.iterdir())
         assert [file.name for file in files[:2]] == ["outbox.db", "outbox.db-wal"]
         assert {stat.S_IMODE(file.stat().st_mode) for file in files} == {0o600}

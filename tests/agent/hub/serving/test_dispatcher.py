@@ -24,7 +24,7 @@ class Worker:
         return [request.id for request in self.requests]
 
 
-def job(number: int, qos: int = 1, *, left_s: float | None = None, size: int = 0) -> Request:
+def request(number: int, qos: int = 1, *, left_s: float | None = None, size: int = 0) -> Request:
     expires_at = None if left_s is None else time.monotonic() + left_s
     on_full = OnFull.WAIT if qos else OnFull.DROP_OLDEST
     return Request(str(number), bytes(size), None, 0.0, 0.0, Nobody(), on_full, expires_at)
@@ -35,7 +35,7 @@ class Setting:
 
     def __init__(self, window: int = 4, queue: int = 100) -> None:
         self.expired: list[str] = []
-        self.dispatcher = Dispatcher(window, queue, lambda job: self.expired.append(job.id))
+        self.dispatcher = Dispatcher(window, queue, lambda request: self.expired.append(request.id))
         self.answered: list[str] = []
         self.new_worker()
 
@@ -45,7 +45,7 @@ class Setting:
 
     def submit(self, *numbers: int, qos: int = 1) -> None:
         for number in numbers:
-            self.dispatcher.submit(job(number, qos))
+            self.dispatcher.submit(request(number, qos))
 
     def answer(self, count: int = 1) -> None:
         """The worker answers its oldest requests, and the turn ends."""
@@ -62,7 +62,7 @@ class Setting:
 
     def die(self) -> list[str]:
         """The worker dies, and a new one comes; the ids that are given up."""
-        given_up = [job.id for job in self.dispatcher.worker_died(self.worker)]
+        given_up = [request.id for request in self.dispatcher.worker_died(self.worker)]
         self.new_worker()
         return given_up
 
@@ -227,7 +227,7 @@ class Several:
 
     def submit(self, *numbers: int) -> None:
         for number in numbers:
-            self.dispatcher.submit(job(number))
+            self.dispatcher.submit(request(number))
 
     def answer(self, worker: Worker) -> None:
         found = self.dispatcher.answered(worker, worker.requests.pop(0).sequence)
@@ -237,7 +237,7 @@ class Several:
 
     def die(self, worker: Worker) -> list[str]:
         self.workers.remove(worker)
-        given_up = [job.id for job in self.dispatcher.worker_died(worker)]
+        given_up = [request.id for request in self.dispatcher.worker_died(worker)]
         self.workers.append(Worker())
         self.dispatcher.feed(self.workers[-1])
         return given_up
@@ -331,7 +331,7 @@ def test_an_input_whose_time_has_run_out_goes_to_no_worker() -> None:
     setting = Setting(window=1)
     setting.submit(0)
     for number, left_s in ((1, -1.0), (2, 60.0), (3, 0.0), (4, None)):
-        setting.dispatcher.submit(job(number, left_s=left_s))
+        setting.dispatcher.submit(request(number, left_s=left_s))
     setting.answer_all()
     assert setting.answered == ["0", "2", "4"]
     assert setting.expired == ["1", "3"]
@@ -342,7 +342,7 @@ def test_inputs_expire_also_while_there_is_no_worker_at_all() -> None:
     setting = Setting()
     setting.dispatcher.take_back(setting.worker)
     for number in range(6):
-        setting.dispatcher.submit(job(number, qos=number % 2, left_s=-1.0 if number < 3 else 60.0))
+        setting.dispatcher.submit(request(number, qos=number % 2, left_s=-1.0 if number < 3 else 60.0))
     setting.dispatcher.expire()
     assert setting.expired == ["0", "1", "2"]
     setting.dispatcher.expire()
@@ -354,8 +354,8 @@ def test_inputs_expire_also_while_there_is_no_worker_at_all() -> None:
 
 def test_a_suspect_expires_too_and_the_next_one_is_tried() -> None:
     setting = Setting(window=2)
-    setting.dispatcher.submit(job(0, left_s=0.01))
-    setting.dispatcher.submit(job(1))
+    setting.dispatcher.submit(request(0, left_s=0.01))
+    setting.dispatcher.submit(request(1))
     setting.dispatcher.worker_died(setting.worker)
     time.sleep(0.02)  # the time itself is what runs out
     setting.new_worker()
@@ -364,8 +364,8 @@ def test_a_suspect_expires_too_and_the_next_one_is_tried() -> None:
 
 
 def test_what_is_left_of_an_expiry_is_at_least_a_second() -> None:
-    assert job(0).left_s(1e9) is None
-    expiring = job(0, left_s=10.0)
+    assert request(0).left_s(1e9) is None
+    expiring = request(0, left_s=10.0)
     assert expiring.expires_at is not None
     assert [expiring.left_s(expiring.expires_at - left) for left in (9.5, 1.0, 0.2, -100.0)] == [10, 1, 1, 1]
 
@@ -375,9 +375,9 @@ def test_few_qos_0_inputs_of_many_bytes_push_out_the_oldest_too() -> None:
     setting = Setting(window=1, queue=1000)
     size = MAX_QUEUE_BYTES // 4
     setting.submit(0)
-    dropped = [lost.id for number in range(1, 8) for lost in setting.dispatcher.submit(job(number, 0, size=size))]
+    dropped = [lost.id for number in range(1, 8) for lost in setting.dispatcher.submit(request(number, 0, size=size))]
     assert dropped == ["1", "2", "3"]
-    assert [lost.id for lost in setting.dispatcher.submit(job(8, 0, size=4 * size + 1))] == ["4", "5", "6", "7"]
+    assert [lost.id for lost in setting.dispatcher.submit(request(8, 0, size=4 * size + 1))] == ["4", "5", "6", "7"]
     setting.answer_all()
     assert setting.answered == ["0", "8"]
     assert setting.dispatcher.dropped == 7
@@ -386,4 +386,4 @@ def test_few_qos_0_inputs_of_many_bytes_push_out_the_oldest_too() -> None:
 def test_qos_1_inputs_are_not_dropped_for_their_bytes() -> None:
     setting = Setting(window=1)
     for number in range(5):
-        assert setting.dispatcher.submit(job(number, 1, size=MAX_QUEUE_BYTES // 2)) == []
+        assert setting.dispatcher.submit(request(number, 1, size=MAX_QUEUE_BYTES // 2)) == []

@@ -11,15 +11,14 @@ import pytest
 
 from maas_agent.base import codes
 from maas_agent.base.log import Log
-from maas_agent.config import MqttSource
-from maas_agent.config import Pipeline as Settings
+from maas_agent.config import MqttSource, PipelineSettings
 from maas_agent.hub.serving import dispatcher
-from maas_agent.hub.serving.dead_letters import Aside
+from maas_agent.hub.serving.dead_letters import DeadLetters
 from maas_agent.hub.serving.intake import Intake
-from maas_agent.hub.serving.metrics import Meter
+from maas_agent.hub.serving.metrics import PipelineMetrics
 from maas_agent.hub.serving.replies import Replies
 from maas_agent.hub.serving.request import OnFull, Request
-from maas_agent.hub.serving.worker_pool import Crew
+from maas_agent.hub.serving.worker_pool import WorkerPool
 from maas_agent.ipc import Answer, InferenceRequest
 
 
@@ -67,13 +66,13 @@ class Setting:
     """A pipeline's intake, one worker and one client."""
 
     def __init__(self, store: Path, *, queue: int = 4, window: int = 2, ordered: bool = False) -> None:
-        settings = Settings(
+        settings = PipelineSettings(
             name="digits", model="m", source=MqttSource(), queue=queue, window=window, ordered=ordered,
             max_payload_bytes=1024,
         )  # fmt: skip
-        self.meter, self.client, log = Meter(), Client(), Log("test")
-        replies = Replies("dev", "digits", self.client, self.meter)
-        self.intake = Intake(settings, replies, self.meter, Aside(store, "digits", log), log)
+        self.metrics, self.client, log = PipelineMetrics(), Client(), Log("test")
+        replies = Replies("dev", "digits", self.client, self.metrics)
+        self.intake = Intake(settings, replies, self.metrics, DeadLetters(store, "digits", log), log)
         self.worker = Worker()
 
     def serve(self) -> None:
@@ -93,7 +92,7 @@ class Setting:
 
     def die(self) -> None:
         for request in self.intake.dispatcher.worker_died(self.worker):
-            self.intake.given_up(request, cast("Crew", Pool()), "was killed by SIGSEGV")
+            self.intake.given_up(request, cast("WorkerPool", Pool()), "was killed by SIGSEGV")
         self.worker = Worker()
         self.serve()
 
@@ -115,7 +114,7 @@ def test_who_may_be_pushed_out_is_told_so(setting: Setting) -> None:
     while setting.worker.held:
         setting.answer()
     assert setting.client.answers[2:] == [(str(number), None) for number in range(2, 6)]
-    counters = setting.meter.counters()
+    counters = setting.metrics.counters()
     assert (counters["received"], counters["answered"], counters["errors"]) == (6, 4, {"overloaded": 2})
 
 
@@ -198,5 +197,5 @@ def test_every_request_gets_exactly_one_answer(tmp_path: Path, seed: int, ordere
     assert Counter(name for name, _ in setting.client.answers) == {str(number): 1 for number in range(asked)}
     if ordered:
         assert [name for name, _ in setting.client.answers] == [str(number) for number in range(asked)]
-    counters = setting.meter.counters()
+    counters = setting.metrics.counters()
     assert counters["answered"] + sum(counters["errors"].values()) == counters["received"] == asked

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from maas_agent.hub.serving.metrics import Latencies, Meter
+from maas_agent.hub.serving.metrics import LatencyHistogram, PipelineMetrics
 
 PRECISION = 1.13
 
@@ -17,7 +17,7 @@ def exact(values: list[float], percent: int) -> float:
 
 @given(st.lists(st.floats(0.01, 10_000), min_size=1, max_size=300))
 def test_percentiles_are_within_13_percent_above_the_exact_ones(values: list[float]) -> None:
-    latencies = Latencies()
+    latencies = LatencyHistogram()
     for value in values:
         latencies.add(value)
     found = latencies.take()
@@ -29,13 +29,13 @@ def test_percentiles_are_within_13_percent_above_the_exact_ones(values: list[flo
 
 @pytest.mark.parametrize(("value", "told"), [(0.0, 0.01), (-1.0, 0.01), (0.001, 0.01), (1e9, 10_000.0)])
 def test_what_is_out_of_range_counts_at_its_end(value: float, told: float) -> None:
-    latencies = Latencies()
+    latencies = LatencyHistogram()
     latencies.add(value)
     assert latencies.take() == {"count": 1, "p50": told, "p90": told, "p99": told}
 
 
 def test_taking_starts_anew() -> None:
-    latencies = Latencies()
+    latencies = LatencyHistogram()
     latencies.add(5.0)
     latencies.take()
     assert latencies.take() == {"count": 0}
@@ -44,7 +44,7 @@ def test_taking_starts_anew() -> None:
 
 
 def test_one_slow_answer_in_a_hundred_shows_in_none_and_two_in_the_p99() -> None:
-    latencies = Latencies()
+    latencies = LatencyHistogram()
     for value in [1.0] * 99 + [1000.0]:
         latencies.add(value)
     assert latencies.take()["p99"] < 1.2
@@ -54,10 +54,10 @@ def test_one_slow_answer_in_a_hundred_shows_in_none_and_two_in_the_p99() -> None
 
 
 def test_counters_are_those_of_the_metrics_document() -> None:
-    meter = Meter()
-    meter.received += 3
-    meter.errors["empty"] += 2
-    assert meter.counters() == {
+    metrics = PipelineMetrics()
+    metrics.received += 3
+    metrics.errors["empty"] += 2
+    assert metrics.counters() == {
         "received": 3,
         "answered": 0,
         "out_of_range": 0,

@@ -1,4 +1,4 @@
-"""Who serves, when a crew becomes ready in the very moment in which it is let go. The workers are real ones."""
+"""Who serves, when a pool becomes ready in the very moment in which it is let go. The workers are real ones."""
 
 import select
 import time
@@ -10,42 +10,42 @@ from maas_agent.base.log import Log
 from maas_agent.config import MqttSource
 from maas_agent.hub.serving.dispatcher import Dispatcher
 from maas_agent.hub.serving.request import Request
-from maas_agent.hub.serving.switch import Serving
-from maas_agent.hub.serving.worker_pool import Crew, Deadlines
+from maas_agent.hub.serving.switch import Switch
+from maas_agent.hub.serving.worker_pool import Deadlines, WorkerPool
 from maas_agent.hub.serving.worker_process import WorkerProcess
 from maas_agent.hub.system.loop import Loop
 from maas_agent.ipc import Answer, Start
 from maas_agent.runtime.setup import CPU, Setup
-from maas_agent.trials.terms import Limits
+from maas_agent.trials.terms import WorkerLimits
 from tests.agent.staging import stage
 from tests.bundles import make_bundle
 from tests.runtimes import RUNTIME
 
 
 class Pipeline:
-    """Notes which crews serve."""
+    """Notes which pools serve."""
 
     def __init__(self) -> None:
-        self.served: list[Crew] = []
+        self.served: list[WorkerPool] = []
 
-    def serves(self, crew: Crew) -> None:
-        self.served.append(crew)
+    def serves(self, pool: WorkerPool) -> None:
+        self.served.append(pool)
 
     def answered(self, request: Request | None, answer: Answer) -> None: ...
 
-    def given_up(self, request: Request, crew: Crew, how: str) -> None: ...
+    def given_up(self, request: Request, pool: WorkerPool, how: str) -> None: ...
 
-    def died(self, crew: Crew, worker: WorkerProcess, how: str) -> None: ...
+    def died(self, pool: WorkerPool, worker: WorkerProcess, how: str) -> None: ...
 
-    def refused(self, crew: Crew, reason: str) -> None: ...
+    def refused(self, pool: WorkerPool, reason: str) -> None: ...
 
     def source_changed(self) -> None: ...
 
 
 @pytest.mark.parametrize("let_go", ["drain", "drop_coming", "stop", "fall_back"])
-def test_a_crew_that_is_ready_when_it_is_let_go_takes_nothing_over(tmp_path: Path, let_go: str) -> None:
+def test_a_pool_that_is_ready_when_it_is_let_go_takes_nothing_over(tmp_path: Path, let_go: str) -> None:
     loop, pipeline, switched = Loop(), Pipeline(), []
-    serving = Serving(loop, Dispatcher(1, 1, lambda _job: None), pipeline)
+    serving = Switch(loop, Dispatcher(1, 1, lambda _request: None), pipeline)
     digest = stage(make_bundle(tmp_path / "a.maas", seed=1), tmp_path)
     start = Start(
         device="dev",
@@ -53,7 +53,7 @@ def test_a_crew_that_is_ready_when_it_is_let_go_takes_nothing_over(tmp_path: Pat
         store=str(tmp_path),
         manifest=digest,
         setup=Setup(CPU, library=RUNTIME),
-        limits=Limits(),
+        limits=WorkerLimits(),
         form=None,
         source=MqttSource(),
         max_payload_bytes=1 << 20,
@@ -61,10 +61,10 @@ def test_a_crew_that_is_ready_when_it_is_let_go_takes_nothing_over(tmp_path: Pat
     )
     deadlines = Deadlines(60.0, 60.0)
 
-    def crew(replicas: int) -> Crew:
-        return Crew(loop, start, "1.0.0", replicas, deadlines, serving, Log("hub"), gentle=False, groups=None)
+    def pool(replicas: int) -> WorkerPool:
+        return WorkerPool(loop, start, "1.0.0", replicas, deadlines, serving, Log("hub"), gentle=False, groups=None)
 
-    coming, other = crew(1), crew(0)
+    coming, other = pool(1), pool(0)
     serving.bring(coming, lambda: switched.append(coming))
     (worker,) = coming.workers
     assert select.select([worker._channel], [], [], 60.0)[0]  # it has said that it is ready, and nobody has read that

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from maas_agent.hub.system.job_process import Errand
+from maas_agent.hub.system.job_process import JobProcess
 from maas_agent.hub.system.loop import Loop
 
 MODULE = "tests.agent.hub.system.jobs"
@@ -14,12 +14,12 @@ LARGE = 5 << 20
 
 
 class Told:
-    """What an errand said, and how it ended."""
+    """What a job process said, and how it ended."""
 
     def __init__(self, loop: Loop, job: bytes) -> None:
         self.said, self.how = b"", ""
         self._loop = loop
-        self.errand = Errand(loop, MODULE, job, 60.0, self._hear, self._end)
+        self.process = JobProcess(loop, MODULE, job, 60.0, self._hear, self._end)
 
     def _hear(self, chunk: bytes) -> None:
         self.said += chunk
@@ -54,7 +54,7 @@ def test_one_that_never_listens_holds_nobody_up(loop: Loop) -> None:
     told = Told(loop, b"deaf " + b"x" * LARGE)
     loop.run()
     assert told.said == b"deaf\n"
-    told.errand.kill()
+    told.process.kill()
     loop.run()
     assert told.how == "was killed by SIGKILL"
 
@@ -65,8 +65,8 @@ def test_what_is_said_to_one_that_has_just_been_killed_is_lost_with_it(loop: Loo
     loop.run()
     assert told.said == b"announced\n"
     if not told.how:  # else its end was in the same turn
-        os.waitid(os.P_PID, told.errand.pid, os.WEXITED | os.WNOWAIT)
-        told.errand.send(b"go\n" * 1000)
+        os.waitid(os.P_PID, told.process.pid, os.WEXITED | os.WNOWAIT)
+        told.process.send(b"go\n" * 1000)
         loop.run()
     assert told.how == "was killed by SIGKILL"
-    told.errand.send(b"go\n")  # and afterwards
+    told.process.send(b"go\n")  # and afterwards

@@ -3,7 +3,7 @@
 import pytest
 
 from maas_agent.hub.system import log_limiter
-from maas_agent.hub.system.log_limiter import Once
+from maas_agent.hub.system.log_limiter import LogLimiter
 from tests.agent.hub.doubles import Lines, Monotonic
 
 
@@ -16,7 +16,7 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> Monotonic:
 
 def test_a_cause_is_told_once_and_after_an_hour_with_how_often_it_came(clock: Monotonic) -> None:
     log = Lines()
-    complaints = Once(log)
+    complaints = LogLimiter(log)
     for number in range(1000):
         complaints.error("refused", "broker refused a message", number=number)
     complaints.warning("other", "something else")
@@ -31,7 +31,7 @@ def test_a_cause_is_told_once_and_after_an_hour_with_how_often_it_came(clock: Mo
 
 def test_causes_without_end_are_bounded_in_lines_and_memory(clock: Monotonic) -> None:
     log = Lines()
-    complaints = Once(log)
+    complaints = LogLimiter(log)
     for number in range(100_000):
         complaints.error(number, "new", number=number)
     assert len(log.lines) == 101

@@ -6,11 +6,11 @@ import msgspec
 import pytest
 
 from maas_agent.base import codes
-from maas_agent.config import Shadow
-from maas_agent.hub.takeover.comparison import Compared, agree, hopeless, verdict
+from maas_agent.config import ShadowSettings
+from maas_agent.hub.takeover.comparison import ShadowComparison, agree, hopeless, verdict
 from maas_agent.ipc import Answer
 
-TERMS = Shadow(samples=100)
+TERMS = ShadowSettings(samples=100)
 SEVEN, FOUR = {"label": "7", "score": 0.9}, {"label": "4", "score": 0.5}
 CATS, DOGS = ({"labels": [[name, 0.9]], "scores": {"cat": 0.9, "dog": 0.9}} for name in ("cat", "dog"))
 NEAR, FAR = {"values": [[1.0, 100.0]]}, {"values": [[1.0, 106.0]]}
@@ -62,8 +62,8 @@ def test_responses_of_the_open_inference_protocol_are_compared_by_their_result()
     assert not agree(response(SEVEN), response(FOUR), 0.05)
 
 
-def compared(agreed: int, others: int, candidate_ms: float = 1.0) -> Compared:
-    made = Compared()
+def compared(agreed: int, others: int, candidate_ms: float = 1.0) -> ShadowComparison:
+    made = ShadowComparison()
     for result in [SEVEN] * agreed + [FOUR] * others:
         made.add(answer(SEVEN), answer(result, candidate_ms), 0.05)
     return made
@@ -78,7 +78,7 @@ def compared(agreed: int, others: int, candidate_ms: float = 1.0) -> Compared:
         (compared(100, 0, 1.6), "an answer took 1.60 times as long (median of 100); allowed is 1.5"),
     ],
 )
-def test_the_verdict_names_the_figures(found: Compared, reason: str | None) -> None:
+def test_the_verdict_names_the_figures(found: ShadowComparison, reason: str | None) -> None:
     said = verdict(found, TERMS)
     assert said is None if reason is None else reason in str(said)
 

@@ -22,7 +22,7 @@ from maas_agent.hub.takeover.pipeline_state import (
     rolled_back,
     save,
 )
-from maas_agent.update.protocol import Outcome, Progress, State, Step
+from maas_agent.update.protocol import Outcome, PullProgress, State, Step
 
 STEPS: tuple[Step, ...] = ("pulling", "verifying", "staged", "testing")
 ONE, TWO = Slot("1.0.0", "1" * 64), Slot("2.0.0", "2" * 64)
@@ -35,7 +35,7 @@ def outcome(result: str, slot: Slot = TWO, **fields: object) -> Outcome:
 
 def after(state: PipelineState, *steps: Step, slot: Slot = TWO) -> PipelineState:
     for number, step in enumerate(steps, 10):
-        state = progressed(state, Progress("p", step, slot.version, slot.digest), float(number))
+        state = progressed(state, PullProgress("p", step, slot.version, slot.digest), float(number))
     return state
 
 

@@ -11,7 +11,7 @@ from tuf.api.metadata import Metadata, Root  # type: ignore[attr-defined]
 from maas_agent.bundle.signature import Envelope, decode_envelope
 from maas_agent.errors import ConfigError, VerifyError
 from maas_agent.update.choose import Offer
-from maas_agent.update.repository.file_signature import Trusted
+from maas_agent.update.repository.file_signature import OfflineTrust
 from maas_converter.publishing.keys.key_files import create_keys, load_signer, sign_manifest
 
 MANIFEST = b'{"any": "bytes"}'
@@ -20,7 +20,7 @@ OFFER = Offer("digits", "1.0.0", "0" * 64, len(MANIFEST))
 
 def verify_signature(root: bytes, manifest: bytes, signature: bytes) -> None:
     """On a device that has never asked the repository."""
-    Trusted(root, Path("/nonexistent")).verify(OFFER, manifest, signature)
+    OfflineTrust(root, Path("/nonexistent")).verify(OFFER, manifest, signature)
 
 
 @pytest.fixture
@@ -88,8 +88,8 @@ sys.modules["cryptography"] = None
 from pathlib import Path
 from maas_agent.errors import VerifyError
 from maas_agent.update.choose import Offer
-from maas_agent.update.repository.file_signature import Trusted
-trusted = Trusted(Path({str(repository / "metadata" / "root.json")!r}).read_bytes(), Path("/nonexistent"))
+from maas_agent.update.repository.file_signature import OfflineTrust
+trusted = OfflineTrust(Path({str(repository / "metadata" / "root.json")!r}).read_bytes(), Path("/nonexistent"))
 offer = Offer("digits", "1.0.0", "0" * 64, 1)
 signature = Path({str(tmp_path / "signature.json")!r}).read_bytes()
 trusted.verify(offer, {MANIFEST!r}, signature)

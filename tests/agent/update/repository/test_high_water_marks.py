@@ -7,8 +7,8 @@ import pytest
 
 from maas_agent.errors import VerifyError
 from maas_agent.update.repository.high_water_marks import (
-    Mark,
-    Marks,
+    HighWaterMark,
+    HighWaterMarks,
     Signed,
     load,
     raised,
@@ -20,7 +20,7 @@ from maas_agent.update.repository.high_water_marks import (
 
 NOON = datetime(2026, 11, 25, 12, tzinfo=UTC)
 OLD, NEW = ("old-key",), ("new-key",)
-SEEN = Marks("anchor", 2, Signed(NOON, OLD), {"targets": Mark(7, OLD), "team": Mark(3, OLD)})
+SEEN = HighWaterMarks("anchor", 2, Signed(NOON, OLD), {"targets": HighWaterMark(7, OLD), "team": HighWaterMark(3, OLD)})
 
 
 def silent(_: str) -> None:
@@ -36,20 +36,20 @@ def test_a_clock_behind_what_was_signed_is_not_believed(clock: datetime) -> None
 def test_a_clock_ahead_of_what_was_signed_is_believed() -> None:
     """Time goes on between two signatures; and without any there is only the clock."""
     assert trusted_time(NOON + timedelta(days=1), SEEN) == NOON + timedelta(days=1)
-    assert trusted_time(NOON, Marks("anchor")) == NOON
+    assert trusted_time(NOON, HighWaterMarks("anchor")) == NOON
 
 
 @pytest.mark.parametrize(
     ("root", "roles", "reason"),
     [
         (1, {}, "the repository's root metadata is version 1, and this device has seen version 2"),
-        (2, {"targets": Mark(6, OLD)}, "targets metadata is version 6, and this device has seen version 7"),
-        (3, {"targets": Mark(9, OLD), "team": Mark(2, OLD)}, "team metadata is version 2"),
+        (2, {"targets": HighWaterMark(6, OLD)}, "targets metadata is version 6, and this device has seen version 7"),
+        (3, {"targets": HighWaterMark(9, OLD), "team": HighWaterMark(2, OLD)}, "team metadata is version 2"),
         # An old root, under which the role had other keys, does not get round the mark.
-        (1, {"targets": Mark(6, NEW)}, "root metadata is version 1"),
+        (1, {"targets": HighWaterMark(6, NEW)}, "root metadata is version 1"),
     ],
 )
-def test_metadata_below_its_mark_is_a_replay(root: int, roles: dict[str, Mark], reason: str) -> None:
+def test_metadata_below_its_mark_is_a_replay(root: int, roles: dict[str, HighWaterMark], reason: str) -> None:
     """Whatever its signatures and dates say."""
     with pytest.raises(VerifyError, match=reason):
         raised(SEEN, root, None, roles)
@@ -58,13 +58,15 @@ def test_metadata_below_its_mark_is_a_replay(root: int, roles: dict[str, Mark], 
 def test_marks_only_rise_and_roles_that_were_not_looked_at_keep_theirs() -> None:
     """Another pipeline's role is still marked when that pipeline is asked for again."""
     earlier = Signed(NOON - timedelta(days=1), OLD)
-    after = raised(SEEN, 3, earlier, {"targets": Mark(8, OLD)})
-    assert after == Marks("anchor", 3, Signed(NOON, OLD), {"targets": Mark(8, OLD), "team": Mark(3, OLD)})
+    after = raised(SEEN, 3, earlier, {"targets": HighWaterMark(8, OLD)})
+    assert after == HighWaterMarks(
+        "anchor", 3, Signed(NOON, OLD), {"targets": HighWaterMark(8, OLD), "team": HighWaterMark(3, OLD)}
+    )
 
 
 def test_a_role_with_new_keys_begins_anew() -> None:
     """Who stole the old key may have signed version 2,000,000,000; the publisher must be able to recover."""
-    assert raised(SEEN, 3, None, {"targets": Mark(1, NEW)}).roles["targets"] == Mark(1, NEW)
+    assert raised(SEEN, 3, None, {"targets": HighWaterMark(1, NEW)}).roles["targets"] == HighWaterMark(1, NEW)
 
 
 def test_a_time_said_by_rotated_keys_counts_no_more() -> None:
@@ -78,7 +80,7 @@ def test_marks_are_read_as_they_were_written(tmp_path: Path) -> None:
     """And belong to the root file they were made under: another repository has another history."""
     save(tmp_path, SEEN)
     assert load(tmp_path, "anchor", silent) == SEEN
-    assert load(tmp_path, "another root", silent) == Marks("another root")
+    assert load(tmp_path, "another root", silent) == HighWaterMarks("another root")
 
 
 @pytest.mark.parametrize("damage", [b"", b"{", b"[]", b'{"anchor": "a", "schema": 2}', b"\xff\xfe"])
@@ -86,7 +88,7 @@ def test_a_damaged_file_is_set_aside_and_said(tmp_path: Path, damage: bytes) -> 
     """It must not stop the device; the warning says what is lost."""
     (tmp_path / "marks.json").write_bytes(damage)
     warnings: list[str] = []
-    assert load(tmp_path, "anchor", warnings.append) == Marks("anchor")
+    assert load(tmp_path, "anchor", warnings.append) == HighWaterMarks("anchor")
     assert (tmp_path / "marks.json.damaged").read_bytes() == damage
     assert len(warnings) == 1 and "is told only by the files in tuf/ and by the clock" in warnings[0]
 

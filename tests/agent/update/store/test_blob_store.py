@@ -6,24 +6,24 @@ from pathlib import Path
 import pytest
 
 from maas_agent.bundle.archive import open_bundle
-from maas_agent.bundle.delivery import Delivery, Stored, encode_delivery
+from maas_agent.bundle.delivery import DeliveredBlob, Delivery, encode_delivery
 from maas_agent.bundle.manifest import digest_of
 from maas_agent.errors import PullError
-from maas_agent.update.store.blob_store import Store
+from maas_agent.update.store.blob_store import BlobStore
 from maas_agent.update.transfer.partial_download import Body, whole
 from tests.bundles import make_bundle
 
 
 @pytest.fixture
-def store(tmp_path: Path) -> Store:
-    return Store(tmp_path)
+def store(tmp_path: Path) -> BlobStore:
+    return BlobStore(tmp_path)
 
 
 def names(folder: Path) -> set[str]:
     return {path.name for path in (folder / "blobs").iterdir()}
 
 
-def installed(store: Store, path: Path) -> tuple[str, set[str]]:
+def installed(store: BlobStore, path: Path) -> tuple[str, set[str]]:
     """The manifest's digest, and those of its blobs."""
     with open_bundle(path) as bundle:
         store.add(bundle.digest, len(bundle.manifest_bytes), whole([bundle.manifest_bytes]))
@@ -32,7 +32,7 @@ def installed(store: Store, path: Path) -> tuple[str, set[str]]:
         return bundle.digest, set(bundle.manifest.blobs())
 
 
-def test_a_blob_is_found_under_its_digest(store: Store) -> None:
+def test_a_blob_is_found_under_its_digest(store: BlobStore) -> None:
     """In as many pieces as the network likes."""
     store.add(digest_of(b"weights"), 7, whole([b"wei", b"", b"ghts"]))
     assert store.blob_path(digest_of(b"weights")).read_bytes() == b"weights"
@@ -41,7 +41,7 @@ def test_a_blob_is_found_under_its_digest(store: Store) -> None:
 
 
 @pytest.mark.parametrize("arrived", [b"weights!", b"weighty"])
-def test_what_is_not_what_was_signed_leaves_nothing(store: Store, tmp_path: Path, arrived: bytes) -> None:
+def test_what_is_not_what_was_signed_leaves_nothing(store: BlobStore, tmp_path: Path, arrived: bytes) -> None:
     """Too long, or changed: no part of it can be used."""
     with pytest.raises(PullError):
         store.add(digest_of(b"weights"), 7, whole([arrived]))
@@ -49,7 +49,7 @@ def test_what_is_not_what_was_signed_leaves_nothing(store: Store, tmp_path: Path
 
 
 @pytest.mark.parametrize("error", [PullError("the connection broke"), KeyboardInterrupt()])
-def test_what_broke_off_goes_on_where_it_was(store: Store, tmp_path: Path, error: BaseException) -> None:
+def test_what_broke_off_goes_on_where_it_was(store: BlobStore, tmp_path: Path, error: BaseException) -> None:
     """The bytes that had arrived are not asked for again."""
 
     def broken() -> Iterator[bytes]:
@@ -69,7 +69,7 @@ def test_what_broke_off_goes_on_where_it_was(store: Store, tmp_path: Path, error
     assert (asked, names(tmp_path), store.read(digest)) == ([3], {digest}, b"weights")
 
 
-def test_a_source_that_can_only_begin_at_the_beginning_does(store: Store) -> None:
+def test_a_source_that_can_only_begin_at_the_beginning_does(store: BlobStore) -> None:
     """What is here is thrown away then, and not joined to what it does not belong to."""
     digest = digest_of(b"weights")
     with pytest.raises(PullError, match="ended after 3 of 7 bytes"):
@@ -79,7 +79,7 @@ def test_a_source_that_can_only_begin_at_the_beginning_does(store: Store) -> Non
 
 
 @pytest.mark.parametrize("held", [b"WEI", b"weighty", b"weights and more"])
-def test_a_part_that_is_bad_costs_one_download_and_no_more(store: Store, tmp_path: Path, held: bytes) -> None:
+def test_a_part_that_is_bad_costs_one_download_and_no_more(store: BlobStore, tmp_path: Path, held: bytes) -> None:
     """A power cut garbled it: the sum shows it, the part goes, and the next time all is asked for."""
     digest = digest_of(b"weights")
     (tmp_path / "blobs").mkdir()
@@ -96,7 +96,7 @@ def test_a_part_that_is_bad_costs_one_download_and_no_more(store: Store, tmp_pat
     assert store.read(digest) == b"weights"
 
 
-def test_a_part_that_is_complete_is_not_asked_for(store: Store, tmp_path: Path) -> None:
+def test_a_part_that_is_complete_is_not_asked_for(store: BlobStore, tmp_path: Path) -> None:
     """The process was killed between the last byte and the new name."""
     digest = digest_of(b"weights")
     (tmp_path / "blobs").mkdir()
@@ -109,7 +109,7 @@ def test_a_part_that_is_complete_is_not_asked_for(store: Store, tmp_path: Path) 
     assert names(tmp_path) == {digest}
 
 
-def test_a_damaged_blob_is_not_here(store: Store) -> None:
+def test_a_damaged_blob_is_not_here(store: BlobStore) -> None:
     """Its name and length are right, its content is not."""
     digest = digest_of(b"weights")
     store.add(digest, 7, whole([b"weights"]))
@@ -119,7 +119,7 @@ def test_a_damaged_blob_is_not_here(store: Store) -> None:
         store.read(digest)
 
 
-def test_garbage_is_what_no_kept_manifest_needs(store: Store, tmp_path: Path) -> None:
+def test_garbage_is_what_no_kept_manifest_needs(store: BlobStore, tmp_path: Path) -> None:
     """Blobs that two bundles share stay for the one that stays."""
     old, old_blobs = installed(store, make_bundle(tmp_path / "old.maas", version="1.0.0", seed=1))
     new, new_blobs = installed(store, make_bundle(tmp_path / "new.maas", version="1.1.0", seed=1, off_by=0.001))
@@ -131,7 +131,7 @@ def test_garbage_is_what_no_kept_manifest_needs(store: Store, tmp_path: Path) ->
     assert old not in names(tmp_path)
 
 
-def test_nothing_is_garbage_while_a_kept_manifest_cannot_be_read(store: Store, tmp_path: Path) -> None:
+def test_nothing_is_garbage_while_a_kept_manifest_cannot_be_read(store: BlobStore, tmp_path: Path) -> None:
     """It is unknown what it needs."""
     kept, _ = installed(store, make_bundle(tmp_path / "kept.maas"))
     store.blob_path(kept).write_bytes(b"?")
@@ -140,15 +140,15 @@ def test_nothing_is_garbage_while_a_kept_manifest_cannot_be_read(store: Store, t
     assert names(tmp_path) == before
 
 
-def test_an_empty_store_has_no_garbage(store: Store) -> None:
+def test_an_empty_store_has_no_garbage(store: BlobStore) -> None:
     """A device on its first day."""
     assert store.collect_garbage(set()) == 0
 
 
-def test_what_an_unfinished_download_brought_is_no_garbage(store: Store, tmp_path: Path) -> None:
+def test_what_an_unfinished_download_brought_is_no_garbage(store: BlobStore, tmp_path: Path) -> None:
     """Its manifest, the blobs that are complete, and parts of what is awaited; until it is given up."""
     new, new_blobs = installed(store, make_bundle(tmp_path / "new.maas"))
-    packed = Stored(digest_of(b"packed"), 6, "zlib")
+    packed = DeliveredBlob(digest_of(b"packed"), 6, "zlib")
     store.deliveries.keep(new, encode_delivery(Delivery(blobs={min(new_blobs): packed})))
     arriving, foreign = f".{packed.stored}.part", f".{digest_of(b'foreign')}.part"
     for name in (arriving, foreign):
@@ -161,7 +161,7 @@ def test_what_an_unfinished_download_brought_is_no_garbage(store: Store, tmp_pat
     assert names(tmp_path) == set()
 
 
-def test_a_manifest_that_has_not_come_completely_is_awaited_too(store: Store, tmp_path: Path) -> None:
+def test_a_manifest_that_has_not_come_completely_is_awaited_too(store: BlobStore, tmp_path: Path) -> None:
     """The very first file of a bundle."""
     with pytest.raises(PullError, match="ended after 3 of 7 bytes"):
         store.add(digest_of(b"weights"), 7, whole([b"wei"]))
@@ -170,7 +170,7 @@ def test_a_manifest_that_has_not_come_completely_is_awaited_too(store: Store, tm
     assert names(tmp_path) == {f".{digest_of(b'weights')}.part"}
 
 
-def test_nothing_at_all_leaves_no_part(store: Store, tmp_path: Path) -> None:
+def test_nothing_at_all_leaves_no_part(store: BlobStore, tmp_path: Path) -> None:
     """A server that is down, asked for ever new blobs."""
 
     def down(_start: int) -> Body:
@@ -181,17 +181,17 @@ def test_nothing_at_all_leaves_no_part(store: Store, tmp_path: Path) -> None:
     assert names(tmp_path) == set()
 
 
-def test_a_damaged_list_of_downloads_is_no_list(store: Store, tmp_path: Path) -> None:
+def test_a_damaged_list_of_downloads_is_no_list(store: BlobStore, tmp_path: Path) -> None:
     """It costs a download that begins anew."""
     (tmp_path / "pulling.json").write_bytes(b"{")
     assert store.pulling() == set()
 
 
-def test_what_a_sealed_bundle_needs_is_what_is_stored_and_its_delivery_stays(store: Store, tmp_path: Path) -> None:
+def test_what_a_sealed_bundle_needs_is_what_is_stored_and_its_delivery_stays(store: BlobStore, tmp_path: Path) -> None:
     """The plain blob of the same digest may go: another bundle had it plainly."""
     manifest, blobs = installed(store, make_bundle(tmp_path / "sealed.maas"))
     plain, other = sorted(blobs)
-    sealed = Stored(digest_of(b"sealed"), 6, "sealed")
+    sealed = DeliveredBlob(digest_of(b"sealed"), 6, "sealed")
     store.add(sealed.stored, sealed.size, whole([b"sealed"]))
     document = encode_delivery(Delivery(blobs={plain: sealed}, recipients={"c" * 64: "a2V5"}))
     store.deliveries.keep(manifest, document)
@@ -202,7 +202,7 @@ def test_what_a_sealed_bundle_needs_is_what_is_stored_and_its_delivery_stays(sto
     assert store.needs(manifest) == {sealed.stored: 6, other: store.blob_path(other).stat().st_size}
 
 
-def test_nothing_is_garbage_while_a_delivery_is_damaged(store: Store, tmp_path: Path) -> None:
+def test_nothing_is_garbage_while_a_delivery_is_damaged(store: BlobStore, tmp_path: Path) -> None:
     """It is unknown which stored blobs belong to the bundle."""
     manifest, _ = installed(store, make_bundle(tmp_path / "sealed.maas"))
     store.deliveries.keep(manifest, b"{")

@@ -9,10 +9,10 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
-from maas_agent.bundle.delivery import Delivery, Stored, encode_delivery
+from maas_agent.bundle.delivery import DeliveredBlob, Delivery, encode_delivery
 from maas_agent.bundle.manifest import digest_of
 from maas_agent.update.protocol import Outcome
-from maas_agent.update.store.blob_store import Store
+from maas_agent.update.store.blob_store import BlobStore
 from tests.agent.update.device import Device
 from tests.agent.update.publisher import Publisher
 from tests.agent.update.site import Site, cut_short
@@ -69,7 +69,7 @@ def test_what_does_not_expand_to_what_the_manifest_states_is_set_aside(
         "no zlib": b"PK\x03\x04" + right,
         "trailing": right + b"more",
     }[packed]
-    blobs[plain] = Stored(publisher.add_blob(wrong), len(wrong), "zlib")
+    blobs[plain] = DeliveredBlob(publisher.add_blob(wrong), len(wrong), "zlib")
     publisher.deliver(Delivery(blobs=blobs))
     publisher.release()
     outcome = its_device.update()
@@ -84,7 +84,7 @@ def test_what_does_not_expand_to_what_the_manifest_states_is_set_aside(
         (b"{", "digits 1.0.0: the delivery is not valid"),
         (b'{"schema": 9, "blobs": {}}', "digits 1.0.0: the delivery has schema 9, this program reads 1: update"),
         (
-            encode_delivery(Delivery(blobs={"0" * 64: Stored("1" * 64, 5, "zlib")})),
+            encode_delivery(Delivery(blobs={"0" * 64: DeliveredBlob("1" * 64, 5, "zlib")})),
             "digits 1.0.0: its delivery names blob 000000000000…, its manifest does not",
         ),
     ],
@@ -115,7 +115,7 @@ class Sealed:
         blobs = publisher.folder / "blobs"
         self.plain = max(blobs.iterdir(), key=lambda path: path.stat().st_size)
         self.bytes = bytes(byte ^ 0x55 for byte in self.plain.read_bytes())
-        self.stored = Stored(publisher.add_blob(self.bytes), len(self.bytes), "sealed")
+        self.stored = DeliveredBlob(publisher.add_blob(self.bytes), len(self.bytes), "sealed")
         self.plain.unlink()
         self.seal_for(self.recipient)
 
@@ -147,7 +147,7 @@ def test_garbage_collection_keeps_what_belongs_to_a_sealed_bundle(
 ) -> None:
     """And removes all of it when the manifest is kept no more, and not tried again."""
     its_device.update(device_key=str(sealed.key))
-    store = Store(its_device.store)
+    store = BlobStore(its_device.store)
     store.collect_garbage({sealed.manifest})
     assert sealed.stored.stored in names(its_device)
     its_site.requests.clear()
@@ -218,7 +218,7 @@ def test_a_delivery_with_other_recipients_replaces_the_one_that_is_here(
     its_site.requests.clear()
     outcome = current(its_device, sealed)
     assert (outcome.result, outcome.reason) == ("current", None)
-    kept = Store(its_device.store).deliveries.of(sealed.manifest)
+    kept = BlobStore(its_device.store).deliveries.of(sealed.manifest)
     assert kept is not None and "b" * 64 in kept.recipients
     assert requested_blobs(its_site) == []
     its_site.requests.clear()
@@ -236,7 +236,7 @@ def test_other_recipients_are_taken_over_also_while_a_newer_version_is_set_aside
     active = {"active_digest": sealed.manifest, "active_version": "1.0.0"}
     outcome = its_device.update(device_key=str(sealed.key), refused={newer: "it deviates"}, **active)
     assert outcome.reason == "1.1.0 is set aside: it deviates"
-    kept = Store(its_device.store).deliveries.of(sealed.manifest)
+    kept = BlobStore(its_device.store).deliveries.of(sealed.manifest)
     assert kept is not None and "b" * 64 in kept.recipients
 
 
@@ -247,7 +247,7 @@ def test_a_device_that_is_a_recipient_no_more_keeps_what_it_has_and_says_so(its_
     outcome = current(its_device, sealed)
     assert outcome.result == "current"
     assert "is none of them" in str(outcome.reason)
-    kept = Store(its_device.store).deliveries.of(sealed.manifest)
+    kept = BlobStore(its_device.store).deliveries.of(sealed.manifest)
     assert kept is not None and sealed.recipient in kept.recipients
 
 
@@ -258,13 +258,13 @@ def test_a_bundle_that_is_sealed_anew_is_complete_before_its_document_changes(
     its_device.update(device_key=str(sealed.key))
     first = sealed.stored
     sealed.bytes = bytes(reversed(sealed.bytes))
-    sealed.stored = Stored(sealed.publisher.add_blob(sealed.bytes), len(sealed.bytes), "sealed")
+    sealed.stored = DeliveredBlob(sealed.publisher.add_blob(sealed.bytes), len(sealed.bytes), "sealed")
     sealed.seal_for(sealed.recipient)
     its_site.answers[sealed.stored.stored] = cut_short(sealed.bytes, after=100)
     assert "cannot fetch" in str(current(its_device, sealed).reason)
-    assert set(Store(its_device.store).needs(sealed.manifest)) <= names(its_device)
-    assert first.stored in Store(its_device.store).needs(sealed.manifest)
+    assert set(BlobStore(its_device.store).needs(sealed.manifest)) <= names(its_device)
+    assert first.stored in BlobStore(its_device.store).needs(sealed.manifest)
     its_site.answers.clear()
     assert current(its_device, sealed).reason is None
-    assert sealed.stored.stored in Store(its_device.store).needs(sealed.manifest)
-    assert set(Store(its_device.store).needs(sealed.manifest)) <= names(its_device)
+    assert sealed.stored.stored in BlobStore(its_device.store).needs(sealed.manifest)
+    assert set(BlobStore(its_device.store).needs(sealed.manifest)) <= names(its_device)

@@ -9,7 +9,7 @@ import pytest
 
 from maas_agent.bundle.archive import open_bundle
 from maas_agent.update.protocol import Outcome, Wanted
-from maas_agent.update.store.blob_store import Store
+from maas_agent.update.store.blob_store import BlobStore
 from tests.agent.update.device import Device
 from tests.agent.update.publisher import Publisher
 from tests.agent.update.site import Site, cut_short, ranged
@@ -44,7 +44,7 @@ def running(versions: dict[str, Outcome]) -> dict[str, str | None]:
 
 
 def complete(device: Device, *versions: Outcome) -> bool:
-    store = Store(device.store)
+    store = BlobStore(device.store)
     return all(
         store.has(digest, size) for outcome in versions for digest, size in store.needs(str(outcome.digest)).items()
     )
@@ -54,12 +54,12 @@ def test_what_no_pipeline_needs_makes_room(
     its_device: Device, publisher: Publisher, versions: dict[str, Outcome]
 ) -> None:
     """Three fit: 1.2.0 goes for 1.3.0; what is active and what is previous stay."""
-    its_device.max_bytes = Store(its_device.store).size() + 1000
+    its_device.max_bytes = BlobStore(its_device.store).size() + 1000
     outcome = its_device.update(**running(versions))
     assert (outcome.result, outcome.version) == ("tested", "1.3.0")
-    assert Store(its_device.store).size() <= its_device.max_bytes
+    assert BlobStore(its_device.store).size() <= its_device.max_bytes
     assert complete(its_device, versions["1.0.0"], versions["1.1.0"], outcome)
-    assert not Store(its_device.store).blob_path(str(versions["1.2.0"].digest)).exists()
+    assert not BlobStore(its_device.store).blob_path(str(versions["1.2.0"].digest)).exists()
 
 
 def test_what_does_not_fit_is_refused_with_figures_and_nothing_is_fetched(
@@ -81,7 +81,7 @@ def test_what_a_pipeline_on_probation_runs_makes_no_room(
 ) -> None:
     """It wants nothing now, so the job does not name its bundles but as those to keep."""
     its_device.keep = (str(versions["1.2.0"].digest),)
-    its_device.max_bytes = Store(its_device.store).size() + 1000
+    its_device.max_bytes = BlobStore(its_device.store).size() + 1000
     outcome = its_device.update(**running(versions))
     assert outcome.result == "failed" and "store.max_bytes" in str(outcome.reason)
     assert complete(its_device, *versions.values())
@@ -120,7 +120,7 @@ def test_a_file_that_does_not_fit_is_refused_too(
     its_device: Device, publisher: Publisher, versions: dict[str, Outcome]
 ) -> None:
     """The bound is for all bundles, wherever they come from."""
-    its_device.max_bytes = Store(its_device.store).size()
+    its_device.max_bytes = BlobStore(its_device.store).size()
     path = publisher.folder.parent / "digits-1.3.0.maas"
     keep = {"active_version": "1.1.0", "active_digest": versions["1.2.0"].digest}
     outcomes = its_device.updates(

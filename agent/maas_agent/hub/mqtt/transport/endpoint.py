@@ -6,7 +6,7 @@ from urllib.parse import urlsplit
 
 import msgspec
 
-from maas_agent.config import Broker
+from maas_agent.config import BrokerSettings
 from maas_agent.hub.mqtt.transport import websocket
 from maas_agent.hub.mqtt.transport.packets import Transport
 from maas_agent.network.tls import Identity, client_context
@@ -33,7 +33,7 @@ class Endpoint(msgspec.Struct, frozen=True):
         return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
 
 
-def endpoint(broker: Broker) -> Endpoint:
+def endpoint(broker: BrokerSettings) -> Endpoint:
     """The endpoint that ``broker.url`` names."""
     parts = urlsplit(broker.url)
     path = None
@@ -43,7 +43,7 @@ def endpoint(broker: Broker) -> Endpoint:
     return Endpoint(host, port, parts.scheme in ("mqtts", "wss"), path)
 
 
-def tls_context(broker: Broker) -> ssl.SSLContext | None:
+def tls_context(broker: BrokerSettings) -> ssl.SSLContext | None:
     """Whom to trust and who we are, ``None`` without TLS; raises `ConfigError` if a file cannot be used."""
     if not endpoint(broker).tls:
         return None

@@ -2,7 +2,7 @@
 
 import pytest
 
-from maas_agent.config import Broker
+from maas_agent.config import BrokerSettings
 from maas_agent.hub.mqtt.transport.endpoint import Endpoint, endpoint, tls_context
 
 
@@ -23,12 +23,12 @@ from maas_agent.hub.mqtt.transport.endpoint import Endpoint, endpoint, tls_conte
     ],
 )
 def test_host_port_and_path_are_those_of_the_url_or_of_the_scheme(url: str, expected: Endpoint) -> None:
-    assert endpoint(Broker(url=url)) == expected
+    assert endpoint(BrokerSettings(url=url)) == expected
 
 
 def test_an_ipv6_address_is_shown_in_brackets() -> None:
-    assert str(endpoint(Broker(url="mqtt://[::1]:77"))) == "[::1]:77"
+    assert str(endpoint(BrokerSettings(url="mqtt://[::1]:77"))) == "[::1]:77"
 
 
 def test_without_tls_nobody_has_to_be_trusted() -> None:
-    assert tls_context(Broker(url="ws://127.0.0.1", ca="/none")) is None
+    assert tls_context(BrokerSettings(url="ws://127.0.0.1", ca="/none")) is None
