@@ -37,6 +37,7 @@ HOSTILE = (
     "Hostile broker",
     "Publisher without rights",
     "Hostile model",
+    "Hostile model file",
     "Hostile repository",
     "Stolen device",
     "Hostile neighbour on the network",

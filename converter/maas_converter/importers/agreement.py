@@ -75,21 +75,18 @@ def seeded(tensors: Sequence[Tensor], contents: Contents) -> Drawn:
     )
 
 
-def answers(model: Model, drawn: Drawn, count: int) -> list[NDArray[np.float64]]:
-    """What the imported model answers to the first ``count`` samples, in real values (M, …output)."""
+def answer(model: Model, inputs: Sequence[Array]) -> list[Array]:
+    """What the imported model answers to one sample, in real values (float64)."""
+    made = model.run([np.ascontiguousarray(values) for values in inputs])
     real = [dequantizer(tensor) if tensor.quantization is not None else np.asarray for tensor in model.outputs]
-    rows = [model.run([np.ascontiguousarray(values[number]) for values in drawn.inputs]) for number in range(count)]
-    return [
-        np.stack([make(values) for values in column]).astype(np.float64)
-        for make, column in zip(real, zip(*rows, strict=True), strict=True)
-    ]
+    return [make(values).astype(np.float64) for make, values in zip(real, made, strict=True)]
 
 
 def agreement(
     framework: str,
     drawn: Drawn,
     source: dict[str, Array],
-    found: Sequence[NDArray[np.float64]],
+    found: Sequence[Array],
     precision: str,
     quantized: bool,
 ) -> Agreement:
@@ -102,7 +99,8 @@ def agreement(
                 f"its output {name!r} is {list(wanted.shape[1:])} in {framework} and {list(values.shape[1:])} as it "
                 "was imported: the import is wrong"
             )
-        differences[name], shares[name], right = _compared(wanted, values.reshape(wanted.shape), share)
+        real = values.reshape(wanted.shape).astype(np.float64)
+        differences[name], shares[name], right = _compared(wanted, real, share)
         if not right:
             raise DataError(
                 f"its output {name!r} is not what {framework} itself answers: on {len(wanted)} samples "

@@ -26,6 +26,7 @@ Answer = Callable[[list[Array]], Sequence[Array]]
 
 _READY = "maas-import-converted"
 _ANSWERED = "maas-import-answered"
+_PIECE = 1 << 16
 _FEWEST, _SECONDS = 4, 60.0
 """So many samples are answered however long it takes, further ones while that much time is not over."""
 
@@ -107,7 +108,10 @@ def is_ready(process: "subprocess.Popen[str]") -> bool:
 
 def heard(process: "subprocess.Popen[str]", word: str) -> bool:
     """Wait until the process says ``word``; whatever else frameworks print is passed over."""
-    return any(line.strip() == word for line in process.stdout or ())
+    stream = process.stdout
+    # In pieces: a line may have no end.
+    pieces = iter(lambda: stream.readline(_PIECE), "") if stream is not None else iter(())
+    return any(piece.strip() == word for piece in pieces)
 
 
 def _answers(answer: Answer, inputs: list[Array]) -> list[list[Array]]:

@@ -1,10 +1,11 @@
-"""Runs importers, each in its own process: TensorFlow's memory, noise, crashes and threads stay out of this one."""
+"""Runs importers, each in its own process: TensorFlow's memory, noise, crashes and threads stay out of this one.
 
-import os
+A process that imports is confined (see `maas_converter.base.sandbox`): it reads the model, and writes into a folder of
+its own. Nothing of the model is run in this process; what answers samples are the importers' processes.
+"""
+
 import re
 import signal
-import subprocess
-import sys
 import tempfile
 from contextlib import ExitStack
 from importlib.util import find_spec
@@ -12,23 +13,27 @@ from pathlib import Path
 
 import msgspec
 
+from maas_agent.confinement.access import Access
 from maas_agent.errors import DataError, MaasError, NoInputError, RuntimeFailure, UnavailableError
-from maas_agent.runtime.selection import accelerator
+from maas_converter.base import sandbox
 from maas_converter.base.extras import require
-from maas_converter.importers.agreement import Agreement, Draw, agreement, answers, seeded
+from maas_converter.importers.agreement import Agreement, Draw, agreement, seeded
 from maas_converter.importers.asking import Waiting, is_ready
 from maas_converter.importers.digest import digest_of
 from maas_converter.importers.refusal import MARK, NOTE, QUIET, Passed
 from maas_converter.importers.table import FINISH, Importer, Rung, importer_for
 from maas_converter.importers.task import Importing as Importing
 from maas_converter.importers.task import Task
+from maas_converter.importers.tflite import HANDED_ON, HandedOn
 from maas_converter.tflite.contents import Contents, contents_of
-from maas_converter.tflite.metadata import METADATA, Metadata
+from maas_converter.tflite.metadata import Metadata
 from maas_converter.tflite.names import names_of
 
 _ERRORS: dict[int, type[MaasError]] = {
     kind.exit_code: kind for kind in (DataError, NoInputError, UnavailableError, Passed)
 }
+_MOST_WORDS = 16 << 20
+"""Bytes of what an importer says that are read, the last ones."""
 _NOISE = re.compile(r"^([IWE]\d{4} |WARNING|INFO|\d{4}-\d\d-\d\d |\s|To enable the following)")
 
 
@@ -74,40 +79,53 @@ def import_model(
     digest = digest_of(source)
     with tempfile.TemporaryDirectory(prefix="import-", dir=folder) as scratch, ExitStack() as stack:
         made = _climb(importer, source, Path(scratch), options, stack) if importer.rungs else Made(source, ())
-        done = _run(FINISH, source, Task(made.tflite.resolve(), Path(scratch) / "float32.tflite", options), stack)
+        # In a folder of its own: what is looked at there is not changed by a process that still waits.
+        finishing = Task(made.tflite.resolve(), _folder(scratch, "finished") / "float32.tflite", options)
+        done = _run(FINISH, source, finishing, stack)
         tflite = done.tflite.read_bytes()
-        metadata = msgspec.json.decode(done.tflite.with_name(METADATA).read_bytes(), type=Metadata)
+        handed = msgspec.json.decode(done.tflite.with_name(HANDED_ON).read_bytes(), type=HandedOn)
         contents = contents_of(tflite)
-        agreed, told = (None, ()) if made.waiting is None else _compared(source, made, done.tflite, contents, draw)
+        agreed, told = (None, ()) if made.waiting is None else _compared(source, made, done, handed, contents, draw)
     if options.unroll and contents.has_control_flow:
         raise DataError(
             f"{source}: a loop is left, because only recurrent layers of Keras models can be unrolled: "
             "save it as .keras"
         )
-    notes = (*made.notes, *done.notes, *told, *metadata.notes)
-    return ImportedModel(tflite, digest, contents.quantized, notes, metadata, agreed)
+    unconfined = (unconfined_note(),) if sandbox.lacking() and not options.trust else ()
+    notes = (*made.notes, *done.notes, *told, *handed.metadata.notes, *unconfined)
+    return ImportedModel(tflite, digest, contents.quantized, notes, handed.metadata, agreed)
+
+
+def unconfined_note() -> str:
+    """What is told where this system cannot confine what reads a model."""
+    return f"the model was read and run with what you may do yourself: {sandbox.lacking()}"
 
 
 def _compared(
-    source: Path, made: Made, tflite: Path, contents: Contents, draw: Draw | None
+    source: Path, made: Made, done: Made, handed: HandedOn, contents: Contents, draw: Draw | None
 ) -> tuple[Agreement | None, tuple[str, ...]]:
     """The import beside its own framework, and a note where that could not be; raises `DataError` if they differ."""
-    model = accelerator("cpu").load(tflite, 1)
-    drawn = (draw(model.inputs) if draw is not None else None) or seeded(model.inputs, contents)
-    asked = made.waiting.ask(drawn.inputs, tflite.parent) if made.waiting is not None else None
+    drawn = (draw(handed.inputs) if draw is not None else None) or seeded(handed.inputs, contents)
+    asked = made.waiting.ask(drawn.inputs, made.tflite.parent) if made.waiting is not None else None
     try:
         if asked is None:
             raise DataError(
                 f"{source}: {made.title} itself cannot answer samples, so nothing shows that it was imported right"
             )
-        found = answers(model, drawn, len(asked.outputs[0]))
+        count = len(asked.outputs[0])
+        inputs = [values[:count] for values in drawn.inputs]
+        found = done.waiting.ask(inputs, done.tflite.parent) if done.waiting is not None else None
+        if found is None:
+            raise RuntimeFailure(f"{source}: LiteRT cannot run what was imported on the samples of {drawn.origin}")
     except (DataError, RuntimeFailure) as error:
         if drawn.given:
             raise
         return None, (f"{_without(source, error)} ({drawn.origin}): give --evaluation DATA",)
-    named = dict(zip(names_of(tflite.read_bytes()).outputs, asked.outputs, strict=True))
+    both = len(found.outputs[0])
+    wanted = [values[:both] for values in asked.outputs]
+    named = dict(zip(names_of(done.tflite.read_bytes()).outputs, wanted, strict=True))
     try:
-        agreed = agreement(made.title, drawn, named, found, asked.precision, contents.quantized)
+        agreed = agreement(made.title, drawn, named, found.outputs, asked.precision, contents.quantized)
     except DataError as error:
         raise DataError(f"{source}: {error}") from None
     return agreed, (agreed.sentence,)
@@ -115,9 +133,9 @@ def _compared(
 
 def _climb(importer: Importer, source: Path, scratch: Path, options: Importing, stack: ExitStack) -> Made:
     """Try the rungs in turn; one that refuses ends it, one that cannot or crashes leaves the next."""
-    task = Task(source.resolve(), scratch / "made.tflite", options)
     fell: list[tuple[Rung, MaasError]] = []
-    for rung in importer.rungs:
+    for number, rung in enumerate(importer.rungs):
+        task = Task(source.resolve(), _folder(scratch, f"rung-{number}") / "made.tflite", options)
         try:
             made = _run(rung, source, task, stack)
         except (Passed, UnavailableError, RuntimeFailure) as error:
@@ -132,28 +150,43 @@ def _run(rung: Rung, source: Path, task: Task, stack: ExitStack) -> Made:
     missing = [module for module in rung.needs if find_spec(module) is None]
     if missing:
         raise UnavailableError(f"{source}: {', '.join(missing)} is not installed")
-    # -P: the current folder is the user's, and a keras.py in it must not become ours.
-    command = [sys.executable, "-P", "-m", rung.module, *task.arguments()]
-    words = task.out.with_suffix(".words")
+    given = _access(rung, source, task)
+    words = task.out.parent.with_suffix(".words")  # not in the folder that it may write to
     with words.open("wb") as file:
-        process = subprocess.Popen(
-            command,
-            env=os.environ | QUIET,
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=file,
-            text=True,
-            errors="replace",
-        )
+        process = sandbox.start(rung.module, task.arguments(), given, task.out.parent, QUIET, file)
     waiting = Waiting(process)
     stack.callback(waiting.end)
     ready = is_ready(process)
     status = 0 if ready else waiting.status()
-    said = words.read_text(encoding="utf-8", errors="replace")
+    said = _end_of(words)
     if status != 0 or not task.out.exists():
         raise _failure(source, status, said)
     notes = (line.removeprefix(NOTE) for line in said.splitlines() if line.startswith(NOTE))
     return Made(task.out, tuple(notes), rung.title, waiting if ready else None)
+
+
+def _access(rung: Rung, source: Path, task: Task) -> Access | None:
+    """What an importer may do, ``None`` for all that its user may; raises `DataError` where that would be too much."""
+    if rung is not FINISH and task.options.trust:
+        return None
+    if sandbox.lacking() and rung is not FINISH:
+        raise DataError(
+            f"{source}: its format can hold what runs while it is read, and this system cannot keep that from your "
+            f"files: {sandbox.lacking()}. Convert it where it can, or add --trust if you know who wrote the model"
+        )
+    return sandbox.access([task.source], task.out.parent)
+
+
+def _folder(scratch: str | Path, name: str) -> Path:
+    folder = Path(scratch).resolve() / name
+    folder.mkdir()
+    return folder
+
+
+def _end_of(words: Path) -> str:
+    with words.open("rb") as file:
+        file.seek(max(0, words.stat().st_size - _MOST_WORDS))
+        return file.read(_MOST_WORDS).decode("utf-8", "replace")
 
 
 def _told(importer: Importer, rung: Rung, fell: list[tuple[Rung, MaasError]], source: Path) -> list[str]:
@@ -189,6 +222,8 @@ def _failure(source: Path, status: int, stderr: str) -> MaasError:
 def _death(by: signal.Signals) -> str:
     if by is signal.SIGKILL:
         return "importing it was killed (SIGKILL), most likely for want of memory; its last words:"
+    if by is signal.SIGXCPU:
+        return "importing it took more processor time than any model needs (SIGXCPU); its last words:"
     return (
         f"importing it crashed ({by.name}) in a native library; save the model in another format (.keras, or a "
         "SavedModel by model.export) and try that; its last words:"

@@ -7,41 +7,67 @@ outputs are, no op that LiteRT lacks, and gives the same answer to the same samp
 import re
 import tempfile
 from collections.abc import Sequence
+from functools import cached_property
 from pathlib import Path
 
 import msgspec
 import numpy as np
 
+from maas_agent.bundle.manifest import Tensor
 from maas_agent.errors import DataError, RuntimeFailure
+from maas_agent.runtime.interface import Model
 from maas_agent.runtime.selection import accelerator
+from maas_converter.importers.agreement import answer
+from maas_converter.importers.asking import Array, Converted
 from maas_converter.importers.inputs import fixed_shape, only_input
 from maas_converter.importers.refusal import note
 from maas_converter.importers.resizing import Shape, resized
 from maas_converter.importers.task import Importing, Task, run
 from maas_converter.tflite.contents import Contents, TensorFacts, contents_of
-from maas_converter.tflite.metadata import METADATA, metadata_of
+from maas_converter.tflite.metadata import Metadata, metadata_of
 from maas_converter.tflite.signature import fixed_batch, in_signature_order, with_signature
 
+HANDED_ON = "handed-on.json"
+"""See `HandedOn`."""
 _SELECT = "Flex"
 """What names of Select TF ops begin with."""
 _STATE = {"VAR_HANDLE", "READ_VARIABLE", "ASSIGN_VARIABLE"}
 
 
-def convert(task: Task) -> bytes:
+class HandedOn(msgspec.Struct, frozen=True):
+    """What is known of the model beside its bytes, as JSON in a file beside it."""
+
+    metadata: Metadata
+    inputs: tuple[Tensor, ...]
+    """As the interpreter found them."""
+
+
+class _Imported:
+    """The model as it was imported, run by LiteRT; loaded when it is asked for the first time."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+
+    @cached_property
+    def _model(self) -> Model:
+        return accelerator("cpu").load(self._path, 1)
+
+    def __call__(self, inputs: list[Array]) -> list[Array]:
+        """In real values (float64)."""
+        return answer(self._model, inputs)
+
+
+def convert(task: Task) -> Converted:
     """Check ``task.source`` and make it complete; raises a `MaasError`."""
     data = in_signature_order(with_signature(task.source.read_bytes()))
     check_kind(contents_of(data), task.options)
     data = _of_one_sample(data, task.options.input_shape)
     check(contents_of(data))
-    _try(data)
-    _hand_on(task)
-    return data
-
-
-def _hand_on(task: Task) -> None:
-    """Write what the source's TFLite metadata say beside what is made of it, which does not hold them any more."""
-    found = metadata_of(task.source.read_bytes())
-    task.out.with_name(METADATA).write_bytes(msgspec.json.encode(found))
+    inputs = _try(data)
+    # The source's metadata: what is made of it does not hold them any more.
+    handed = HandedOn(metadata_of(task.source.read_bytes()), inputs)
+    task.out.with_name(HANDED_ON).write_bytes(msgspec.json.encode(handed))
+    return Converted(data, _Imported(task.out))
 
 
 def _of_one_sample(data: bytes, wanted: Shape | None) -> bytes:
@@ -109,8 +135,10 @@ def _refuse(lacking: Sequence[str]) -> None:
         )
 
 
-def _try(data: bytes) -> None:
-    """Run it on ones, zeros and ones: what LiteRT cannot load or run ends here, and a crash of it in this process.
+def _try(data: bytes) -> tuple[Tensor, ...]:
+    """Run it on ones, zeros and ones, and return its inputs.
+
+    What LiteRT cannot load or run ends here, and a crash of it in this process.
 
     A model whose second answer to the ones is another remembers something, or draws random numbers. The state of
     TFLite's own LSTM is reset before each run, see `maas_agent.runtime.cpu`.
@@ -133,6 +161,7 @@ def _try(data: bytes) -> None:
             "it answers the same sample differently after another one: it keeps a state (a stateful layer) or draws "
             "random numbers; convert the model it was made of, without that"
         )
+    return model.inputs
 
 
 if __name__ == "__main__":

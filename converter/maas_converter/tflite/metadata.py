@@ -14,9 +14,6 @@ import msgspec
 from maas_agent.base.untrusted import read_member
 from maas_converter.tflite import model as files
 
-METADATA = "metadata.json"
-"""The file in which an importer's process hands `Metadata` on."""
-
 _BUFFER = "TFLITE_METADATA"
 _IDENTIFIER = b"M001"
 _LARGEST = 1 << 20

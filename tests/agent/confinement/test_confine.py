@@ -11,91 +11,19 @@ import pytest
 
 from maas_agent.confinement.access import Access
 from maas_agent.confinement.confine import offered
-from tests.confining import WITHOUT_LANDLOCK, WITHOUT_SECCOMP, needs_confinement, open_folder, run, users
+from tests.confining import (
+    ATTACKING,
+    ATTACKS,
+    WITHOUT_LANDLOCK,
+    WITHOUT_SECCOMP,
+    needs_confinement,
+    open_folder,
+    run,
+    users,
+)
 from tests.ports import free_port
 
 GIB = 1 << 30
-ATTACKS = {
-    "reads a secret": "open(secret).read()",
-    "reads a secret through a root of /proc": "open(f'/proc/self/root{secret}').read()",
-    "reads a secret through a link that it was given": "open(given + '/out').read()",
-    "reads the environment of who started it": "open(f'/proc/{os.getppid()}/environ', 'rb').read()",
-    "reads the memory of who started it": "open(f'/proc/{os.getppid()}/mem', 'rb').read(1)",
-    "takes a file by its number": "libc('open_by_handle_at', -100, b'', 0)",
-    "reads the passwords": "open('/etc/shadow').read()",
-    "lists a folder": "os.listdir(os.path.dirname(secret))",
-    "overwrites": "open(secret, 'w')",
-    "makes a file": "open(secret + '.new', 'w')",
-    "makes one in a shared folder": "open('/dev/shm/maas-confined-attack', 'w')",
-    "changes what it may read": "open(model, 'a')",
-    "empties by name": "os.truncate(secret, 0)",
-    "empties what it may read": "os.open(model, os.O_RDONLY | os.O_TRUNC)",
-    "removes": "os.unlink(secret)",
-    "moves out": "os.rename(made, secret)",
-    "makes a link for others to follow": "os.symlink(secret, scratch + '/link')",
-    "makes a second name": "os.link(secret, scratch + '/name')",
-    "makes a pipe for others to wait at": "os.mkfifo(scratch + '/pipe')",
-    "makes a socket for others to talk to": "os.mknod(scratch + '/socket', 0o140600)",
-    "opens a file to everybody": "os.chmod(secret, 0o777)",
-    "opens what it may read to everybody": "os.fchmod(os.open(model, os.O_RDONLY), 0o777)",
-    "gives a file away": "os.chown(secret, 1, 1)",
-    "turns a file's clock back": "os.utime(secret, (0, 0))",
-    "marks a file": "os.setxattr(secret, 'user.mark', b'1')",
-    "connects": "socket.create_connection(('127.0.0.1', port), timeout=5)",
-    "sends a datagram": "socket.socket(socket.AF_INET, socket.SOCK_DGRAM).sendto(b'x', ('127.0.0.1', port))",
-    "listens": "socket.create_server(('127.0.0.1', 0))",
-    "speaks to a local service": "socket.socket(socket.AF_UNIX)",
-    "speaks to one by half a pair": "socket.socketpair(socket.AF_UNIX, socket.SOCK_DGRAM)[0].connect('/dev/log')",
-    "speaks to the kernel": "socket.socket(socket.AF_NETLINK, socket.SOCK_RAW)",
-    "goes by a ring past the filter": "libc('syscall', 425, 8, b' ' * 120)",
-    "forks": "[os.fork() for _ in range(100)]",
-    "starts a program": "subprocess.run(['/bin/true'])",
-    "starts a program by posix_spawn": "os.posix_spawn('/bin/true', ['true'], {})",
-    "becomes a program": "os.execv('/bin/true', ['true'])",
-    "ends who started it": "os.kill(os.getppid(), signal.SIGKILL)",
-    "ends its group": "os.kill(0, signal.SIGTERM)",
-    "ends everybody": "os.kill(-1, signal.SIGTERM)",
-    "has a signal sent by a file": "fcntl.fcntl(os.pipe()[0], fcntl.F_SETOWN, os.getppid())",
-    "steps into who started it": "libc('ptrace', 16, os.getppid(), None, None)",
-    "sets the limits of who started it": "resource.prlimit(os.getppid(), resource.RLIMIT_NOFILE, (3, 3))",
-    "types into the terminal": "fcntl.ioctl(0, termios.TIOCSTI, b'x')",
-    "becomes root of a namespace": "libc('unshare', 0x10000000)",
-    "mounts": "libc('mount', b'none', b'/tmp', b'tmpfs', 0, None)",
-    "traces the kernel": "libc('syscall', 298 if platform.machine() == 'x86_64' else 241, b' ' * 120, 0, -1, -1, 0)",
-    "takes a right back": "os.setresuid(1, 1, 1) if os.getuid() == 0 else os.setgroups([])",
-    "shares memory that nobody counts": "mmap.mmap(-1, 1 << 20)",
-    "makes a file that is in memory only": "os.memfd_create('x')",
-    "writes more than there should be": "os.truncate(os.open(made, os.O_RDWR), 1 << 40)",
-    "takes memory without end": "[mmap.mmap(-1, 1 << 30, flags=mmap.MAP_PRIVATE) for _ in range(1 << 12)]",
-}
-_PROGRAM = """
-import ctypes, fcntl, json, mmap, os, platform, resource, signal, socket, subprocess, sys, termios, threading
-signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
-def libc(name, *arguments):
-    library = ctypes.CDLL(None, use_errno=True)
-    if getattr(library, name)(*arguments) < 0:
-        raise OSError(ctypes.get_errno(), name)
-attacks, secret, given, scratch, port = json.loads(sys.argv[1])
-model, made = given + "/model", scratch + "/made"
-with open(made, "w") as file:
-    file.write(open(model).read())
-os.makedirs(scratch + "/inner/most")
-os.rename(made, scratch + "/inner/made")
-os.rename(scratch + "/inner/made", made)
-thread = threading.Thread(target=open(scratch + "/thread", "w").close)
-thread.start()
-thread.join()
-ours, theirs = socket.socketpair()
-ours.send(b"x")
-told = {}
-for name, attack in attacks.items():
-    try:
-        eval(attack)
-        told[name] = "done"
-    except (OSError, MemoryError, AttributeError) as error:
-        told[name] = type(error).__name__
-json.dump(told, open(scratch + "/told", "w"))
-"""
 
 
 @pytest.fixture
@@ -120,7 +48,7 @@ def test_what_it_was_not_given_is_refused_and_its_work_is_not(places, user):
     before = secret.stat()
     access = Access((str(places / "given"),), (str(scratch),), memory_bytes=2 * GIB, file_bytes=GIB)
     told = json.dumps([ATTACKS, str(secret), str(places / "given"), str(scratch), free_port()])
-    done = run(access, _PROGRAM, told, user=user)
+    done = run(access, ATTACKING, told, user=user)
     assert done.returncode == 0, done.stderr
     outcomes = json.loads((scratch / "told").read_text())
     assert [name for name, outcome in outcomes.items() if outcome == "done"] == []
@@ -146,7 +74,7 @@ def test_without_it_the_same_attacks_get_through(places):
     )
     attacks = {name: ATTACKS[name] for name in tried}
     told = json.dumps([attacks, str(secret), str(places / "given"), str(places / "scratch"), free_port()])
-    (places / "attacking.py").write_text(_PROGRAM)
+    (places / "attacking.py").write_text(ATTACKING)
     subprocess.run([sys.executable, str(places / "attacking.py"), told], check=True, timeout=60)
     assert set(json.loads((places / "scratch" / "told").read_text()).values()) == {"done"}
 
@@ -288,7 +216,9 @@ from maas_agent.confinement.confine import confine
 held = confine(Access(("{places}/given",), ("{places}/scratch",), file_bytes=1 << 30, memory_bytes=2 << 30))
 assert (held.landlock, held.lacking) == ({version}, ()), held
 """
-        program = _PROGRAM if version > 1 else "\n".join(line for line in _PROGRAM.split("\n") if "rename(" not in line)
+        program = (
+            ATTACKING if version > 1 else "\n".join(line for line in ATTACKING.split("\n") if "rename(" not in line)
+        )
         scratch = places / "scratch"
         told = json.dumps([ATTACKS, str(places / "home" / "secret"), str(places / "given"), str(scratch), free_port()])
         done = subprocess.run([sys.executable, "-c", older + program, told], capture_output=True, text=True, timeout=60)

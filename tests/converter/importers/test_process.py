@@ -1,10 +1,12 @@
 """An importer's death is a sentence, whatever it died of."""
 
+import base64
 import contextlib
 import os
 import signal
 import sys
 import threading
+import time
 from pathlib import Path
 
 import pytest
@@ -70,14 +72,19 @@ CRASH = "import os, signal; os.kill(os.getpid(), signal.SIGABRT)"
 PASS = "from maas_converter.importers.refusal import refuse; refuse(75, 'not mine')"
 REFUSE = "from maas_converter.importers.refusal import refuse; refuse(65, 'never')"
 MAKE = (
-    "import sys; from pathlib import Path; from maas_converter.importers.refusal import note; note('as asked'); "
-    "Path(sys.argv[2]).write_bytes(Path({tflite!r}).read_bytes())"
+    "import base64, sys; from pathlib import Path; "
+    "from maas_converter.importers.refusal import note; note('as asked'); "
+    "Path(sys.argv[2]).write_bytes(base64.b64decode({tflite!r}))"
 )
+
+
+def _making(tflite: Path) -> str:
+    return MAKE.format(tflite=base64.b64encode(tflite.read_bytes()).decode())
 
 
 class TestTheLadder:
     def test_a_rung_that_crashes_or_passes_leaves_the_next(self, doomed, tmp_path, digits_tflite):
-        source = doomed(CRASH, PASS, MAKE.format(tflite=str(digits_tflite)), REFUSE)
+        source = doomed(CRASH, PASS, _making(digits_tflite), REFUSE)
         imported = import_model(source, tmp_path)
         assert imported.tflite == digits_tflite.read_bytes()
         assert imported.notes[1] == "as asked"
@@ -87,7 +94,7 @@ class TestTheLadder:
 
     def test_a_refusal_ends_it(self, doomed, tmp_path, digits_tflite):
         with pytest.raises(DataError, match="never"):
-            import_model(doomed(PASS, REFUSE, MAKE.format(tflite=str(digits_tflite))), tmp_path)
+            import_model(doomed(PASS, REFUSE, _making(digits_tflite)), tmp_path)
 
     def test_if_all_fail_it_is_told_what_each_said(self, doomed, tmp_path):
         with pytest.raises(
@@ -112,13 +119,17 @@ class TestTheLadder:
 
 def test_ctrl_c_ends_the_importer_too(doomed, tmp_path):
     """The importer reports its process id and sleeps; an interrupt of the parent leaves no such process."""
-    said = tmp_path / "pid"
-    os.mkfifo(said)
-    source = doomed(f"import os, time; open({str(said)!r}, 'w').write(str(os.getpid())); time.sleep(60)")
+    source = doomed(
+        "import os, sys, time; folder = os.path.dirname(sys.argv[2]); "
+        "open(folder + '/told', 'w').write(str(os.getpid())); os.rename(folder + '/told', folder + '/pid'); "
+        "time.sleep(60)"
+    )
     seen = []
 
     def interrupt():
-        seen.append(int(said.read_text()))
+        while not (told := list(tmp_path.glob("import-*/rung-0/pid"))):
+            time.sleep(0.01)
+        seen.append(int(told[0].read_text()))
         signal.pthread_kill(threading.main_thread().ident, signal.SIGINT)
 
     reader = threading.Thread(target=interrupt)
@@ -134,6 +145,6 @@ def test_ctrl_c_ends_the_importer_too(doomed, tmp_path):
 
 def test_a_framework_that_is_not_installed_is_named_before_anything_is_started(doomed, tmp_path, monkeypatch):
     source = doomed("", needs=("no_such_framework",))
-    monkeypatch.setattr(process.subprocess, "run", None)
+    monkeypatch.setattr(process.sandbox, "start", None)
     with pytest.raises(UnavailableError, match=r"no_such_framework.*maas-edge\[converter\]"):
         import_model(source, tmp_path)

@@ -84,7 +84,7 @@ class Workshop:
                 np.testing.assert_allclose(
                     np.asarray(asked[0], np.float32).ravel(), np.asarray(y, np.float32)[:1].ravel(), rtol=0.1, atol=0.1
                 )
-                done.write_bytes(finish(_task(made, done, options)))
+                done.write_bytes(finish(_task(made, done, options)).tflite)
                 path = done
             except MaasError as error:
                 said, passed = io.StringIO(str(error)), isinstance(error, Passed)

@@ -1,6 +1,7 @@
 """What Keras 3 and tf-keras have in common: a file under a name they take, and a loaded model with a fixed input."""
 
 import re
+import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -44,10 +45,12 @@ def named(source: Path) -> Iterator[Path]:
     """``source`` under a name that ends as Keras wants: it goes by the suffix, not by the contents."""
     with source.open("rb") as file:
         suffix = ".h5" if is_hdf5(file.read(8)) else ".keras"
+    if source.suffix == suffix:
+        yield source
+        return
     with TemporaryDirectory(prefix="maas-keras-") as folder:
-        link = Path(folder) / f"model{suffix}"
-        link.symlink_to(source)
-        yield link
+        # Not a link: a confined process makes none, see `maas_agent.confinement`.
+        yield Path(shutil.copyfile(source, Path(folder) / f"model{suffix}"))
 
 
 def cannot_load(library: str, error: Exception, *, trust: bool) -> NoReturn:
