@@ -34,7 +34,7 @@ class SilentProgress:
     """Shows nothing: for programs and tests."""
 
     def step(self, what: str) -> None:
-        """Say nothing."""
+        """Do nothing: a program has nobody to tell."""
 
     def track(self, what: str, samples: Samples) -> Iterator[Samples]:
         """Pass the rows through."""

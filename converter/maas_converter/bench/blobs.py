@@ -19,7 +19,7 @@ class Blobs:
         return digest
 
     def path(self, digest: str) -> Path:
-        """Where the blob lies."""
+        """The file that the blob of this digest lies in."""
         return self._folder / digest
 
     def read(self, digest: str) -> bytes:

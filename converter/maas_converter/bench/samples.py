@@ -13,15 +13,14 @@ Sound has a ``sample_rate`` under ``[decode]``, and may have ``op = "log_mel"`` 
 manifest's own structs (`maas_agent.bundle.manifest`): what is written here is what a device does.
 """
 
-import tomllib
 from pathlib import Path
 from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 import msgspec
 
-from maas_agent.base.untrusted import toml_table
 from maas_agent.bundle.manifest import Decode, DType, Input, LogMel, Normalize, Preprocess, Scale, Tensor, check_input
-from maas_agent.errors import DataError, NoInputError
+from maas_agent.errors import DataError
+from maas_converter.base.toml_file import check_keys, read_toml
 from maas_converter.bench import pixels
 from maas_converter.bench.pixels import ReadyMadeModel
 from maas_converter.data.dataset import Dataset, SampleFiles
@@ -41,12 +40,7 @@ def read_processing(path: Path) -> Processing:
 
     Raises `NoInputError`, or `DataError` that names the key or value at fault and what may stand there.
     """
-    try:
-        document = toml_table(path.read_text(encoding="utf-8-sig"))
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise DataError(f"{path} is no TOML: {error}") from None
-    except OSError as error:
-        raise NoInputError(f"cannot read {path}: {error.strerror}") from None
+    document = read_toml(path)
     _check_table(path, "the file", document, Processing)
     if "decode" in document:
         _check_table(path, "[decode]", document["decode"], Decode)
@@ -129,12 +123,9 @@ def _check_step(path: Path, step: Any) -> None:
 
 def _check_table(path: Path, where: str, table: Any, kind: type[msgspec.Struct]) -> None:
     """Refuse keys that ``kind`` does not have, and words it does not know, by name and with the choices."""
-    if not isinstance(table, dict):
-        raise DataError(f"{path}: {where} has to be a table")
+    check_keys(path, where, table, kind.__struct_fields__)
     hints = get_type_hints(kind, include_extras=True)
     for key, value in table.items():
-        if key not in kind.__struct_fields__:
-            raise DataError(f"{path}: {where} has no key {key!r}: choose from {', '.join(kind.__struct_fields__)}")
         choices = get_args(hints[key]) if get_origin(hints[key]) is Literal else ()
         if choices and value not in choices:
             raise DataError(f"{path}: {where} {key} = {value!r}: choose one of {', '.join(choices)}")

@@ -46,7 +46,7 @@ def document(contents: BundleDescription) -> dict[str, Any]:
 
 
 def facts(contents: BundleDescription) -> Facts:
-    """The same as lines for a person."""
+    """Describe a bundle to a person, as lines of a name and a value."""
     manifest = contents.manifest
     signed = f"signed by {', '.join(key[:16] for key in contents.signed_by)}" if contents.signed else "unsigned"
     return [

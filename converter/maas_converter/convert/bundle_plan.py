@@ -5,6 +5,7 @@ from pathlib import Path
 import msgspec
 
 from maas_agent.bundle.manifest import When
+from maas_converter.convert.graph_file import OutputPlan, read_graph
 from maas_converter.quantize.recipes import Recipe, recipe
 
 GRAPH_SUFFIX = ".toml"
@@ -25,14 +26,6 @@ class StagePlan(msgspec.Struct, frozen=True):
     when: When | None = None
 
 
-class OutputPlan(msgspec.Struct, frozen=True):
-    """One answer to be: the edge it is read from, and the edge that stands in where that was not made."""
-
-    edge: str
-    otherwise: str = ""
-    labels: Path | None = None
-
-
 class BundlePlan(msgspec.Struct, frozen=True):
     """A whole bundle; without ``outputs`` they are the single stage's own."""
 
@@ -50,8 +43,6 @@ def plan_of(source: Path, quantize: str | None) -> BundlePlan:
     asked = recipe(quantize) if quantize is not None else None
     if source.suffix.lower() != GRAPH_SUFFIX:
         return BundlePlan(stages=(StagePlan(ONLY_STAGE, source, asked),))
-    from maas_converter.convert.graph_file import read_graph
-
     graph = read_graph(source)
     stages = tuple(
         StagePlan(
@@ -64,6 +55,4 @@ def plan_of(source: Path, quantize: str | None) -> BundlePlan:
         )
         for stage in graph.stages
     )
-    return BundlePlan(
-        stages, tuple(OutputPlan(output.edge, output.otherwise, output.labels) for output in graph.outputs)
-    )
+    return BundlePlan(stages, graph.outputs)

@@ -22,17 +22,15 @@
 Stages may stand in any order; they are put into one in which each comes after what it needs.
 """
 
-import tomllib
-from difflib import get_close_matches
 from pathlib import Path
 from typing import Annotated, Any, TypeVar
 
 import msgspec
 
-from maas_agent.base.untrusted import toml_table
 from maas_agent.bundle.edges import check_answers, check_stages
 from maas_agent.bundle.manifest import Name, When
 from maas_agent.errors import BundleError, DataError, NoInputError
+from maas_converter.base.toml_file import check_keys, meant, read_toml
 from maas_converter.data.folder import is_there
 
 _Edge = Annotated[str, msgspec.Meta(min_length=1)]
@@ -51,7 +49,7 @@ class StageFile(msgspec.Struct, frozen=True):
     when: When | None = None
 
 
-class OutputFile(msgspec.Struct, frozen=True):
+class OutputPlan(msgspec.Struct, frozen=True):
     """One answer to be: the edge it is read from, and the edge that stands in where that was not made."""
 
     edge: _Edge
@@ -63,7 +61,7 @@ class GraphFile(msgspec.Struct, frozen=True):
     """A whole graph, checked in itself; each stage comes after what it needs. Paths can be opened from here."""
 
     stages: tuple[StageFile, ...]
-    outputs: tuple[OutputFile, ...]
+    outputs: tuple[OutputPlan, ...]
     input: str
     """The edge that the bundle is given."""
 
@@ -74,7 +72,8 @@ def read_graph(path: Path) -> GraphFile:
     Raises `NoInputError` if it, or a file that it names, is not there, and `DataError` that says which table, key or
     edge is at fault.
     """
-    document = _document(path)
+    document = read_toml(path)
+    check_keys(path, "the file", document, ("stage", "output"))
     stages = tuple(_stage(path, number, table) for number, table in enumerate(_tables(path, document, "stage"), 1))
     if not stages:
         raise DataError(f"{path} has no stage: write [[stage]], one table a model")
@@ -84,17 +83,6 @@ def read_graph(path: Path) -> GraphFile:
     outputs = tuple(_output(path, number, table) for number, table in enumerate(tables, 1)) or _ends(ordered)
     _check(path, ordered, outputs, given)
     return GraphFile(ordered, outputs, given)
-
-
-def _document(path: Path) -> dict[str, Any]:
-    try:
-        document = toml_table(path.read_text(encoding="utf-8-sig"))
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise DataError(f"{path} is no TOML: {error}") from None
-    except OSError as error:
-        raise NoInputError(f"cannot read {path}: {error.strerror}") from None
-    _check_keys(path, "the file", document, ("stage", "output"))
-    return document
 
 
 def _tables(path: Path, document: dict[str, Any], key: str) -> list[Any]:
@@ -107,21 +95,21 @@ def _tables(path: Path, document: dict[str, Any], key: str) -> list[Any]:
 def _stage(path: Path, number: int, table: Any) -> StageFile:
     where = f"[[stage]] {number}"
     if isinstance(table, dict) and "when" in table:
-        _check_keys(path, f"{where} when", table["when"], When.__struct_fields__)
+        check_keys(path, f"{where} when", table["when"], When.__struct_fields__)
     stage = _struct(path, where, table, StageFile)
     return msgspec.structs.replace(stage, model=_existing(path, f"{where} model", stage.model))
 
 
-def _output(path: Path, number: int, table: Any) -> OutputFile:
+def _output(path: Path, number: int, table: Any) -> OutputPlan:
     where = f"[[output]] {number}"
-    output = _struct(path, where, table, OutputFile)
+    output = _struct(path, where, table, OutputPlan)
     if output.labels is None:
         return output
     return msgspec.structs.replace(output, labels=_existing(path, f"{where} labels", output.labels))
 
 
 def _struct(path: Path, where: str, table: Any, kind: type[_Struct]) -> _Struct:
-    _check_keys(path, where, table, kind.__struct_fields__)
+    check_keys(path, where, table, kind.__struct_fields__)
     try:
         return msgspec.convert(table, kind, dec_hook=_path)
     except msgspec.ValidationError as error:
@@ -132,14 +120,6 @@ def _path(_wanted: type, value: Any) -> Path:
     if not isinstance(value, str) or not value:
         raise ValueError("Expected the path of a file")
     return Path(value)
-
-
-def _check_keys(path: Path, where: str, table: Any, known: tuple[str, ...]) -> None:
-    if not isinstance(table, dict):
-        raise DataError(f"{path}: {where} has to be a table")
-    for key in table:
-        if key not in known:
-            raise DataError(f"{path}: {where} has no key {key!r}: choose from {', '.join(known)}{_meant(key, known)}")
 
 
 def _existing(path: Path, where: str, named: Path) -> Path:
@@ -156,7 +136,7 @@ def _given(path: Path, stages: tuple[StageFile, ...]) -> str:
     if not unmade:
         raise DataError(f"{path}: every edge is made by a stage: one that none makes is the bundle's input")
     if len(unmade) > 1:
-        edges = ", ".join(f"{edge!r}{_meant(edge, made)}" for edge in unmade)
+        edges = ", ".join(f"{edge!r}{meant(edge, made)}" for edge in unmade)
         raise DataError(f"{path}: a bundle has one input, but no stage makes any of the edges {edges}")
     return unmade[0]
 
@@ -167,7 +147,7 @@ def _ordered(path: Path, stages: tuple[StageFile, ...], given: str) -> tuple[Sta
     known, waiting, ordered = {given}, list(stages), list[StageFile]()
     for stage in stages:
         if stage.when is not None and stage.when.edge not in made:
-            guess = _meant(stage.when.edge, made)
+            guess = meant(stage.when.edge, made)
             raise DataError(
                 f"{path}: stage {stage.name!r} has a condition on {stage.when.edge!r}, which no stage makes{guess}"
             )
@@ -186,18 +166,18 @@ def _needs(stage: StageFile) -> set[str]:
     return {*stage.inputs, *([stage.when.edge] if stage.when is not None else [])}
 
 
-def _ends(stages: tuple[StageFile, ...]) -> tuple[OutputFile, ...]:
+def _ends(stages: tuple[StageFile, ...]) -> tuple[OutputPlan, ...]:
     taken = {edge for stage in stages for edge in stage.inputs}
-    return tuple(OutputFile(edge) for stage in stages for edge in stage.outputs if edge not in taken)
+    return tuple(OutputPlan(edge) for stage in stages for edge in stage.outputs if edge not in taken)
 
 
-def _check(path: Path, stages: tuple[StageFile, ...], outputs: tuple[OutputFile, ...], given: str) -> None:
-    """By the rules of the manifest that this becomes."""
+def _check(path: Path, stages: tuple[StageFile, ...], outputs: tuple[OutputPlan, ...], given: str) -> None:
+    """Check the graph by the rules of the manifest that it becomes; raises `DataError`."""
     made = [edge for stage in stages for edge in stage.outputs]
     for number, output in enumerate(outputs, 1):
         for key, edge in (("edge", output.edge), ("otherwise", output.otherwise)):
             if edge and edge not in made:
-                raise DataError(f"{path}: [[output]] {number} {key} = {edge!r}: no stage makes it{_meant(edge, made)}")
+                raise DataError(f"{path}: [[output]] {number} {key} = {edge!r}: no stage makes it{meant(edge, made)}")
     names = [output.edge for output in outputs]
     try:
         check_stages(stages, [given])
@@ -206,8 +186,3 @@ def _check(path: Path, stages: tuple[StageFile, ...], outputs: tuple[OutputFile,
         check_answers(stages, [given], {output.edge: output.otherwise for output in outputs})
     except BundleError as error:
         raise DataError(f"{path}: {error}") from None
-
-
-def _meant(word: str, known: Any) -> str:
-    guess = next(iter(get_close_matches(word, sorted(known), n=1)), "")
-    return f" (did you mean {guess!r}?)" if guess else ""

@@ -28,7 +28,8 @@ from maas_agent.errors import DataError, UnavailableError, UsageError
 from maas_agent.runtime.interface import Model
 from maas_agent.runtime.selection import accelerator
 from maas_converter.bench.blobs import Blobs
-from maas_converter.convert.bundle_plan import OutputPlan, StagePlan
+from maas_converter.convert.bundle_plan import StagePlan
+from maas_converter.convert.graph_file import OutputPlan
 from maas_converter.convert.request import ConversionRequest
 from maas_converter.tflite.names import Names, names_of
 

@@ -70,7 +70,7 @@ def _quantized(context: ConversionContext, one: ImportedStage, feed: Feed, kept:
 
 
 def _evidence_feed(context: ConversionContext, baseline: Baseline) -> Feed:
-    """Without calibration data: evaluation data, which a recipe without ranges may be looked at with."""
+    """Feed evaluation data where there is no calibration data, to a recipe that measures no ranges."""
     if not context.given.plan.single or context.given.evaluation is None:
         return Feed(0, lambda _: [])
     prepare, rows = preprocessor(baseline.spec), baseline.evidence.samples

@@ -32,7 +32,7 @@ class Evaluation(msgspec.Struct, frozen=True):
 
 
 class Validation(msgspec.Struct, frozen=True):
-    """Both evaluations, and what is true of the samples."""
+    """The evaluations of the models as they came and of the bundle, and what is true of the samples."""
 
     evidence: Evidence
     float32: Evaluation | None
@@ -51,7 +51,7 @@ class Validation(msgspec.Struct, frozen=True):
 
     @property
     def pair(self) -> Pair:
-        """Both, as the evidence of the report is gathered from them."""
+        """The answers of both models, as the report's evidence is gathered from them."""
         return _pair(self.evidence, self.float32, self.bundle)
 
 
@@ -103,7 +103,7 @@ def notes_of(validation: Validation, baseline: Baseline) -> tuple[str, ...]:
 
 
 def _outside(validation: Validation) -> list[str]:
-    """How many of the samples hold values that the bundle's input does not; nothing of noise."""
+    """Say how many samples hold values that the bundle's input cannot; nothing of samples that are noise."""
     spec, samples = validation.bundle.manifest.inputs[0], validation.evidence.samples
     outside, reach = outside_of(spec), reach_of(spec.tensor)
     count = sum(map(outside, samples)) if outside is not None and validation.given else 0
@@ -134,7 +134,7 @@ def metrics_of(validation: Validation) -> Metrics:
 
 
 def agreement_of(validation: Validation, baseline: Baseline) -> float | None:
-    """How often (a fraction) both name the same class; ``None`` if answers are no classes."""
+    """How often (a fraction) float model and bundle name one class; ``None`` if their answers are no classes."""
     if validation.float32 is None or len(validation.bundle.answers) != 1:
         return None
     before, after = (next(iter(one.answers.values())) for one in (validation.float32, validation.bundle))

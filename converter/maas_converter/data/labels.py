@@ -94,7 +94,7 @@ def renumbered(
 
 
 def counterparts(names: Sequence[str], labels: Sequence[str]) -> dict[str, str]:
-    """By name that is no label: the one label that differs from it in case, spaces, ``_`` and ``-`` only."""
+    """The one label for each name that is none, differing from it in case, spaces, ``_`` and ``-`` only."""
     plain = Counter(_plain(label) for label in labels)
     by_plain = {_plain(label): label for label in labels}
     strange = set(names) - set(labels)

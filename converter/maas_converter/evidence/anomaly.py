@@ -35,7 +35,7 @@ class AnomalyScore(msgspec.Struct, frozen=True, tag_field="task", tag="anomaly")
 
 
 class AnomalyComparison(msgspec.Struct, frozen=True, tag_field="task", tag="anomaly"):
-    """Float model and bundle on the same samples."""
+    """What the bundle lost of the float model's ranking of one set of samples."""
 
     auc_drop: Figure
     """ROC AUC lost; its interval is DeLong's for paired curves."""

@@ -67,7 +67,7 @@ class ClassificationScore(msgspec.Struct, frozen=True, tag_field="task", tag="cl
 
 
 class ClassificationComparison(msgspec.Struct, frozen=True, tag_field="task", tag="classification"):
-    """Float model and bundle on the same samples."""
+    """How float model and bundle classified one set of samples, sample by sample."""
 
     agreement: Figure
     """How often (a fraction) both name the same class."""

@@ -117,7 +117,7 @@ def _facts(title: str, manifest: Manifest, blobs: Blobs) -> ModelFacts:
 
 
 def _signals(float32: ModelAnswers, bundle: ModelAnswers) -> tuple[Signal, ...]:
-    """The two models may call an output differently; they have the same ones in the same order."""
+    """Compare output by output; both models have the same ones in one order, if under other names."""
     found = []
     for (name, after), before in zip(bundle.answers.items(), float32.answers.values(), strict=True):
         both = answered(before) & answered(after)

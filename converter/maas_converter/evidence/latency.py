@@ -25,7 +25,7 @@ class ThreadTimes(msgspec.Struct, frozen=True):
 
 
 class LatencyByThreads(msgspec.Struct, frozen=True):
-    """From a decoded sample to real output values, measured in turns."""
+    """Times of one inference, from a decoded sample to real output values, by number of threads; measured in turns."""
 
     host: str
     by_threads: tuple[ThreadTimes, ...]

@@ -93,7 +93,7 @@ def layers_of(float32: bytes, bundle: bytes, inputs: NDArray[np.float32]) -> Lay
 
 
 def _pairs(float32: Contents, bundle: Contents) -> list[_Pair]:
-    """By name, which quantizers keep; where they did not, by the order of the ops."""
+    """Pair the layers of both models by name, which quantizers keep, else by the order of the ops."""
     before, after = float32.graphs[0], bundle.graphs[0]
     by_name = {after.tensors[op.outputs[0]].name: op for op in _computing(after)}
     first, second = _computing(before), _computing(after)

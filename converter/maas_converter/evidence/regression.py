@@ -22,7 +22,7 @@ class RegressionScore(msgspec.Struct, frozen=True, tag_field="task", tag="regres
 
 
 class RegressionComparison(msgspec.Struct, frozen=True, tag_field="task", tag="regression"):
-    """Float model and bundle on the same samples."""
+    """How far float model and bundle were from the targets of one set of samples."""
 
     mae_increase: Figure
     """Mean absolute error of the bundle less that of the float model; its interval is of paired differences."""

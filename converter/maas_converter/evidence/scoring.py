@@ -1,4 +1,4 @@
-"""One model's answers to figures, whatever the task."""
+"""Judges one model's answers by the figures of its task, whichever that is."""
 
 from math import log, prod
 
@@ -120,7 +120,7 @@ def right_labels(values: NDArray[np.float32], y: NDArray[np.generic], told: Mult
 def multilabel_notes(
     values: NDArray[np.float32], y: NDArray[np.generic] | None, told: Postprocess | None
 ) -> tuple[str, ...]:
-    """The sentence with both figures, where the output is multilabel and ``y`` says which labels there are."""
+    """Say how many labels are right, where the output is multilabel and ``y`` says which labels there are."""
     if y is None or not isinstance(told, Multilabel) or y.size != values.size or not np.isin(y, (0, 1)).all():
         return ()
     share, f1 = right_labels(values, y, told)
@@ -145,7 +145,7 @@ def _labels(labels: tuple[str, ...], dataset: Dataset, count: int) -> tuple[str,
 
 
 def _stored_threshold(told: Multilabel) -> float:
-    """Of the values as the model answers them, before any sigmoid."""
+    """The threshold for values as the model answers them, before any sigmoid."""
     if told.activation == "none":
         return told.threshold
     share = min(max(told.threshold, 1e-12), 1 - 1e-12)

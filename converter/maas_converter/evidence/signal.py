@@ -42,7 +42,7 @@ class SignalSums:
 
     @property
     def mse(self) -> float:
-        """Mean squared difference."""
+        """The mean squared difference of both models' values."""
         return self._noise / max(self._values, 1)
 
     @property
@@ -52,7 +52,7 @@ class SignalSums:
 
     @property
     def cosine(self) -> float:
-        """Mean cosine."""
+        """The mean over samples of the cosine between both models' values."""
         return self._cosines / max(self._samples, 1)
 
 

@@ -153,7 +153,7 @@ def failure(device: str, reason: str) -> str:
 
 
 def describe(rollout: Rollout, found: RolloutProgress) -> str:
-    """Where it stands, in a line."""
+    """Say in a line where a rollout stands."""
     if rollout.state == "rolled_back":
         return f"rolled back ({_reason(rollout)}); {len(found.pending)} devices still run it"
     where = f"stage {rollout.stage + 1} of {len(rollout.stages)} ({rollout.percent:g} %)"

@@ -38,7 +38,7 @@ class Aim(msgspec.Struct, frozen=True):
 
     @property
     def words(self) -> str:
-        """For a person."""
+        """The aim in words, for a person."""
         return f"group {self.group}" if self.group else f"device {self.device}"
 
 
@@ -60,7 +60,7 @@ class Operator:
 
     @property
     def devices(self) -> list[FleetDevice]:
-        """Those that it is for."""
+        """The devices that the rollout is for."""
         if self._aim.group is not None:
             return self._view.of_group(self._aim.group)
         return [each for each in self._view.devices.values() if each.id == self._aim.device]
@@ -164,7 +164,7 @@ class Operator:
             self._document = Document(self._document.serial)
 
     def _publish(self, rollout: Rollout) -> None:
-        """One message: what the devices are told, and where the rollout stands."""
+        """Publish what the devices are to run and where the rollout stands, in one message."""
         serial = max(time.time_ns() // 1_000_000, self._document.serial + 1)
         wish = wish_of(msgspec.structs.replace(rollout, leader=self._name))
         models: dict[str, DesiredModel] = {**self._document.models, self._aim.model: wish}

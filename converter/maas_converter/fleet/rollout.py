@@ -19,7 +19,7 @@ _ON_TRIAL = ("testing", "shadow", "probation")
 
 
 class Rollout(msgspec.Struct, frozen=True, kw_only=True):
-    """Where it stands; kept on the broker, in the wish that it writes. Times are Unix time in seconds.
+    """Where a rollout stands; kept on the broker, in the desired state it writes. Times are Unix time in seconds.
 
     ``stages`` are percentages that end with 100; ``max_failures`` is one of a stage's devices. ``since`` is when the
     present stage began, ``soaking`` since when nothing in it is pending.
@@ -42,7 +42,7 @@ class Rollout(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def percent(self) -> float:
-        """Of the devices that have got it by now."""
+        """Percent of the devices that the version was given to by now."""
         return self.stages[self.stage]
 
 
@@ -120,7 +120,7 @@ def progress(
 
 
 def step(rollout: Rollout, found: RolloutProgress, now: float) -> Rollout:
-    """What comes next, after what was ``found``: the same rollout if nothing does."""
+    """Decide what comes next, after what was ``found``; returns ``rollout`` itself if nothing does."""
     if rollout.state != "running":
         return rollout
     if too_many(rollout, found):

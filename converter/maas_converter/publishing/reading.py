@@ -38,7 +38,7 @@ def load(folder: Path) -> State:
 
 
 def read_state(folder: Path) -> State:
-    """As `load`, whoever has signed it: to be looked at, not to be built upon."""
+    """Read what `load` reads, whoever has signed it: to be looked at, not to be built upon."""
     return _read_all(folder)[0]
 
 

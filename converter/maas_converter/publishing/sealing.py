@@ -35,7 +35,7 @@ class Recipient(msgspec.Struct, frozen=True):
 
     @property
     def id(self) -> str:
-        """Its SHA-256."""
+        """The recipient's id: the SHA-256 of the public key."""
         return recipient_id(self.public)
 
 

@@ -34,15 +34,15 @@ class Storage(Protocol):
 
 
 class PlainStorage:
-    """For everybody: blobs as they are, or compressed."""
+    """Stores blobs for everybody, as they are or compressed."""
 
     def keep(self, digest: str, data: bytes) -> StoredBlob:
-        """The smaller one, if it is smaller by enough."""
+        """Compress a blob, if that makes it smaller by enough."""
         packed = compressed(data)
         return StoredBlob(digest_of(packed), packed, "zlib") if packed is not None else StoredBlob(digest, data, None)
 
     def recipients(self, _name: str, _version: str) -> dict[str, str]:
-        """Nobody in particular."""
+        """Name nobody: everybody may open the version."""
         return {}
 
 

@@ -37,7 +37,7 @@ _ROUNDING_SAMPLES = 512
 def quantize(
     float32: bytes, recipe: Recipe, spec: Input, samples: Array | None, io: str | None, progress: Progress
 ) -> bytes:
-    """The model as ``recipe`` and ``--io`` say; the same arguments always give the same bytes.
+    """Quantize a model as ``recipe`` and ``--io`` say; the same arguments always give the same bytes.
 
     ``spec`` and ``samples`` (N, …sample) are the float model's input and real data. Raises `UsageError` if the recipe
     has no such ``io``, `DataError` for want of samples, `RuntimeFailure` if the library cannot quantize this model.
@@ -49,7 +49,7 @@ def quantize(
 def quantize_fed(
     float32: bytes, recipe: Recipe, feed: Feed, io: str | None, progress: Progress, kept: KeptFloat | None = None
 ) -> bytes:
-    """The same for a model whose inputs come from wherever: from the stages before it, if it is one of several.
+    """Quantize a model whose inputs come from ``feed``, as from the stages before it if it is one of several.
 
     ``kept`` is what `kept_in` found in the plain model, if that was asked already.
     """

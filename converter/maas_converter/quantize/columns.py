@@ -43,7 +43,7 @@ class Spoiled(msgspec.Struct, frozen=True):
 
     @property
     def sentence(self) -> str:
-        """For people."""
+        """Why the columns are lost, in a sentence for people."""
         shown = ", ".join(map(str, self.columns[:_NAMED])) + (" …" if len(self.columns) > _NAMED else "")
         plural = "s" if len(self.columns) > 1 else ""
         return (
@@ -68,7 +68,7 @@ def spoiled(values: Array, bits: int, *, by_sample: bool = False) -> Spoiled | N
 
 
 def spoiled_parts(parts: Sequence[Array], bits: int) -> Spoiled | None:
-    """The same of the parts (n,) of a concatenation, each of which counts as a column."""
+    """The parts (n,) of a concatenation that one scale would spoil; each counts as a column."""
     if len(parts) < 2 or min(part.size for part in parts) < _FEWEST:
         return None
     whole = np.concatenate([np.asarray(_ends(part)) for part in parts])
@@ -121,7 +121,7 @@ def _lost(rows: NDArray[np.float64], coarse: NDArray[np.float64]) -> tuple[int, 
 
 
 def _on_grid(values: NDArray[np.float64], low: float, high: float, bits: int) -> NDArray[np.float64]:
-    """As the quantizer does: a range with 0 in it; 16 bits lie evenly around 0."""
+    """Round as the quantizer does: a range with 0 in it; 16 bits lie evenly around 0."""
     if bits == 16:
         step = max(abs(low), abs(high), 1e-30) / (2**15 - 1)
         even: NDArray[np.float64] = np.rint(values / step) * step

@@ -53,7 +53,7 @@ def halved(operation: str = ALL, regex: str = ".*") -> Entry:
 
 
 def untouched(operation: str = ALL, regex: str = ".*") -> Entry:
-    """Float stays float."""
+    """The entry that leaves an op float."""
     return _entry(regex, operation, _NONE, {})
 
 

@@ -54,7 +54,7 @@ class OpPrecision(msgspec.Struct, frozen=True):
 
     @property
     def title(self) -> str:
-        """Both names, for a sentence and the manifest."""
+        """The op's kind and its name in the source, for a sentence and the manifest."""
         return f"{self.name} {self.label}".strip()
 
 

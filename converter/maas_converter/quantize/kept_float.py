@@ -99,7 +99,7 @@ def kept_in(float32: bytes, recipe: Recipe, feed: Feed) -> KeptFloat:
 
 
 def kept_for(float32: bytes, feed: Feed, *, bits: int, static: bool) -> KeptFloat:
-    """The same by bits of activations; ``static``: these have fixed ranges."""
+    """Tell what has to stay float by the bits of activations; ``static``: these have fixed ranges."""
     contents = contents_of(float32)
     if contents.has_control_flow:
         return _kept(contents, _indexes(contents))
@@ -124,7 +124,7 @@ def _kept(contents: Contents, why: dict[int, str]) -> KeptFloat:
 
 
 def _indexes(contents: Contents) -> dict[int, str]:
-    """By tensor, why it has to stay exact; the sentence stands at the first one only."""
+    """Why a tensor has to stay exact, by tensor; the sentence stands at the first one only."""
     graph, found = contents.graphs[0], dict[int, str]()
     for op in graph.ops:
         if op.name not in _MAKES_INDEXES or (op.name == "CAST" and "int" not in graph.tensors[op.outputs[0]].dtype):
@@ -287,6 +287,6 @@ def _beyond_their_steps(contents: Contents, seen: _Seen) -> Iterator[tuple[int, 
 
 
 def _called(what: str, tensor: TensorFacts) -> str:
-    """Without what TensorFlow puts around a name, and without a name that says nothing."""
+    """A name without what TensorFlow puts around it; empty for one that says nothing."""
     plain = re.sub(r"^(serving_default|serve)_|:\d+$", "", tensor.name.split(";")[0])
     return f"the {what}" if plain.startswith("StatefulPartitionedCall") else f"{what} {plain!r}"

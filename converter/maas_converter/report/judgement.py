@@ -27,7 +27,7 @@ def rows(judged: Judged) -> tuple[Row, ...]:
 
 
 def class_rows(score: ClassificationScore) -> tuple[Row, ...]:
-    """Each class."""
+    """One row of figures for each class."""
     return tuple(
         (
             entry.label,

@@ -1,4 +1,4 @@
-"""The proof of a split: the whole model and the chain of its parts side by side on the same samples, to the bit."""
+"""Validates a split: the chain of its parts answers to the bit what the whole model answers, on the same samples."""
 
 import tempfile
 from collections.abc import Iterator, Sequence

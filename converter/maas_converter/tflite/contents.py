@@ -48,7 +48,7 @@ class GraphFacts(msgspec.Struct, frozen=True):
 
 
 class Contents(msgspec.Struct, frozen=True):
-    """A whole file."""
+    """What a whole ``.tflite`` file holds."""
 
     size: int
     graphs: tuple[GraphFacts, ...]
@@ -114,7 +114,7 @@ def contents_of(data: bytes) -> Contents:
 
 
 def describe(model: Any, size: int) -> Contents:
-    """The same of a model that is parsed already."""
+    """Describe a model that is parsed already; ``size`` is that of its file, in bytes."""
     return Contents(
         size=size,
         graphs=tuple(_graph(model, number, graph) for number, graph in enumerate(model.subgraphs)),

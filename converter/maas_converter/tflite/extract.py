@@ -32,7 +32,7 @@ class _Kept:
         return self._numbers[old]
 
     def numbers(self, old: Any) -> list[int] | None:
-        """The same of a vector that may be missing."""
+        """The new numbers of a vector of old ones, which may be missing."""
         return None if old is None else [self.number(value) for value in indexes_and_gaps(old)]
 
 

@@ -51,7 +51,7 @@ def heads_of(tflite: bytes) -> tuple[OutputHead, ...]:
 
 
 def heads_in(contents: Contents) -> tuple[OutputHead, ...]:
-    """The same of a model that was read already."""
+    """What makes each output of a model that was read already."""
     walk = _Walk(contents.graphs[0])
     return tuple(walk.head(index) for index in contents.graphs[0].outputs)
 

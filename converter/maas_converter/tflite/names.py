@@ -29,7 +29,7 @@ def names_of(data: bytes) -> Names:
 
 
 def names_in(model: Any) -> Names:
-    """The same of a ``ModelT``."""
+    """The names of a parsed model's inputs and outputs; see `names_of`."""
     graph, signature = model.subgraphs[0], signature_of(model)
     given = _keys(graph.inputs, signature.inputs if signature is not None else None, graph)
     made = _keys(graph.outputs, signature.outputs if signature is not None else None, graph)

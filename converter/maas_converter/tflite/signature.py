@@ -126,7 +126,7 @@ def _covers(entries: list[Any], ends: Iterable[int]) -> bool:
 
 
 def _in_order(entries: Iterable[Any] | None) -> list[Any]:
-    """As they are, but numbered ones (``output_0``, ``output_1``, ``output_10`` …) by their numbers."""
+    """The entries as they are, but numbered ones (``output_0``, ``output_1``, ``output_10`` …) by their numbers."""
     found = list(entries or ())
     keys = [files.text(entry.name) for entry in found]
     parted = [re.fullmatch(r"(.*?)(?:_(\d+))?", key, re.DOTALL) for key in keys]

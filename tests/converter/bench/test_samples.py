@@ -36,6 +36,8 @@ BAD = {
         '[[preprocess]]\nop="scale"\nscale=1.0\nfactor=2\n',
         "'factor': choose from scale, offset",
     ),
+    "a key with a slip": ("[decode]\nshpe=[1]\n", "[decode] has no key 'shpe'"),
+    "what a slip meant": ("[decode]\nshpe=[1]\n", "(did you mean 'shape'?)"),
     "wrong type": ('[[preprocess]]\nop="scale"\nscale="big"\n', "scale"),
     "missing key": ('[decode]\ndtype="uint8"\n', "shape"),
     "no list of steps": ('[preprocess]\nop="scale"\n', "[[preprocess]]"),

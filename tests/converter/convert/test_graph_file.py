@@ -7,7 +7,7 @@ import pytest
 
 from maas_agent.bundle.manifest import When
 from maas_agent.errors import DataError, NoInputError
-from maas_converter.convert.graph_file import GraphFile, OutputFile, read_graph
+from maas_converter.convert.graph_file import GraphFile, OutputPlan, read_graph
 
 
 @pytest.fixture
@@ -45,15 +45,15 @@ def test_a_cascade_is_read(folder: Path) -> None:
     )
     assert (gate.quantize, gate.when) == ("", None)
     assert (faces.model, faces.when) == (folder / "faces.keras", When("person", 1, at_least=0.5))
-    assert graph.outputs == (OutputFile("face", "person", folder / "labels.txt"),)
+    assert graph.outputs == (OutputPlan("face", "person", folder / "labels.txt"),)
     assert graph.input == "image"
 
 
 def test_without_outputs_they_are_what_no_stage_takes(folder: Path) -> None:
     """A condition is no taking: what it looks at is still an answer."""
     heads = stage("backbone", "image", "features") + stage("a", "features", "one") + stage("b", "features", "two three")
-    assert read(folder, heads).outputs == (OutputFile("one"), OutputFile("two"), OutputFile("three"))
-    assert read(folder, CASCADE).outputs == (OutputFile("person"), OutputFile("face"))
+    assert read(folder, heads).outputs == (OutputPlan("one"), OutputPlan("two"), OutputPlan("three"))
+    assert read(folder, CASCADE).outputs == (OutputPlan("person"), OutputPlan("face"))
 
 
 def test_a_stage_may_have_a_recipe_of_its_own(folder: Path) -> None:

@@ -59,11 +59,11 @@ class KeyRing:
         return bool(self._files(role, ".pem"))
 
     def root_keyids(self) -> set[str]:
-        """Of the root keys here, own and of others; no passphrase is asked for."""
+        """The ids of the root keys here, own and of others; no passphrase is asked for."""
         return {read_public(path).keyid for path in self._files("root", ".pub")}
 
     def required(self, role: str, keyids: Iterable[str]) -> list[CryptoSigner]:
-        """As `signers`; raises `NoInputError` or `DataError` if there is none that counts."""
+        """The keys that `signers` finds; raises `NoInputError` or `DataError` if there is none that counts."""
         found = self.signers(role, keyids)
         if found:
             return found

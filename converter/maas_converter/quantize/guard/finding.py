@@ -18,7 +18,7 @@ class CalibrationFinding(msgspec.Struct, frozen=True):
 
     @property
     def sentence(self) -> str:
-        """Both."""
+        """What is wrong and what to try, in one sentence."""
         return f"{self.what}; {self.advice}"
 
 

@@ -54,7 +54,7 @@ class InputStatistics(msgspec.Struct, frozen=True):
 
     @property
     def range(self) -> str:
-        """Both, for a sentence."""
+        """The lowest and the highest value, for a sentence."""
         return f"{self.low:.4g} … {self.high:.4g}"
 
 

@@ -46,7 +46,7 @@ def with_room(float32: bytes, quantized: bytes, steps: Steps) -> bytes:
 
 
 def _held(source: Any, steps: Steps) -> dict[str, _Held]:
-    """By the name of an op's output."""
+    """What is held of each op, by the name of its output."""
     graph, found = source.subgraphs[0], {}
     for op in graph.operators:
         if files.op_name(source, op) not in _HOLDERS:

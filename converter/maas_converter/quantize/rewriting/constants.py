@@ -60,7 +60,7 @@ def step_of(tensor: Any) -> NDArray[np.float64] | None:
 
 
 def _stored(values: Values, tensor: Any) -> Values:
-    """As QUANTIZE rounds: halves away from zero."""
+    """Round as QUANTIZE does: halves away from zero."""
     kind = files.type_name(tensor)
     if kind not in ("int8", "uint8", "int16"):
         raise _not_undone(tensor)

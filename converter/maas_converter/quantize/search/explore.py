@@ -24,7 +24,7 @@ Item = TypeVar("Item")
 
 
 class SearchSpace(msgspec.Struct, frozen=True):
-    """What is searched."""
+    """The ops and tensors of a model that plans may differ in."""
 
     layers: tuple[Layer, ...]
     tensors: tuple[int, ...]
@@ -90,7 +90,7 @@ def _lowered(
 
 
 def _quick(cache: MeasurementCache, base: PrecisionPlan, steps: Sequence[Step]) -> list[Step]:
-    """Those that do not make the model slower: on some ops 4 bits have a kernel of their own, on others a detour."""
+    """The steps that make the model no slower: on some ops 4 bits have a kernel of their own, on others a detour."""
     ratios = cache.times([base.with_changes((step.change,)) for step in steps])
     return [step for step, (_, ratio) in zip(steps, ratios, strict=True) if ratio <= _NOT_SLOWER]
 

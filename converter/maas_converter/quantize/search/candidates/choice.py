@@ -1,4 +1,4 @@
-"""Which of the candidates is returned: pure rules."""
+"""Chooses which of the candidates is returned: pure rules."""
 
 from maas_converter.quantize.search.candidates.outcome import Candidate, SearchLimits
 from maas_converter.quantize.search.candidates.precision_plan import INT8, Whole
@@ -66,7 +66,7 @@ def keeps(points: float, limits: SearchLimits) -> bool:
 
 
 def pareto(candidates: tuple[Candidate, ...]) -> tuple[Candidate, ...]:
-    """Those that no other candidate equals or beats in size, latency and points at once, smallest first."""
+    """The candidates that no other one equals or beats in size, latency and points at once, smallest first."""
 
     def beaten(one: Candidate) -> bool:
         return any(_figures(other) != _figures(one) and _below(_figures(other), _figures(one)) for other in candidates)

@@ -74,7 +74,7 @@ def supported(layer: Layer, change: Change) -> bool:
 
 
 def precision_of(plan: PrecisionPlan, layers: tuple[Layer, ...]) -> dict[str, str]:
-    """By op, what differs from int8."""
+    """What differs from int8, by op."""
     if plan.whole != "int8":
         return {"*": plan.whole}
     labels = {layer.op: layer.label for layer in layers}

@@ -32,7 +32,7 @@ class Clip(msgspec.Struct, frozen=True, order=True):
 
 
 class PrecisionPlan(msgspec.Struct, frozen=True):
-    """A candidate."""
+    """Which precision each op of a candidate has: that of the whole, and what differs from it."""
 
     whole: Whole
     changes: tuple[Change, ...] = ()

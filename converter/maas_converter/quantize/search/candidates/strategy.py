@@ -1,4 +1,4 @@
-"""Which combinations are worth measuring: pure rules over what single ops showed.
+"""Chooses which combinations are worth measuring: pure rules over what single ops showed.
 
 Noise of ops adds up, near enough; so do bytes saved. A combination is chosen by sums and then measured as it is.
 """

@@ -51,12 +51,12 @@ class RunnableModel:
         self._outputs = list(zip(names, map(dequantizer, model.outputs), strict=True))
 
     def run(self, sample: Samples) -> dict[str, NDArray[np.float32]]:
-        """One sample."""
+        """The model's real answers to one decoded sample, by output."""
         found = self._model.run([self._prepare(sample)])
         return {name: real(values) for (name, real), values in zip(self._outputs, found, strict=True)}
 
     def answers(self, samples: Samples) -> Answers:
-        """All ``samples`` (N, …)."""
+        """The model's real answers to all ``samples`` (N, …)."""
         rows = [self.run(sample) for sample in samples]
         return {name: np.stack([row[name] for row in rows]) for name in rows[0]}
 
