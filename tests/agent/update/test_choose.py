@@ -3,7 +3,7 @@
 import pytest
 
 from maas_agent.errors import PullError, VerifyError
-from maas_agent.update.choose import Catalogue, Offer, choose, refuse_downgrade, why_nothing
+from maas_agent.update.choose import Catalogue, Offer, choose, refuse_downgrade, refuse_unwanted, why_nothing
 from maas_agent.update.protocol import Wanted
 
 CHANNELS = {"digits": {"stable": "1.2.0", "beta": "2.0.0-rc.1"}, "cats": {"stable": "9.0.0"}}
@@ -197,9 +197,11 @@ def test_a_model_or_channel_that_is_not_there_is_named_with_those_that_are() -> 
 @pytest.mark.parametrize(("offered", "active"), [("1.0.0", "1.0.0"), ("1.9.0", "1.10.0"), ("1.0.0-rc.1", "1.0.0")])
 def test_only_a_newer_version_replaces_the_active_one(offered: str, active: str) -> None:
     """SemVer precedence, not the order of letters."""
-    with pytest.raises(VerifyError, match="only a newer version"):
+    with pytest.raises(VerifyError) as refused:
         refuse_downgrade(offered, active)
+    assert str(refused.value) == f"offered is {offered}, active is {active}: only a newer version replaces it"
     refuse_downgrade(active, None)
+    refuse_downgrade("9.0.0", active)
 
 
 def test_a_channel_that_leads_to_what_cannot_be_had_is_said() -> None:
@@ -215,3 +217,60 @@ def test_a_channel_that_leads_to_what_cannot_be_had_is_said() -> None:
     assert (
         why_nothing(offering("1.0.0", "1.1.0", stable="1.1.0"), wanted(active_version="1.0.0", versions="<1.1")) is None
     )
+    elsewhere = wanted(active_version="1.0.0", versions="<1.1", withdrawn=("1.1.0",))
+    assert why_nothing(offering("1.0.0", stable="1.1.0"), elsewhere) is None, "the operator has taken it back"
+    assert why_nothing(offering("1.0.0", stable="1.0.0"), on) is None
+
+
+def test_nothing_is_said_where_a_newer_version_may_be_installed() -> None:
+    assert why_nothing(CATALOGUE, wanted(active_version="1.1.0")) is None
+
+
+def test_a_version_that_is_wanted_and_runs_needs_no_reason_whatever_the_range_says() -> None:
+    on = wanted(exact="1.2.0", active_version="1.2.0", versions="<1.0")
+    assert (choose(CATALOGUE, on), why_nothing(CATALOGUE, on)) == (None, None)
+
+
+def test_a_model_without_any_channel_is_told_so() -> None:
+    with pytest.raises(PullError, match=r"^digits has no channel 'stable'; it has none$"):
+        choose(offering("1.0.0"), wanted())
+    with pytest.raises(PullError, match=r"^digits has no channel 'stable'; it has none$"):
+        choose(Catalogue((offer("1.0.0"),), {}), wanted())
+
+
+def test_of_many_names_the_first_ten_are_told() -> None:
+    models = Catalogue(tuple(offer("1.0.0", f"m{number:02}") for number in range(11)), {})
+    with pytest.raises(PullError) as refused:
+        choose(models, wanted())
+    told = ", ".join(f"m{number:02}" for number in range(10))
+    assert str(refused.value) == f"the repository offers no model 'digits'; it has {told}"
+
+
+@pytest.mark.parametrize(
+    ("fields", "reason"),
+    [
+        ({}, None),
+        ({"model": None}, None),
+        ({"versions": "^1"}, None),
+        ({"versions": " "}, None),
+        ({"model": "cats"}, "digits.maas holds digits, pipeline p is to run cats"),
+        ({"versions": "<1.1"}, "digits.maas holds version 1.1.0, which is not in '<1.1'"),
+        ({"model": None, "versions": "<1.1"}, "digits.maas holds version 1.1.0, which is not in '<1.1'"),
+    ],
+)
+def test_a_local_bundle_is_of_the_model_and_range_that_the_pipeline_is_to_run(
+    fields: dict[str, object], reason: str | None
+) -> None:
+    on = wanted(bundle="digits.maas", **fields)
+    if reason is None:
+        refuse_unwanted(offer("1.1.0"), on)
+        return
+    with pytest.raises(VerifyError) as refused:
+        refuse_unwanted(offer("1.1.0"), on)
+    assert str(refused.value) == reason
+
+
+def test_a_local_bundle_may_be_a_pre_release_where_the_range_says_nothing() -> None:
+    refuse_unwanted(offer("2.0.0-rc.1"), wanted(bundle="x"))
+    with pytest.raises(VerifyError, match=r"version 2\.0\.0-rc\.1, which is not in '>=1.0'"):
+        refuse_unwanted(offer("2.0.0-rc.1"), wanted(bundle="x", versions=">=1.0"))

@@ -3,13 +3,11 @@
 import pytest
 
 from maas_agent.config import BrokerSettings, Config, DeviceSettings, PipelineSettings
-from maas_agent.hub.api.topics import MAX_ID, Address, Command, Route, Topics
+from maas_agent.hub.api.topics import MAX_ID, Address, Command, Route, Topics, is_level
 
-TOPICS = Topics(
-    Config(
-        device=DeviceSettings("dev", ("line-1", "line-2")),
-        pipeline=(PipelineSettings("digits", bundle="x"), PipelineSettings("cats", bundle="x")),
-    )
+CONFIG = Config(
+    device=DeviceSettings("dev", ("line-1", "line-2")),
+    pipeline=(PipelineSettings("digits", bundle="x"), PipelineSettings("cats", bundle="x")),
 )
 DIGITS = Route("digits", "maas/dev/digits/out")
 SHARED = Route("digits", "maas/groups/line-1/digits/out")
@@ -33,7 +31,7 @@ SHARED = Route("digits", "maas/groups/line-1/digits/out")
     ],
 )
 def test_an_input_topic_tells_pipeline_id_and_where_the_answer_goes(topic: str, address: Address) -> None:
-    assert TOPICS.input(topic) == address
+    assert Topics(CONFIG).input(topic) == address
 
 
 @pytest.mark.parametrize(
@@ -44,11 +42,11 @@ def test_an_input_topic_tells_pipeline_id_and_where_the_answer_goes(topic: str, 
     ],
 )
 def test_what_is_no_input_topic_of_this_device_is_none(topic: str) -> None:
-    assert TOPICS.input(topic) is None
+    assert Topics(CONFIG).input(topic) is None
 
 
 def test_subscriptions_cover_commands_and_inputs_and_share_those_of_groups() -> None:
-    assert TOPICS.subscriptions() == [
+    assert Topics(CONFIG).subscriptions() == [
         "maas/dev/cmd/+/+",
         "maas/dev/desired",
         "maas/groups/line-1/desired",
@@ -76,8 +74,11 @@ def test_the_root_may_have_several_levels() -> None:
 
 
 def test_a_devices_own_topics_are_named() -> None:
-    assert (TOPICS.status, TOPICS.metrics) == ("maas/dev/status", "maas/dev/metrics")
-    assert (TOPICS.state("digits"), TOPICS.out("digits")) == ("maas/dev/digits/state", "maas/dev/digits/out")
+    assert (Topics(CONFIG).status, Topics(CONFIG).metrics) == ("maas/dev/status", "maas/dev/metrics")
+    assert (Topics(CONFIG).state("digits"), Topics(CONFIG).out("digits")) == (
+        "maas/dev/digits/state",
+        "maas/dev/digits/out",
+    )
 
 
 @pytest.mark.parametrize(
@@ -96,11 +97,12 @@ def test_a_devices_own_topics_are_named() -> None:
         ("maas/dev/cmd/+/1", None),
         ("maas/other/cmd/update/1", None),
         ("maas/dev/digits/in/1", None),
+        ("update/1", None),
         ("", None),
     ],
 )
 def test_a_command_topic_tells_name_and_id(topic: str, command: Command | None) -> None:
-    assert TOPICS.command(topic) == command
+    assert Topics(CONFIG).command(topic) == command
 
 
 @pytest.mark.parametrize(
@@ -116,11 +118,19 @@ def test_a_command_topic_tells_name_and_id(topic: str, command: Command | None) 
     ],
 )
 def test_a_request_does_not_choose_what_this_device_says_on_its_own_topics(topic: str, reserved: bool) -> None:
-    assert TOPICS.is_reserved(topic) is reserved
+    assert Topics(CONFIG).is_reserved(topic) is reserved
 
 
 @pytest.mark.parametrize("level", ["a+b", "#", "a\0b", "\u2028"])
 def test_no_answer_goes_to_a_topic_over_which_a_broker_would_hang_up(level: str) -> None:
     """MQTT 5.0 section 4.7.1: a publisher may not name wildcards. It would come back with every connection."""
-    assert TOPICS.input(f"maas/dev/digits/in/{level}") == Address(DIGITS, bad_id=level)
-    assert TOPICS.command(f"maas/dev/cmd/{level}/1") is None
+    assert Topics(CONFIG).input(f"maas/dev/digits/in/{level}") == Address(DIGITS, bad_id=level)
+    assert Topics(CONFIG).command(f"maas/dev/cmd/{level}/1") is None
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [("a", True), ("a b", True), ("x" * MAX_ID, True), ("x" * (MAX_ID + 1), False), ("", False), ("a/b", False)],
+)
+def test_a_level_is_short_and_has_no_separator(text: str, expected: bool) -> None:
+    assert is_level(text) is expected

@@ -8,7 +8,7 @@ import pytest
 
 from maas_agent.hub.api.mqtt_inputs import recognisable
 from maas_agent.hub.api.topics import Address
-from maas_agent.hub.mqtt.answered import InputIdentity, digest
+from maas_agent.hub.mqtt.answered import AnsweredInput, AnsweredInputs, InputIdentity, digest
 from maas_agent.hub.mqtt.in_flight import InFlightInput
 from maas_agent.hub.mqtt.message import Inbound, Outbound
 from maas_agent.hub.outbox.journal import NAME
@@ -226,3 +226,70 @@ def test_just_after_a_kill_little_is_under_way_and_what_is_done_with_is_removed_
     cut.put(*range(110, 300))
     cut.outbox.pump()
     assert len(cut.payloads) > 100
+
+
+# ------------------------------------------------------------------ the rules alone
+
+
+def known(number: int, key: int) -> AnsweredInput:
+    return AnsweredInput(number, named(number).digest, key)
+
+
+def test_a_digest_is_the_same_in_every_release_and_tells_where_a_part_ends() -> None:
+    """It is on the disk: another one there would compute inputs again that were answered before an upgrade."""
+    assert digest(b"in/a", b"sample").hex() == "41592cce45816a2cbd76c9c5388afa2c"
+    assert len({digest(b"ab", b"c"), digest(b"a", b"bc"), digest(b"abc"), digest(b"abc", b"")}) == 4
+
+
+def test_the_newest_512_that_the_broker_took_at_once_are_to_be_written() -> None:
+    answered = AnsweredInputs()
+    for number in range(512):
+        answered.add(named(number), number)
+    answered.add(named(0), 1000)  # again: it is the newest now
+    assert [one.number for one in answered.changes([])[0]] == [*range(1, 512), 0]
+    answered.add(named(600), 1001)
+    assert [one.number for one in answered.changes([])[0]] == [*range(2, 512), 0, 600]
+    assert answered.find(named(1)) == known(1, 1), "known all the same"
+
+
+def test_what_is_forgotten_is_not_written_and_taken_from_the_disk() -> None:
+    answered = AnsweredInputs()
+    answered.add(named(1), 10)
+    answered.add(named(2), 11)
+    answered.forget(1)
+    assert answered.changes([]) == ([known(2, 11)], [1])
+    answered.saved([])
+    assert answered.changes([]) == ([], [])
+
+
+def test_what_is_known_again_is_not_taken_from_the_disk() -> None:
+    answered = AnsweredInputs()
+    answered.add(named(1), 1)
+    answered.add(named(1), 2)
+    for number in range(2, 514):
+        answered.add(named(number), number)
+    assert (answered.find(named(1)), answered.changes([])[1]) == (known(1, 2), [])
+
+
+def test_a_result_that_is_given_up_takes_its_own_input_only() -> None:
+    answered = AnsweredInputs()
+    answered.add(named(1), 10)
+    answered.add(named(1), 20)  # another message with the identifier of one that was acknowledged
+    answered.dropped(10)
+    assert answered.find(named(1)) == known(1, 20)
+    answered.add(named(2), 9)
+    answered.add(named(3), 31)
+    answered.dropped(10)
+    assert answered.find(named(2)) == known(2, 9)
+    answered.dropped(30)  # the first of its two copies
+    assert answered.find(named(3)) is None
+
+
+def test_what_an_earlier_run_left_is_older_than_what_this_one_knows() -> None:
+    answered = AnsweredInputs()
+    answered.add(named(1), 50)
+    answered.found([known(1, 3), known(2, 4)])
+    assert (answered.find(named(1)), answered.find(named(2))) == (known(1, 50), known(2, 4))
+    answered.clear()
+    assert (answered.find(named(1)), answered.find(named(2))) == (None, None)
+    assert answered.changes([]) == ([], [1, 2])

@@ -109,3 +109,21 @@ def test_a_broker_that_uses_an_identifier_twice_loses_neither(deliveries: InFlig
     assert line == []
     deliveries.acknowledge(second)
     assert line == [7]
+
+
+def test_before_the_first_connection_is_proven_nothing_is_acknowledged() -> None:
+    deliveries = InFlightInputs()
+    deliveries.connected(resumed=True)
+    delivery, _ = received(deliveries, packet(), line := Line())
+    deliveries.acknowledge(delivery)
+    assert line == []
+    deliveries.proven()
+    assert line == [7]
+
+
+def test_a_payload_that_was_cut_elsewhere_is_another_one(deliveries: InFlightInputs) -> None:
+    """Of one that is too large only its size is known."""
+    cut, longer = (Publish(b"in/1", b"", 1, False, 7, b"", dup=True, cut_bytes=size) for size in (1000, 1001))
+    first, _ = received(deliveries, cut, Line())
+    assert received(deliveries, cut, Line()) == (first, False)
+    assert received(deliveries, longer, Line())[1]

@@ -67,3 +67,24 @@ def test_the_question_itself_is_no_backlog() -> None:
     keepalive = Keepalive(100, 0, 0.0)
     keepalive.asked(75.0, 2000)
     assert keepalive.due(125.0, 0) is Due.GIVE_UP
+
+
+def test_a_server_that_wants_to_hear_something_every_second_is_obeyed() -> None:
+    assert Keepalive(30, 1, 0.0).interval_s == 1
+
+
+@pytest.mark.parametrize(("backlog", "due"), [(1 << 16, Due.GIVE_UP), ((1 << 16) + 1, Due.NOTHING)])
+def test_much_is_more_than_64_kib(backlog: int, due: Due) -> None:
+    keepalive = Keepalive(100, 0, 0.0)
+    keepalive.asked(75.0, backlog)
+    assert keepalive.due(125.0, backlog - 1) is due
+
+
+def test_it_says_how_long_nothing_is_due() -> None:
+    keepalive = Keepalive(100, 0, 0.0)
+    keepalive.heard(10.0)
+    assert (keepalive.next_s(20.0), keepalive.next_s(80.0)) == (55.0, 0.0)
+    keepalive.said(10.0)
+    assert keepalive.next_s(20.0) == 65.0
+    keepalive.asked(85.0, 0)
+    assert keepalive.next_s(90.0) == 45.0

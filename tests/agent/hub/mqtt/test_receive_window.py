@@ -45,3 +45,26 @@ def test_what_is_held_never_exceeds_the_bounds(seed: int) -> None:
             if held.release(done):
                 held = ReceiveWindow(most_messages=5, most_bytes=100)  # the next connection
         assert len(sizes) <= 5 and sum(sizes.values()) <= 100
+
+
+def test_the_bytes_that_are_held_are_those_of_what_is_not_acknowledged() -> None:
+    held = ReceiveWindow(most_bytes=100)
+    assert held.take(1, 60) and held.take(2, 40)
+    held.release(1)
+    held.release(99)
+    assert held.take(3, 60)
+    assert not held.take(4, 1)
+    assert held.left_out == 1
+
+
+def test_an_identifier_that_is_used_again_counts_with_its_new_size() -> None:
+    held = ReceiveWindow(most_bytes=100)
+    assert held.take(1, 60) and held.take(1, 30) and held.take(2, 70)
+    assert not held.take(3, 1)
+
+
+def test_an_acknowledgement_of_nothing_makes_no_room() -> None:
+    held = ReceiveWindow(most_bytes=100)
+    held.take(1, 50)
+    held.release(99)
+    assert not held.take(2, 51)

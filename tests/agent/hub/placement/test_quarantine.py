@@ -52,3 +52,31 @@ def test_a_day_without_trouble_starts_with_the_first_interval_again() -> None:
     made.end("gpu")
     assert made.begin("gpu", "x", until + 3600.0).interval_s == 2 * FIRST_S
     assert made.begin("gpu", "x", until + 48 * 3600.0).interval_s == FIRST_S
+
+
+def test_deaths_count_together_whenever_they_are() -> None:
+    made = quarantine()
+    assert not made.died("gpu", 1e6)
+    assert not made.died("gpu", 1e6 + WINDOW_S), "a window later to the second"
+    assert made.died("gpu", 1e6 + WINDOW_S + 1)
+
+
+def test_after_a_rest_its_deaths_are_counted_anew() -> None:
+    made = quarantine()
+    assert not made.died("gpu", 0.0) and made.died("gpu", 1.0)
+    made.begin("gpu", "it crashed", 1.0)
+    assert not made.died("gpu", 2.0)
+
+
+def test_a_day_is_counted_from_the_end_of_the_rest() -> None:
+    made = quarantine()
+    until = made.begin("gpu", "x", 0.0).until
+    assert until == FIRST_S
+    assert made.begin("gpu", "x", until + 24 * 3600.0).interval_s == FIRST_S
+
+
+def test_what_does_not_rest_may_be_well_too() -> None:
+    made = quarantine()
+    made.begin("gpu", "x", 0.0)
+    made.end("npu")
+    assert made.accelerators == {"gpu"}

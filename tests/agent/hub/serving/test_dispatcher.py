@@ -5,9 +5,11 @@ import time
 
 import pytest
 
+from maas_agent.hub.serving import dispatcher as rules
 from maas_agent.hub.serving.dispatcher import MAX_DEATHS, MAX_QUEUE_BYTES, Dispatcher
 from maas_agent.hub.serving.request import Nobody, OnFull, Request
 from maas_agent.ipc import InferenceRequest
+from tests.agent.hub.doubles import Monotonic
 
 
 class Worker:
@@ -387,3 +389,87 @@ def test_qos_1_inputs_are_not_dropped_for_their_bytes() -> None:
     setting = Setting(window=1)
     for number in range(5):
         assert setting.dispatcher.submit(request(number, 1, size=MAX_QUEUE_BYTES // 2)) == []
+
+
+def test_a_request_says_what_its_input_was() -> None:
+    dispatcher, worker = Dispatcher(2, 10), Worker()
+    dispatcher.feed(worker)
+    dispatcher.submit(Request("7", b"payload", "image/png", 12.5, 13.5, Nobody()))
+    dispatcher.submit(request(8))
+    assert worker.requests == [
+        InferenceRequest(1, "7", b"payload", "image/png", 12.5, 13.5),
+        InferenceRequest(2, "8", b"", None, 0.0, 0.0),
+    ]
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> Monotonic:
+    clock = Monotonic()
+    monkeypatch.setattr(rules, "time", clock)
+    return clock
+
+
+def test_a_worker_is_busy_since_it_got_work_or_answered_what_was_before(clock: Monotonic, setting: Setting) -> None:
+    """That is how long it has computed what it owes: whoever hangs is found by it."""
+
+    def busy() -> float | None:
+        return setting.dispatcher.busy_since(setting.worker)
+
+    assert busy() is None
+    assert setting.dispatcher.busy_since(Worker()) is None
+    setting.submit(1)
+    clock.now += 5
+    setting.submit(2)
+    assert busy() == 1000
+    clock.now += 5
+    setting.answer()
+    assert busy() == 1010
+    setting.answer()
+    assert busy() is None
+    clock.now += 5
+    setting.submit(3)
+    assert busy() == 1015
+
+
+def test_a_worker_that_is_not_fed_holds_nothing(setting: Setting) -> None:
+    setting.submit(1)
+    stranger = Worker()
+    setting.dispatcher.take_back(stranger)
+    assert setting.dispatcher.worker_died(stranger) == []
+    assert setting.dispatcher.answered(stranger, setting.worker.requests[0].sequence) is None
+    assert len(setting.dispatcher) == 1
+
+
+def test_an_input_is_late_in_the_very_moment_in_which_its_time_ends(clock: Monotonic, setting: Setting) -> None:
+    setting.dispatcher.take_back(setting.worker)
+    for number, left_s in ((0, 5.0), (1, 6.0)):
+        one = request(number)
+        one.expires_at = clock.now + left_s
+        setting.dispatcher.submit(one)
+    clock.now += 5
+    setting.dispatcher.expire()
+    assert setting.expired == ["0"]
+    clock.now += 1
+    setting.new_worker()
+    assert (setting.expired, setting.worker.ids) == (["0", "1"], [])
+
+
+def test_what_has_expired_is_not_counted_among_those_that_wait(clock: Monotonic) -> None:
+    setting = Setting(queue=2)
+    setting.dispatcher.take_back(setting.worker)
+    for number in range(2):
+        late = request(number, qos=0)
+        late.expires_at = clock.now
+        assert setting.dispatcher.submit(late) == []
+    setting.dispatcher.expire()
+    dropped = [lost.id for number in range(2, 6) for lost in setting.dispatcher.submit(request(number, qos=0))]
+    assert (setting.expired, dropped) == (["0", "1"], ["2", "3"])
+
+
+def test_what_is_taken_back_is_counted_among_those_that_wait() -> None:
+    setting = Setting(window=2, queue=2)
+    setting.submit(0, 1, qos=0)
+    setting.dispatcher.take_back(setting.worker)
+    assert [lost.id for lost in setting.dispatcher.submit(request(2, qos=0))] == ["0"]
+    setting.new_worker()
+    assert [lost.id for number in (3, 4, 5) for lost in setting.dispatcher.submit(request(number, qos=0))] == ["3"]

@@ -1,4 +1,4 @@
-"""Latencies: percentiles as precise as they say."""
+"""LatencyHistogram: percentiles as precise as they say."""
 
 import math
 
@@ -65,3 +65,24 @@ def test_counters_are_those_of_the_metrics_document() -> None:
         "worker_restarts": 0,
         "swaps": 0,
     }
+
+
+def test_taking_empties_every_bucket_and_takes_none_away() -> None:
+    latencies = LatencyHistogram()
+    for value, told in ((0.0, 0.01), (1e9, 10_000.0), (0.0, 0.01)):
+        latencies.add(value)
+        assert latencies.take() == {"count": 1, "p50": told, "p90": told, "p99": told}
+
+
+def test_half_of_an_odd_number_is_more_than_the_smaller_half() -> None:
+    latencies = LatencyHistogram()
+    for value in [1.0] * 50 + [1000.0] * 51:
+        latencies.add(value)
+    assert latencies.take() == {"count": 101, "p50": 1000.0, "p90": 1000.0, "p99": 1000.0}
+
+
+def test_a_new_meter_has_counted_nothing() -> None:
+    meter = PipelineMetrics()
+    assert meter.latencies.take() == {"count": 0}
+    assert (meter.received, meter.answered, meter.out_of_range, meter.restarts, meter.swaps) == (0, 0, 0, 0, 0)
+    assert meter.errors == {}

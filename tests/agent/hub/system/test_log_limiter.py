@@ -40,3 +40,48 @@ def test_causes_without_end_are_bounded_in_lines_and_memory(clock: Monotonic) ->
     clock.now += 3600
     complaints.error("fresh", "told again")
     assert log.lines[-1][1] == "told again"
+
+
+def test_a_warning_is_told_as_an_error_is(clock: Monotonic) -> None:
+    log = Lines()
+    complaints = LogLimiter(log)
+    for number in range(3):
+        complaints.warning("cause", "first", number=number)
+        complaints.warning("other", "second", number=number)
+    clock.now += 3599
+    complaints.warning("cause", "first")
+    clock.now += 1
+    complaints.warning("cause", "first", number=9)
+    complaints.warning("cause", "first")
+    clock.now += 3600
+    complaints.warning("cause", "first")
+    assert log.lines == [
+        ("warning", "first", {"number": 0, "times": None}),
+        ("warning", "second", {"number": 0, "times": None}),
+        ("warning", "first", {"number": 9, "times": 3}),
+        ("warning", "first", {"times": 1}),
+    ]
+
+
+def test_that_there_are_too_many_causes_is_told_each_time_it_begins(clock: Monotonic) -> None:
+    log = Lines()
+    complaints = LogLimiter(log)
+    for number in range(99):
+        complaints.error(number, "new")
+        complaints.error(number, "new")
+    clock.now += 10
+    complaints.error("last", "new")
+    for late in ("a", "b"):
+        complaints.error(late, "new")
+    told = ("warning", "more causes for complaints than are told", {"told": 100})
+    assert (len(log.lines), log.lines[-1]) == (101, told)
+    clock.now += 3590  # ninety-nine may be told again, and so there is room
+    complaints.error("c", "new", number=1)
+    complaints.error("last", "new")
+    assert log.lines[101:] == [("error", "new", {"number": 1, "times": None})]
+    complaints.error(0, "new")  # what was counted for it went with it
+    assert log.lines[102:] == [("error", "new", {"times": None})]
+    for number in range(1, 98):
+        complaints.error(number, "new")
+    complaints.error("d", "new")
+    assert log.lines[-1] == told

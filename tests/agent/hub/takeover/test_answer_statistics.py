@@ -1,12 +1,22 @@
 """Whether one bundle's answers are worse than another's."""
 
+from math import pi, sqrt
 from random import Random
 
 import pytest
 
 from maas_agent.base import codes
 from maas_agent.config import UpdateSettings
-from maas_agent.hub.takeover.answer_statistics import AnswerStatistics, AnswerSummary, Gist, at_least, drift, worse
+from maas_agent.hub.takeover.answer_statistics import (
+    AnswerStatistics,
+    AnswerSummary,
+    Gist,
+    at_least,
+    drift,
+    is_slower,
+    median,
+    worse,
+)
 from maas_agent.ipc import Answer
 
 BOUNDS = UpdateSettings()
@@ -107,3 +117,89 @@ def test_other_answers_than_ever_are_the_largest_drift() -> None:
 def test_the_lower_end_of_an_interval_is_wilsons(count: int, total: int, expected: float) -> None:
     """Reference values: Newcombe 1998's method 3, computed by hand."""
     assert at_least(count, total) == pytest.approx(expected, abs=2e-4)
+
+
+def test_before_any_answer_there_is_nothing_to_tell() -> None:
+    assert AnswerStatistics().summary() == AnswerSummary(answers=0, errors=0, failures=0, p50_ms=0.0, gists=())
+
+
+def test_a_thousand_answers_are_remembered_and_an_error_is_not_timed() -> None:
+    tally = AnswerStatistics()
+    for number in range(1001):
+        tally.add(Answer(1, "x", b"", 9.0, None, took_ms=float(number), gist=float(number)))
+    tally.add(Answer(1, "x", b"", 9.0, codes.EMPTY, took_ms=5e6, gist="none"))
+    tally.add(Answer(1, "x", b"", 9.0, None, took_ms=5e6))
+    found = tally.summary()
+    assert (found.answers, found.errors, found.failures) == (1000, 1, 0)
+    assert found.gists == tuple(float(number) for number in range(1, 1001))
+    assert found.p50_ms == 502.0  # of 2 to 1000, and the last one
+
+
+@pytest.mark.parametrize(
+    ("values", "middle"), [([], 0.0), ([3.0], 3.0), ([1.0, 9.0, 2.0], 2.0), ([4.0, 1.0, 3.0, 2.0], 3.0)]
+)
+def test_the_median_is_the_upper_one_of_two(values: list[float], middle: float) -> None:
+    assert median(values) == middle
+
+
+def test_without_answers_before_errors_are_held_against_none() -> None:
+    assert worse(AnswerSummary(), summary(errors=20), BOUNDS) == (
+        "20 of 100 answers are errors, before it were 0 of 0; allowed is 5.0%"
+    )
+
+
+def test_what_is_exactly_as_bad_as_allowed_stays() -> None:
+    errors, drifted = summary(errors=20), summary(gists=("c",) * 50)
+    assert worse(GOOD, errors, UpdateSettings(max_error_rate=at_least(20, 100))) is None
+    assert worse(GOOD, errors, UpdateSettings(max_error_rate=at_least(20, 100) - 1e-9)) is not None
+    moved = drift(GOOD.gists, drifted.gists)
+    assert worse(GOOD, drifted, UpdateSettings(max_drift=moved)) is None
+    assert worse(GOOD, drifted, UpdateSettings(max_drift=moved - 1e-9)) is not None
+
+
+def test_nine_errors_of_ten_answers_say_something_and_of_nine_nothing() -> None:
+    assert worse(GOOD, summary(answers=9, errors=9), BOUNDS) is None
+    assert worse(GOOD, summary(answers=10, errors=9), BOUNDS) == (
+        "9 of 10 answers are errors, before it were 0 of 100; allowed is 5.0%"
+    )
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "slower"),
+    [
+        (summary(), summary(p50_ms=2.0), False),  # exactly twice as long
+        (summary(), summary(p50_ms=2.001), True),
+        (summary(answers=10), summary(answers=10, p50_ms=9.0), True),
+        (summary(answers=9), summary(p50_ms=9.0), False),
+        (summary(), summary(answers=9, p50_ms=9.0), False),
+        (summary(answers=12, errors=3), summary(p50_ms=9.0), False),  # errors were not timed
+        (summary(), summary(answers=12, errors=3, p50_ms=9.0), False),
+        (summary(p50_ms=0.0), summary(p50_ms=0.2), False),
+        (summary(p50_ms=0.0), summary(p50_ms=0.201), True),
+        (summary(p50_ms=0.15), summary(p50_ms=0.34), False),
+    ],
+)
+def test_slower_is_a_median_above_the_ratio_of_ten_answers_and_by_more_than_noise(
+    before: AnswerSummary, after: AnswerSummary, slower: bool
+) -> None:
+    assert is_slower(before, after, 2.0) is slower
+
+
+def test_drift_of_labels_is_the_total_variation_less_what_chance_explains() -> None:
+    """By hand: each label is half of all, so chance is twice sqrt(0.25 (1/50 + 1/50) / (2 pi))."""
+    assert drift(("a",) * 50, ("b",) * 50) == pytest.approx(1 - 2 * sqrt(0.01 / (2 * pi)))
+    assert drift(("a",) * 50, ("b",) * 49) == drift(("a",) * 49, ("b",) * 50) == 0.0
+    assert drift(("a",) * 75 + ("b",) * 25, ("a",) * 25 + ("b",) * 25) == pytest.approx(
+        0.25 - 2 * sqrt(2 / 9 * (1 / 100 + 1 / 50) / (2 * pi))
+    )
+    assert drift(("a", "b") * 50, ("a", "b") * 50) == 0.0
+
+
+def test_drift_of_numbers_is_the_statistic_of_smirnov_less_what_chance_explains() -> None:
+    """By hand: 1.36 sqrt((n + m) / (n m)) is what two samples of one distribution exceed once in twenty times."""
+    low, high = tuple(float(number) for number in range(50)), tuple(float(number) for number in range(100, 200))
+    assert drift(low, high) == pytest.approx(1 - 1.36 * sqrt(150 / 5000))
+    assert drift(high, low) == pytest.approx(1 - 1.36 * sqrt(150 / 5000))
+    half = tuple(float(number) for number in range(25)) + tuple(float(number) for number in range(500, 525))
+    assert drift(low, half) == pytest.approx(0.5 - 1.36 * sqrt(100 / 2500))
+    assert drift((1.0,) * 100, (1.0,) * 100) == 0.0

@@ -7,8 +7,8 @@ import pytest
 
 from maas_agent.errors import DataError
 from maas_converter.quantize.guard.finding import CalibrationFinding, CheckedData, Scaling
-from maas_converter.quantize.guard.input_statistics import statistics_of
-from maas_converter.quantize.guard.rules import enforce, findings
+from maas_converter.quantize.guard.input_statistics import ChannelStatistics, InputStatistics, statistics_of
+from maas_converter.quantize.guard.rules import _noise, _rescaling, _spread_factor, _times, enforce, findings
 from maas_converter.quantize.guard.scaling import scaling_of
 from tests.converter.quantize.running import answers
 
@@ -183,3 +183,172 @@ def test_resnet8s_own_calibration_data_pass(cifar, tmp_path):
     good = answers(cifar.float32, cifar.evaluation[:500], tmp_path)
     assert findings(right, _side(cifar.evaluation[:500], cifar.evaluation_y[:500], good), 10) == ()
     assert findings(right, None, 10) == ()
+
+
+# ------------------------------------------------------------------ what is said, and where a rule begins to say it
+
+
+def _measured(values=(0.0, 1.0), *, spreads=(1.0,), samples=1000, channels=1) -> InputStatistics:
+    kept = np.tile(np.sort(np.array(values, np.float32)), (channels, 1))
+    ends = ChannelStatistics(float(kept.min()), float(kept.max()), 0.0, 1.0, ())
+    return InputStatistics("data", samples, 0, False, (ends,) * channels, kept, np.array(spreads, np.float32))
+
+
+def _sentences(*arguments, **named) -> list[str]:
+    return [finding.sentence for finding in findings(*arguments, **named)]
+
+
+def _data(*arguments, y=None, scores=None, **named) -> CheckedData:
+    return CheckedData(_measured(*arguments, **named), y, scores)
+
+
+def test_what_is_wrong_with_the_samples_themselves_is_said_in_a_sentence():
+    assert _sentences(CheckedData(statistics_of("data", [])), None, 10) == [
+        "calibration holds no samples; give --calibration data with samples"
+    ]
+    bad = _PLAIN.copy()
+    bad[3, 0, 0, 0] = np.nan
+    assert _sentences(_side(bad), None, 10) == [
+        "1 of 60 calibration samples hold NaN or infinite values after preprocessing; "
+        "remove them, or see whether --preprocess divides by zero or overflows"
+    ]
+    assert _sentences(_side(np.repeat(_PLAIN[:1], 30, axis=0)), None, 0) == [
+        "all 30 calibration samples are the same; give different ones"
+    ]
+    same = findings(_data((7.25, 7.25)), None, 0)
+    assert same == (
+        CalibrationFinding(
+            "identical", "every value of the calibration samples is 7.25", "give samples that differ", refuses=True
+        ),
+    )
+
+
+@pytest.mark.parametrize(("samples", "said"), [(1, "1 sample"), (2, "2 samples"), (9, "9 samples"), (10, None)])
+def test_fewer_than_ten_samples_are_counted(samples, said):
+    found = findings(_data(samples=samples), None, 0)
+    assert found == (
+        ()
+        if said is None
+        else (
+            CalibrationFinding(
+                "few", f"calibration has {said}", "ranges get better up to some hundreds", refuses=False
+            ),
+        )
+    )
+
+
+_MANY, _ONE, _NONE = np.array([0, 1]), np.array([3, 3]), None
+_ALL_OF_ONE = "all 2 calibration samples are of class 3, {}; calibrate with samples of every class"
+
+
+@pytest.mark.parametrize(
+    ("y", "evaluation_y", "classes", "said"),
+    [
+        (_ONE, _NONE, 10, "the model tells 10 apart"),
+        (_ONE, _NONE, 2, "the model tells 2 apart"),
+        (_ONE, _NONE, 1, None),
+        (_ONE, _MANY, 0, "the evaluation data has more"),
+        (_ONE, _ONE, 0, None),
+        (_ONE, _NONE, 0, None),
+        (_MANY, _MANY, 10, None),
+        (_ONE[:1], _MANY, 10, None),
+        (_NONE, _MANY, 10, None),
+    ],
+)
+def test_two_samples_of_one_class_are_refused_where_there_is_another(y, evaluation_y, classes, said):
+    found = _sentences(_data(y=y), _data(y=evaluation_y), classes)
+    assert found == ([] if said is None else [_ALL_OF_ONE.format(said)])
+
+
+def test_values_that_lie_elsewhere_are_refused_with_both_ranges():
+    calibration = _data(np.arange(20), spreads=(1.0,))
+    assert _sentences(calibration, _data(np.arange(8, 28)), 0) == [], "40 % apart is what other data may be"
+    assert _sentences(calibration, _data(np.arange(10, 30)), 0) == [
+        "after preprocessing, calibration values lie in 0 … 19 and evaluation values in 10 … 29; 50 % of them lie "
+        "apart; calibrate with data of the kind the model will be given, in the same scale; see --preprocess"
+    ]
+    assert _sentences(calibration, _data(np.arange(20), spreads=(4.0,)), 0) == [
+        "after preprocessing, calibration values lie in 0 … 19 and evaluation values in 0 … 19; 0 % of them lie "
+        "apart, and they vary 1/4 as much; calibrate with data of the kind the model will be given, in the same "
+        "scale; see --preprocess"
+    ]
+    by_its_variation = _data(np.arange(20), spreads=(255.0,))
+    assert _sentences(by_its_variation, _data(np.arange(20)), 0)[0].endswith(
+        "vary 255 times as much; the evaluation data look divided by 255: give both files in the same scale and let "
+        "--preprocess bring them to the model's"
+    )
+    assert _sentences(calibration, _data(np.arange(50, 70), channels=3), 0) == [], "they cannot be compared"
+
+
+def test_few_samples_may_lie_further_apart():
+    """By hand: sqrt(ln(2 / 1e-6) / 2) times sqrt(1/20 + 1/20), Smirnov's bound for one chance in a million."""
+    assert _noise(20, 20) == pytest.approx(np.sqrt(np.log(2e6) / 2) * np.sqrt(0.1))
+    assert _noise(20, 80) == pytest.approx(np.sqrt(np.log(2e6) / 2) * np.sqrt(0.0625))
+    few = _data(np.arange(20), samples=20)
+    assert _codes(few, _data(np.arange(17, 37), samples=20), 0) == []
+    assert _codes(few, _data(np.arange(18, 38), samples=20), 0) == ["distribution"]
+
+
+_RISING, _FALLING = (1.0,) * 4 + (50.0,) * 97, (20.0,) * 99 + (200.0,) * 2
+
+
+@pytest.mark.parametrize(
+    ("calibration", "evaluation", "factor"),
+    [
+        ((0.0,), (1.0,), None),
+        ((1.0,), (0.0,), None),
+        ((3.0,), (1.0,), None),
+        ((1.0,), (3.0,), None),
+        ((0.5,), (1.0,), None),
+        ((3.5,), (1.0,), 3.5),
+        ((0.25,), (1.0,), 0.25),
+        ((4.0,), (0.5,), 8.0),
+        ((1.0,), (0.25,), 4.0),
+        ((4.0,), (1.0,) * 90 + (5.0,) * 10, None),  # one in ten of the evaluation data varies as much
+        ((5.0,), (1.0,) * 90 + (5.0,) * 10, None),
+        ((1.0,), (5.0,) * 90 + (1.0,) * 10, None),
+        ((10.0,), _RISING, None),  # the lowest 2.5 % are below
+        ((100.0,), _FALLING, 5.0),  # less than 2.5 % are above
+    ],
+)
+def test_samples_vary_by_another_factor_where_hardly_one_of_the_others_does(calibration, evaluation, factor):
+    assert _spread_factor(_measured(spreads=calibration), _measured(spreads=evaluation)) == factor
+
+
+@pytest.mark.parametrize(("factor", "said"), [(1.0, "1 times"), (1.5, "1.5 times"), (0.5, "1/2"), (0.004, "1/250")])
+def test_a_factor_below_one_is_said_as_its_part(factor, said):
+    assert _times(factor) == said
+
+
+@pytest.mark.parametrize(
+    ("calibration", "evaluation", "factor", "said"),
+    [
+        ((-1.0, 1.0), (0.0, 255.0), None, "the calibration data look divided by 127.5"),
+        ((0.0, 255.0), (0.0, 1.0), None, "the evaluation data look divided by 255"),
+        ((0.0, 0.5), (0.0, 127.5), None, "the calibration data look divided by 255"),
+        ((0.0, 1.0), (-32768.0, 0.0), None, "the calibration data look divided by 32768"),
+        ((0.0, 65025.0), (0.0, 1.0), None, "the evaluation data look divided by 255 twice"),
+        ((0.0, 1.0), (0.0, 7.0), 1 / 255, "the calibration data look divided by 255"),
+        ((0.0, 1.0), (0.0, 7.0), None, None),
+        ((3.0, 3.0), (0.0, 255.0), None, None),
+        ((0.0, 255.0), (3.0, 3.0), None, None),
+        ((0.0, 1.0), (0.0, 285.0), None, None),
+    ],
+)
+def test_a_usual_factor_is_named_with_the_file_that_was_divided(calibration, evaluation, factor, said):
+    advice = _rescaling(_measured(calibration), _measured(evaluation), factor)
+    assert advice == (
+        "calibrate with data of the kind the model will be given, in the same scale; see --preprocess"
+        if said is None
+        else f"{said}: give both files in the same scale and let --preprocess bring them to the model's"
+    )
+
+
+def test_the_models_own_scaling_and_answers_are_asked_where_the_data_say_nothing():
+    assert _codes(_data((0.0, 1.0)), None, 0, scaling=Scaling(1 / 255, 0.0)) == ["scaled-twice"]
+    assert _codes(_data((0.0, 255.0)), None, 0, scaling=Scaling(1 / 255, 0.0)) == []
+    assert _codes(_data((0.0, 1.0), y=_ONE), None, 10, scaling=Scaling(1 / 255, 0.0)) == ["one-class"]
+    scores = np.eye(10, dtype=np.float32)
+    same, varied = scores[np.zeros(60, np.int64)], scores[np.arange(200) % 10]
+    (sentence,) = _sentences(_data(scores=same), _data(scores=varied), 10)
+    assert "names class 0 for 100 % of the calibration samples, and no class for more than 10 %" in sentence
