@@ -93,39 +93,17 @@ def repo_sign(
     json: Json = False,
 ) -> None:
     """Shows, asks, signs. Without --keys or --discard it only says what waits."""
-    from maas_converter.base.console import confirm, say
     from maas_converter.publishing.folder import locked
-    from maas_converter.publishing.keys.key_ring import KeyRing
-    from maas_converter.publishing.pending import discard as drop
-    from maas_converter.publishing.release import complete, waiting_changes
 
     if discard and keys:
         raise UsageError("--keys signs, --discard drops: one of the two")
     with locked(folder):
         if discard:
-            dropped = drop(folder)
-            answer(json, {"discarded": dropped})
-            say("dropped the change that waited" if dropped else "nothing waited for signatures")
-            return
-        if not keys:
-            changes = waiting_changes(folder)
-            answer(json, {"changes": changes})
-            for each in () if json else changes:
-                say(each)
-            return
-        changes = list[str]()
-
-        def approve(found: list[str]) -> None:
-            changes.extend(found)
-            for each in () if json and yes else found:
-                say(each)
-            if not yes:
-                confirm("sign this?", "nothing was signed")
-
-        released = complete(folder, KeyRing(keys), approve)
-    answer(json, {"changes": changes, "signed": released.signed, "waits": released.waits})
-    if not json and not _say_waits(folder, released.waits):
-        say(f"signed and released: {', '.join(released.signed)}")
+            _discard(folder, json=json)
+        elif keys:
+            _sign(folder, keys, yes=yes, json=json)
+        else:
+            _say_changes(folder, json=json)
 
 
 def repo_delegate(
@@ -272,6 +250,46 @@ def revoke(
     if not json and not _say_waits(repo, revoked.waits):
         moved = [f"{channel} leads to {goal or 'nothing'} now" for channel, goal in revoked.channels.items()]
         say(f"revoked {name} {version}" + (f": {', '.join(moved)}" if moved else ""))
+
+
+def _discard(folder: Path, *, json: bool) -> None:
+    from maas_converter.base.console import say
+    from maas_converter.publishing.pending import discard
+
+    dropped = discard(folder)
+    answer(json, {"discarded": dropped})
+    say("dropped the change that waited" if dropped else "nothing waited for signatures")
+
+
+def _say_changes(folder: Path, *, json: bool) -> None:
+    from maas_converter.base.console import say
+    from maas_converter.publishing.release import waiting_changes
+
+    changes = waiting_changes(folder)
+    answer(json, {"changes": changes})
+    for each in () if json else changes:
+        say(each)
+
+
+def _sign(folder: Path, keys: list[Path], *, yes: bool, json: bool) -> None:
+    """Show what a change does, ask unless ``yes``, and sign what was shown."""
+    from maas_converter.base.console import confirm, say
+    from maas_converter.publishing.keys.key_ring import KeyRing
+    from maas_converter.publishing.release import complete
+
+    changes = list[str]()
+
+    def approve(found: list[str]) -> None:
+        changes.extend(found)
+        for each in () if json and yes else found:
+            say(each)
+        if not yes:
+            confirm("sign this?", "nothing was signed")
+
+    released = complete(folder, KeyRing(keys), approve)
+    answer(json, {"changes": changes, "signed": released.signed, "waits": released.waits})
+    if not json and not _say_waits(folder, released.waits):
+        say(f"signed and released: {', '.join(released.signed)}")
 
 
 def _say_waits(folder: Path, waits: Sequence[Any]) -> bool:

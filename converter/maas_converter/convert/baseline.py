@@ -7,7 +7,7 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from maas_agent.bundle.manifest import Input, Manifest, Multilabel, Output, Postprocess, Tensor
+from maas_agent.bundle.manifest import Input, Manifest, Output, Postprocess, Tensor
 from maas_agent.errors import DataError
 from maas_agent.runtime.graph import Graph
 from maas_converter.base.console import Progress
@@ -20,7 +20,7 @@ from maas_converter.convert.context import ConversionContext, Given
 from maas_converter.convert.importing import ImportedStage
 from maas_converter.data.dataset import Dataset, samples_of
 from maas_converter.evidence.meant import form_of, names_anomalies
-from maas_converter.evidence.scoring import Truth, truth_of
+from maas_converter.evidence.scoring import Truth, read_as, truth_of
 from maas_converter.evidence.task import Task, task_of, why_none
 from maas_converter.quantize.recipes import AS_IS
 from maas_converter.tflite.heads import OutputHead, heads_of
@@ -147,11 +147,7 @@ def _told(
     )
     if evidence.truth is None or len(told) != 1:
         return told, evidence
-    kind = told[0][0]
-    activation = kind.activation if isinstance(kind, Multilabel) else "none"
-    threshold = postprocess.threshold_of(kind)
-    truth = msgspec.structs.replace(evidence.truth, threshold=threshold, activation=activation)
-    return told, msgspec.structs.replace(evidence, truth=truth)
+    return told, msgspec.structs.replace(evidence, truth=read_as(evidence.truth, told[0][0]))
 
 
 def _names_several(truth: Truth | None, classes: int) -> bool:

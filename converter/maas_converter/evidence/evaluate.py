@@ -5,9 +5,11 @@ from math import prod
 from pathlib import Path
 
 import msgspec
+import numpy as np
+from numpy.typing import NDArray
 
 from maas_agent.bundle.archive import open_bundle
-from maas_agent.bundle.manifest import Manifest, Multilabel, Output
+from maas_agent.bundle.manifest import Manifest, Output
 from maas_agent.errors import DataError, UsageError
 from maas_converter.base.console import Progress
 from maas_converter.bench import measure
@@ -16,7 +18,7 @@ from maas_converter.bench.postprocess import threshold_of
 from maas_converter.data.dataset import Dataset, samples_of
 from maas_converter.data.formats import load
 from maas_converter.evidence.meant import meant
-from maas_converter.evidence.scoring import Score, doubts_of, multilabel_notes, score_of, truth_of
+from maas_converter.evidence.scoring import Score, Truth, doubts_of, multilabel_notes, read_as, score_of, truth_of
 from maas_converter.evidence.task import Task, check_asked, task_of, why_none
 
 
@@ -52,19 +54,14 @@ def evaluate_bundle(
         manifest = bundle.manifest
         chosen = _output(manifest, output)
         dataset = meant(load(data_path, chosen.labels), prod(chosen.tensor.shape), task)
-        judged_as = _task(manifest, chosen, dataset, task)
-        spec = manifest.inputs[0]
-        samples = samples_of(dataset, spec.decode)
-        threshold = threshold_of(chosen.postprocess) if judged_as == "classification" else None
-        truth = truth_of(judged_as, dataset, chosen.tensor, chosen.labels, spec, samples, binary=threshold is not None)
-        kind = chosen.postprocess
-        activation = kind.activation if isinstance(kind, Multilabel) else "none"
-        truth = msgspec.structs.replace(truth, threshold=threshold, activation=activation)
+        samples = samples_of(dataset, manifest.inputs[0].decode)
+        truth = _truth(manifest, chosen, dataset, samples, task)
         graph = measure.load_graph(manifest, unpack(bundle, Path(folder)))
         values = measure.answers(graph, samples, progress, f"evaluating {manifest.name}")[chosen.tensor.name]
         score = score_of(truth, values)
         if score is None:
             raise DataError(f"{path} leaves its output {chosen.tensor.name!r} out on these data: nothing to judge")
+        labels_right = multilabel_notes(values, truth.y, chosen.postprocess)
         return BundleEvaluation(
             name=manifest.name,
             version=manifest.version,
@@ -76,12 +73,7 @@ def evaluate_bundle(
             unanswered=len(samples) - score.samples,
             time=measure.times_of([graph], samples)[0],
             host=measure.this_host(),
-            notes=(
-                *dataset.notes,
-                *truth.notes,
-                *doubts_of(truth, values, score),
-                *multilabel_notes(values, truth.y, kind),
-            ),
+            notes=(*dataset.notes, *truth.notes, *doubts_of(truth, values, score), *labels_right),
         )
 
 
@@ -95,6 +87,16 @@ def _output(manifest: Manifest, asked: str | None) -> Output:
     if asked is None:
         raise UsageError(f"the bundle has {len(names)} outputs: choose one with --output, of {', '.join(names)}")
     raise UsageError(f"--output {asked}: the bundle has {', '.join(names)}")
+
+
+def _truth(
+    manifest: Manifest, output: Output, dataset: Dataset, samples: NDArray[np.generic], asked: str | None
+) -> Truth:
+    """What ``output`` should answer to ``samples`` (N, …sample), by the task that was asked for or is told."""
+    task, spec = _task(manifest, output, dataset, asked), manifest.inputs[0]
+    binary = task == "classification" and threshold_of(output.postprocess) is not None
+    truth = truth_of(task, dataset, output.tensor, output.labels, spec, samples, binary=binary)
+    return read_as(truth, output.postprocess)
 
 
 def _task(manifest: Manifest, chosen: Output, dataset: Dataset, asked: str | None) -> Task:

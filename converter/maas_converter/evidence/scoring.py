@@ -10,7 +10,7 @@ from maas_agent.bundle.manifest import Input, Multilabel, Postprocess, Tensor
 from maas_agent.processing.postprocess import activate
 from maas_converter.base.statistics import Figure
 from maas_converter.bench.measure import answered
-from maas_converter.bench.postprocess import scores_of
+from maas_converter.bench.postprocess import scores_of, threshold_of
 from maas_converter.data.dataset import Dataset, classes_of, targets_of
 from maas_converter.evidence import anomaly, classification, regression
 from maas_converter.evidence.meant import found_second
@@ -65,6 +65,13 @@ def truth_of(
     if task == "anomaly":
         return Truth(task, y, dataset.classes, anomaly.real_inputs(spec, samples), notes=dataset.notes[known:])
     return Truth(task, y, _labels(labels, dataset, count), none)
+
+
+def read_as(truth: Truth, kind: Postprocess) -> Truth:
+    """Let ``truth`` know what makes scores of the model's values: the threshold between two classes, the activation."""
+    threshold = threshold_of(kind) if truth.task == "classification" else None
+    activation = kind.activation if isinstance(kind, Multilabel) else "none"
+    return msgspec.structs.replace(truth, threshold=threshold, activation=activation)
 
 
 def score_of(truth: Truth, values: Values) -> Score | None:

@@ -185,17 +185,29 @@ def _write(
     _require_online(state, ring)
     metadata = folder / "metadata"
     metadata.mkdir(exist_ok=True)
+    _write_signed(metadata, state, signed)
+    # First only where no device can have an older root, or the older keys are lost: then there is a moment in which
+    # devices find new metadata that the root they have does not know.
+    root_first = before is None or not _convinces(signed, state, before, ring)
+    if root_first:
+        _write_root(metadata, signed)
+    _write_online(metadata, state, before, ring, online)
+    if not root_first:
+        _write_root(metadata, signed)
+
+
+def _write_signed(metadata: Path, state: State, signed: dict[str, Metadata[Any]]) -> None:
+    """Write all roles but the root, and name them in the snapshot."""
     for name, made in signed.items():
         if name != "root":
             data = made.to_bytes()
             write_durably(metadata / f"{made.signed.version}.{name}.json", data)
             # What was in it once stays in it (TUF 5.5.5), a role that is delegated no more as it was.
             state.snapshot.meta[f"{name}.json"] = MetaFile.from_data(made.signed.version, data, ["sha256"])
-    # First only where no device can have an older root, or the older keys are lost: then there is a moment in which
-    # devices find new metadata that the root they have does not know.
-    root_first = before is None or not _convinces(signed, state, before, ring)
-    if root_first:
-        _write_root(metadata, signed)
+
+
+def _write_online(metadata: Path, state: State, before: State | None, ring: KeyRing, online: tuple[str, ...]) -> None:
+    """Sign and write the snapshot, if it is among ``online``, then the timestamp that leads to it."""
     state.timestamp.unrecognized_fields["signed_at"] = f"{now():%Y-%m-%dT%H:%M:%SZ}"
     for name in online:
         made = _next(state.role(name), name)
@@ -206,8 +218,6 @@ def _write(
         )
         if name == "snapshot":
             state.timestamp.snapshot_meta = MetaFile.from_data(made.signed.version, data, ["sha256"])
-    if not root_first:
-        _write_root(metadata, signed)
 
 
 def _convinces(signed: dict[str, Metadata[Any]], state: State, before: State, ring: KeyRing) -> bool:
