@@ -7,7 +7,7 @@ import time
 from contextlib import suppress
 from math import ceil
 from pathlib import Path
-from typing import Any
+from typing import Any, assert_never
 
 import msgspec
 
@@ -34,12 +34,15 @@ from maas_agent.hub.outbox import journal
 from maas_agent.hub.outbox.entry import OnSafe, Priority
 from maas_agent.hub.outbox.journal import Journal
 from maas_agent.hub.outbox.outbox import Outbox
-from maas_agent.hub.pipeline.pipeline import Pipeline
+from maas_agent.hub.pipeline.pipeline import Pipeline, PipelineEvent
+from maas_agent.hub.pipeline.supervisor import Changed, NotWhole
 from maas_agent.hub.system import store_folder
 from maas_agent.hub.system.cgroups import MemoryGroups
 from maas_agent.hub.system.log_limiter import LogLimiter
 from maas_agent.hub.system.loop import Loop, every
 from maas_agent.hub.system.orphans import reap_orphans
+from maas_agent.hub.system.services import Services
+from maas_agent.hub.takeover.takeover import Judged
 from maas_agent.hub.updates.scheduler import UpdateScheduler
 from maas_agent.network.addresses import shown
 from maas_agent.update.protocol import Outcome
@@ -78,7 +81,7 @@ class Hub:
         self._sharing = SharedSubscriptions(self._loop, self._topics.sharing, config.device.groups, log)
         self._link = self._make_link()
         self._outbox = self._make_outbox()
-        self._groups = MemoryGroups.delegated()
+        self._services = Services(self._loop, self._store, self._device, log, MemoryGroups.delegated())
         self._pipelines = {settings.name: self._make_pipeline(settings) for settings in config.pipeline}
         self._inputs = MqttInputs(self._topics, self._pipelines, self._outbox)
         self._announced = Announcements(self._store, self._pipelines, log)
@@ -256,19 +259,19 @@ class Hub:
             mend="systemctl show maas-agent -p LimitNOFILE -p TasksMax",
         )
 
-    def _on_change(self, pipeline: Pipeline) -> None:
-        self._publish_state(pipeline)
-        self._health.changed()
-        if self._health.alarms != self._alarms_told:
-            self._publish_status()
-
-    def _on_judged(self) -> None:
-        """What was asked for while a bundle was on probation has waited for this."""
-        self._loop.call(self._updates.check)
-
-    def _on_not_whole(self, pipeline: Pipeline) -> None:
-        """Files of the bundle that should serve are damaged or missing."""
-        self._loop.call(lambda: self._updates.mend(pipeline.settings.name))
+    def _on_pipeline_event(self, pipeline: Pipeline, event: PipelineEvent) -> None:
+        match event:
+            case Changed():
+                self._publish_state(pipeline)
+                self._health.changed()
+                if self._health.alarms != self._alarms_told:
+                    self._publish_status()
+            case Judged():  # what was asked for while a bundle was on probation has waited for this
+                self._loop.call(self._updates.check)
+            case NotWhole():
+                self._loop.call(lambda: self._updates.mend(pipeline.settings.name))
+            case _:
+                assert_never(event)
 
     def _describe(self) -> dict[str, Any]:
         """What ``maas-agent status`` shows."""
@@ -352,18 +355,8 @@ class Hub:
         return Outbox(self._loop, self._link, settings, on_disk, self._on_alarm, self._log)
 
     def _make_pipeline(self, settings: PipelineSettings) -> Pipeline:
-        return Pipeline(
-            self._loop,
-            settings,
-            self._device,
-            self._store,
-            SampleTopic(self._outbox, self._topics.out(settings.name), settings.report),
-            self._log,
-            self._on_change,
-            self._on_judged,
-            self._on_not_whole,
-            self._groups,
-        )
+        samples = SampleTopic(self._outbox, self._topics.out(settings.name), settings.report)
+        return Pipeline(self._services, settings, samples, self._on_pipeline_event)
 
     def _stop(self) -> None:
         """Take nothing new, answer what is there, hand it to the broker, say farewell."""

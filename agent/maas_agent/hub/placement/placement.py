@@ -2,18 +2,18 @@
 
 import time
 from collections.abc import Callable
-from pathlib import Path
 
-from maas_agent.base.log import Log
+import msgspec
+
+from maas_agent.config import PipelineSettings
 from maas_agent.hub.placement.quarantine import Quarantine, Rest
 from maas_agent.hub.placement.trial_process import TrialProcess
-from maas_agent.hub.system.loop import Loop
+from maas_agent.hub.system.services import Services
 from maas_agent.hub.takeover.pipeline_state import Slot
 from maas_agent.runtime.setup import CPU, Setup
 from maas_agent.trials.hardware import fingerprint, runtime_version
 from maas_agent.trials.record import Trials
 from maas_agent.trials.task import Assignment, TrialReport
-from maas_agent.trials.terms import Terms
 
 _LOOK_S = 0.5
 _HARDWARE_S = 60.0
@@ -31,22 +31,29 @@ _INFERENCES = 200
 """What a trial does not do more of."""
 
 
-class Placement:
-    """For one pipeline. ``on_tried`` gets new trials of a bundle, by digest; ``on_settled`` is a call to look again."""
+class Tried(msgspec.Struct, frozen=True):
+    """A bundle has new trials."""
 
-    def __init__(
-        self,
-        loop: Loop,
-        store: Path,
-        pipeline: str,
-        terms: Terms,
-        quarantine: Quarantine,
-        on_tried: Callable[[str, Trials], None],
-        on_settled: Callable[[], None],
-        log: Log,
-    ) -> None:
-        self._loop, self._store, self._pipeline, self._terms, self._log = loop, store, pipeline, terms, log
-        self._quarantine, self._on_tried, self._on_settled = quarantine, on_tried, on_settled
+    digest: str
+    trials: Trials
+
+
+class Settled(msgspec.Struct, frozen=True):
+    """An accelerator was tried again: another setup may be the best one now."""
+
+
+PlacementEvent = Tried | Settled
+OnPlacementEvent = Callable[[PlacementEvent], None]
+
+
+class Placement:
+    """For one pipeline."""
+
+    def __init__(self, services: Services, settings: PipelineSettings, on_event: OnPlacementEvent) -> None:
+        self._loop, self._store, self._log = services.loop, services.store, services.log
+        self._pipeline, self._terms, self._on_event = settings.name, settings.terms(), on_event
+        self._quarantine = Quarantine(settings.quarantine_window_s, settings.quarantine_s)
+        loop, terms = self._loop, self._terms
         self._tester: TrialProcess | None = None
         self._active: Slot | None = None
         self._stopped = False
@@ -165,7 +172,7 @@ class Placement:
             # It served here before, and does so now: a self-test that fails today is no reason to serve nothing.
             self._log.error("the bundle failed its trials", pipeline=self._pipeline, reason=report.refused)
             return
-        self._on_tried(slot.digest, report.trials)
+        self._on_event(Tried(slot.digest, report.trials))
 
     def _rested(self, setup: Setup, report: TrialReport) -> None:
         reason = report.rows[-1].refused if report.rows else report.refused
@@ -174,7 +181,7 @@ class Placement:
             self._quarantine.end(setup.accelerator)
         else:
             self._rest(setup, reason)
-        self._on_settled()
+        self._on_event(Settled())
 
     def _rest(self, setup: Setup, reason: str) -> None:
         rest = self._quarantine.begin(setup.accelerator, reason, time.monotonic())

@@ -7,11 +7,20 @@ answered twice, and answers keep their order. The old one may stand by, loaded, 
 
 from collections.abc import Callable
 from functools import partial
-from typing import Protocol
+from typing import assert_never
+
+import msgspec
 
 from maas_agent.hub.serving.dispatcher import Dispatcher
 from maas_agent.hub.serving.request import Request
-from maas_agent.hub.serving.worker_pool import WorkerPool
+from maas_agent.hub.serving.worker_pool import (
+    NotStarted,
+    PoolEvent,
+    WorkerDied,
+    WorkerPool,
+    WorkerReady,
+    WorkerSaid,
+)
 from maas_agent.hub.serving.worker_process import WorkerProcess
 from maas_agent.hub.system.loop import Loop
 from maas_agent.ipc import Answer, Failed, SourceIs, ToHub
@@ -24,39 +33,60 @@ _GRACE_S = 5.0
 BeforeSwitch = Callable[[], None]
 
 
-class SwitchListener(Protocol):
-    """Who is told what becomes of inputs and pools."""
+class Answered(msgspec.Struct, frozen=True):
+    """A worker has answered a request."""
 
-    def answered(self, request: Request | None, answer: Answer) -> None:
-        """A worker has answered an input, or (``None``) a sample of its own source."""
-        ...
+    request: Request
+    answer: Answer
 
-    def given_up(self, request: Request, pool: WorkerPool, how: str) -> None:
-        """An input has ended two workers."""
-        ...
 
-    def died(self, pool: WorkerPool, worker: WorkerProcess, how: str) -> None:
-        """A worker of the serving pool has died; what it held is with its successor."""
-        ...
+class SampleAnswered(msgspec.Struct, frozen=True):
+    """A worker has answered a sample of its own source."""
 
-    def serves(self, pool: WorkerPool) -> None:
-        """A pool answers that did not before."""
-        ...
+    answer: Answer
 
-    def refused(self, pool: WorkerPool, reason: str) -> None:
-        """A pool that was to take over cannot; the old one goes on."""
-        ...
 
-    def source_changed(self) -> None:
-        """The local source of the pool that serves is in another state."""
-        ...
+class GivenUp(msgspec.Struct, frozen=True):
+    """A request has ended two workers."""
+
+    request: Request
+    pool: WorkerPool
+    how: str
+
+
+class Serves(msgspec.Struct, frozen=True):
+    """A pool answers that did not before."""
+
+    pool: WorkerPool
+
+
+class ServingWorkerDied(msgspec.Struct, frozen=True):
+    """A worker of the serving pool has died; what it held is with its successor."""
+
+    pool: WorkerPool
+    how: str
+
+
+class TakeoverRefused(msgspec.Struct, frozen=True):
+    """A pool that was to take over cannot; the old one goes on."""
+
+    pool: WorkerPool
+    reason: str
+
+
+class SourceChanged(msgspec.Struct, frozen=True):
+    """What is told of the local source of the pool that serves, or of what waits for it, has changed."""
+
+
+SwitchEvent = Answered | SampleAnswered | GivenUp | Serves | ServingWorkerDied | TakeoverRefused | SourceChanged
+OnSwitchEvent = Callable[[SwitchEvent], None]
 
 
 class Switch:
     """The dispatcher, the pool it feeds, the one that comes, and the one that stands by."""
 
-    def __init__(self, loop: Loop, dispatcher: Dispatcher, listener: SwitchListener) -> None:
-        self._loop, self._dispatcher, self._listener = loop, dispatcher, listener
+    def __init__(self, loop: Loop, dispatcher: Dispatcher, on_event: OnSwitchEvent) -> None:
+        self._loop, self._dispatcher, self._on_event = loop, dispatcher, on_event
         self.pool: WorkerPool | None = None
         self.coming: WorkerPool | None = None
         self.standby: WorkerPool | None = None
@@ -137,52 +167,62 @@ class Switch:
 
     # ------------------------------------------------------------- what pools tell
 
-    def on_ready(self, pool: WorkerPool, worker: WorkerProcess) -> None:
-        """A worker is warm."""
+    def handle(self, event: PoolEvent) -> None:
+        """What a pool does that `install` or `bring` was given."""
+        match event:
+            case WorkerSaid(pool, worker, message):
+                self._said(pool, worker, message)
+            case WorkerReady(pool, worker):
+                self._worker_ready(pool, worker)
+            case WorkerDied(pool, worker, how):
+                self._worker_died(pool, worker, how)
+            case NotStarted(pool, why):
+                if pool is self.coming and not self._switching:
+                    self._refuse(pool, f"its worker {why}")
+            case _:
+                assert_never(event)
+
+    def _worker_ready(self, pool: WorkerPool, worker: WorkerProcess) -> None:
         if pool is self.pool and self._on_drained is None:
             self._succeeded()
             if not self._switching:
                 self._dispatcher.feed(worker)
-            self._listener.serves(pool)
+            self._on_event(Serves(pool))
         elif pool is self.coming and pool.ready:
             self._begin_switch(pool)
 
-    def on_message(self, pool: WorkerPool, worker: WorkerProcess, message: ToHub) -> None:
-        """An answer, or the reason why a worker cannot serve."""
+    def _said(self, pool: WorkerPool, worker: WorkerProcess, message: ToHub) -> None:
+        """An answer, how its source is, or the reason why a worker cannot serve."""
         match message:
             case Answer(sequence=0):
-                self._listener.answered(None, message)
+                self._on_event(SampleAnswered(message))
             case Answer(sequence=sequence):
                 request = self._dispatcher.answered(worker, sequence)
                 if request is not None:
-                    self._listener.answered(request, message)
+                    self._on_event(Answered(request, message))
             case Failed(reason=reason, not_whole=not_whole):
                 self.failure, self.lacks_files = reason, not_whole
             case SourceIs():
                 if pool is self.pool:
-                    self._listener.source_changed()
+                    self._on_event(SourceChanged())
 
-    def on_exit(self, pool: WorkerPool, worker: WorkerProcess, how: str) -> None:
-        """A worker has died: its successor gets what it held."""
+    def _worker_died(self, pool: WorkerPool, worker: WorkerProcess, how: str) -> None:
+        """Its successor gets what it held."""
         if pool is self.coming and not self._switching:
-            self.coming = None
-            self._retire(pool)
-            self._listener.refused(pool, f"its worker {how}" + (f": {self.failure}" if self.failure else ""))
+            self._refuse(pool, f"its worker {how}" + (f": {self.failure}" if self.failure else ""))
             return
         if pool is self.standby:
             self.dismiss()
             return
         for request in self._dispatcher.worker_died(worker):
-            self._listener.given_up(request, pool, how)
+            self._on_event(GivenUp(request, pool, how))
         if pool is self.pool:
-            self._listener.died(pool, worker, how)
+            self._on_event(ServingWorkerDied(pool, how))
 
-    def on_not_started(self, pool: WorkerPool, why: str) -> None:
-        """A pool that was to take over has no worker: the old one goes on."""
-        if pool is self.coming and not self._switching:
-            self.coming = None
-            self._retire(pool)
-            self._listener.refused(pool, f"its worker {why}")
+    def _refuse(self, pool: WorkerPool, reason: str) -> None:
+        self.coming = None
+        self._retire(pool)
+        self._on_event(TakeoverRefused(pool, reason))
 
     # ------------------------------------------------------------- the switch
 
@@ -190,9 +230,7 @@ class Switch:
         try:
             self._before_switch()
         except OSError as error:
-            self.coming = None
-            self._retire(pool)
-            self._listener.refused(pool, f"its activation cannot be saved: {error.strerror}")
+            self._refuse(pool, f"its activation cannot be saved: {error.strerror}")
             return
         old = self.pool
         if old is None or not old.any_ready:
@@ -231,7 +269,7 @@ class Switch:
                 self._dispatcher.feed(worker)
         if pool.any_ready:
             self._succeeded()
-            self._listener.serves(pool)
+            self._on_event(Serves(pool))
 
     def _succeeded(self) -> None:
         self.failure, self.lacks_files = None, False

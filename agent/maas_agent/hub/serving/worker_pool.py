@@ -2,16 +2,14 @@
 
 import random
 import time
-from typing import Protocol
+from collections.abc import Callable
 
 import msgspec
 
-from maas_agent.base.log import Log
 from maas_agent.hub.serving.dispatcher import Dispatcher
 from maas_agent.hub.serving.worker_process import WorkerProcess
-from maas_agent.hub.system.cgroups import MemoryGroups
 from maas_agent.hub.system.log_limiter import LogLimiter
-from maas_agent.hub.system.loop import Loop
+from maas_agent.hub.system.services import Services
 from maas_agent.ipc import Drain, Drained, Ready, Serve, SourceIs, Start, ToHub, ToWorker
 
 _FIRST_RESTART_S = 0.1
@@ -26,24 +24,38 @@ class Deadlines(msgspec.Struct, frozen=True):
     start_s: float
 
 
-class PoolListener(Protocol):
-    """Who is told what the workers do."""
+class WorkerReady(msgspec.Struct, frozen=True):
+    """A worker has loaded the bundle."""
 
-    def on_ready(self, pool: "WorkerPool", worker: WorkerProcess) -> None:
-        """A worker has loaded the bundle."""
-        ...
+    pool: "WorkerPool"
+    worker: WorkerProcess
 
-    def on_message(self, pool: "WorkerPool", worker: WorkerProcess, message: ToHub) -> None:
-        """A worker has said something else."""
-        ...
 
-    def on_exit(self, pool: "WorkerPool", worker: WorkerProcess, how: str) -> None:
-        """A worker has ended that was not told to."""
-        ...
+class WorkerSaid(msgspec.Struct, frozen=True):
+    """A worker has said something else: an answer, how its source is, or why it cannot serve."""
 
-    def on_not_started(self, pool: "WorkerPool", why: str) -> None:
-        """A worker of a pool that does not serve cannot even be started."""
-        ...
+    pool: "WorkerPool"
+    worker: WorkerProcess
+    message: ToHub
+
+
+class WorkerDied(msgspec.Struct, frozen=True):
+    """A worker has ended that was not told to; ``how`` is the rest of a sentence: "its worker ..."."""
+
+    pool: "WorkerPool"
+    worker: WorkerProcess
+    how: str
+
+
+class NotStarted(msgspec.Struct, frozen=True):
+    """Not one worker of a pool that does not serve yet can be started; ``why`` is the rest of a sentence."""
+
+    pool: "WorkerPool"
+    why: str
+
+
+PoolEvent = WorkerReady | WorkerSaid | WorkerDied | NotStarted
+OnPoolEvent = Callable[[PoolEvent], None]
 
 
 class WorkerPool:
@@ -54,25 +66,24 @@ class WorkerPool:
 
     def __init__(
         self,
-        loop: Loop,
+        services: Services,
         start: Start,
         version: str,
         replicas: int,
         deadlines: Deadlines,
-        listener: PoolListener,
-        log: Log,
+        on_event: OnPoolEvent,
         *,
         gentle: bool,
-        groups: MemoryGroups | None,
     ) -> None:
         self.start, self.version, self.setup = start, version, start.setup
         self.workers: list[WorkerProcess] = []
         self.source: SourceIs | None = None
         """What its worker has said of its local source last."""
         self.serving = False
-        self._loop, self._replicas, self.deadlines = loop, replicas, deadlines
-        self._listener, self._log, self._groups = listener, log, groups
-        self._log_limiter = LogLimiter(log)
+        self._services, self._loop, self._log = services, services.loop, services.log
+        self._replicas, self.deadlines = replicas, deadlines
+        self._on_event = on_event
+        self._log_limiter = LogLimiter(self._log)
         self._startable: int | None = None
         """How many workers there are until this pool serves, where there was nothing left to start more."""
         self._leaving: set[WorkerProcess] = set()
@@ -171,7 +182,7 @@ class WorkerPool:
         return max(silences, default=0.0) - self.deadlines.inference_s
 
     def _spawn(self, gentle: bool) -> None:
-        loop, start, log, groups = self._loop, self.start, self._log, self._groups
+        loop, start, log, groups = self._loop, self.start, self._log, self._services.groups
         try:
             worker = WorkerProcess(loop, start, log, self._on_message, self._on_exit, gentle=gentle, groups=groups)
         except OSError as error:  # no descriptor, process or memory is left: there may be some later
@@ -190,7 +201,7 @@ class WorkerPool:
         if self.serving and not self._draining:
             self._restart_later(0.0)
         elif not self._ended and not self.workers:
-            self._listener.on_not_started(self, why)
+            self._on_event(NotStarted(self, why))
 
     def _on_message(self, worker: WorkerProcess, message: ToHub) -> None:
         match message:
@@ -203,15 +214,15 @@ class WorkerPool:
                     worker.send(Drain())
                 elif self.serving:
                     worker.send(Serve())
-                self._listener.on_ready(self, worker)
+                self._on_event(WorkerReady(self, worker))
             case Drained():
                 self._drained.add(worker)
             case SourceIs():
                 if message != self.source:
                     self.source = message
-                    self._listener.on_message(self, worker, message)
+                    self._on_event(WorkerSaid(self, worker, message))
             case _:
-                self._listener.on_message(self, worker, message)
+                self._on_event(WorkerSaid(self, worker, message))
 
     def _on_exit(self, worker: WorkerProcess, how: str) -> None:
         if worker in self._leaving:
@@ -222,7 +233,7 @@ class WorkerPool:
         self.workers.remove(worker)
         self.source = None
         self._log.error("worker died", pipeline=self.start.pipeline, pid=worker.pid, setup=self.setup, how=how)
-        self._listener.on_exit(self, worker, how)
+        self._on_event(WorkerDied(self, worker, how))
         if self.serving and not self._draining:
             self._restart_later(time.monotonic() - worker.started_at)
 

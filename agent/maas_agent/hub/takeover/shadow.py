@@ -6,18 +6,25 @@ It has a worker and a short queue of its own. What it cannot keep up with is not
 from collections import OrderedDict
 from collections.abc import Callable
 from functools import partial
-from typing import Any
+from typing import Any, assert_never
 
 import msgspec
 
 from maas_agent.config import ShadowSettings
 from maas_agent.hub.serving.dispatcher import Dispatcher
 from maas_agent.hub.serving.request import Nobody, OnFull, Request
-from maas_agent.hub.serving.worker_pool import PoolListener, WorkerPool
-from maas_agent.hub.serving.worker_process import WorkerProcess
+from maas_agent.hub.serving.worker_pool import (
+    NotStarted,
+    OnPoolEvent,
+    PoolEvent,
+    WorkerDied,
+    WorkerPool,
+    WorkerReady,
+    WorkerSaid,
+)
 from maas_agent.hub.system.loop import Loop
 from maas_agent.hub.takeover.comparison import ShadowComparison, hopeless, verdict
-from maas_agent.ipc import Answer, Failed, ToHub
+from maas_agent.ipc import Answer, Failed
 
 _CHECK_S = 0.25
 _QUEUE = 8
@@ -32,7 +39,7 @@ class Shadow:
     """One candidate, until ``on_judged``. ``make_pool`` makes its worker, which tells its listener what it does."""
 
     def __init__(
-        self, loop: Loop, terms: ShadowSettings, make_pool: Callable[[PoolListener], WorkerPool], on_judged: OnJudged
+        self, loop: Loop, terms: ShadowSettings, make_pool: Callable[[OnPoolEvent], WorkerPool], on_judged: OnJudged
     ) -> None:
         self._loop, self._terms, self._on_judged = loop, terms, on_judged
         self._dispatcher = Dispatcher(1, _QUEUE)
@@ -40,7 +47,7 @@ class Shadow:
         self._compared = ShadowComparison()
         self._failure = ""
         self._ended = False
-        self._pool = make_pool(self)
+        self._pool = make_pool(self._handle)
         self._check()
 
     @property
@@ -85,27 +92,24 @@ class Shadow:
 
     # ------------------------------------------------------------- what the worker tells
 
-    def on_ready(self, _pool: WorkerPool, worker: WorkerProcess) -> None:
-        """The candidate is warm."""
-        self._dispatcher.feed(worker)
-
-    def on_message(self, _pool: WorkerPool, worker: WorkerProcess, message: ToHub) -> None:
-        """An answer, or the reason why it cannot serve."""
-        match message:
-            case Answer(sequence=sequence) if sequence:
+    def _handle(self, event: PoolEvent) -> None:
+        match event:
+            case WorkerReady(_, worker):
+                self._dispatcher.feed(worker)
+            case WorkerSaid(_, worker, Answer(sequence=sequence) as answer) if sequence:
                 request = self._dispatcher.answered(worker, sequence)
                 if request is not None and request.id in self._unpaired and not self._ended:
-                    self._pair(request.id, 1, message)
-            case Failed(reason=reason):
+                    self._pair(request.id, 1, answer)
+            case WorkerSaid(_, _, Failed(reason=reason)):
                 self._failure = f": {reason}"
-
-    def on_exit(self, _pool: WorkerPool, _worker: WorkerProcess, how: str) -> None:
-        """It died, on inputs that the active bundle has answered."""
-        self._judge(f"in the shadow of the active bundle its worker {how}{self._failure}")
-
-    def on_not_started(self, _pool: WorkerPool, why: str) -> None:
-        """There is nobody to compare with."""
-        self._judge(f"in the shadow of the active bundle its worker {why}")
+            case WorkerSaid():
+                pass
+            case WorkerDied(_, _, how):  # on inputs that the active bundle has answered
+                self._judge(f"in the shadow of the active bundle its worker {how}{self._failure}")
+            case NotStarted(_, why):
+                self._judge(f"in the shadow of the active bundle its worker {why}")
+            case _:
+                assert_never(event)
 
     # ------------------------------------------------------------- the comparison
 

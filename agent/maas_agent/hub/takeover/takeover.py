@@ -9,13 +9,14 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any, Protocol
 
+import msgspec
+
 from maas_agent.base.documents import rfc3339
-from maas_agent.base.log import Log
 from maas_agent.config import MqttSource, PipelineSettings
 from maas_agent.hub.serving.request import Nobody, Request
-from maas_agent.hub.serving.switch import Switch
-from maas_agent.hub.serving.worker_pool import PoolListener, WorkerPool
-from maas_agent.hub.system.loop import Loop
+from maas_agent.hub.serving.switch import SourceChanged, Switch
+from maas_agent.hub.serving.worker_pool import OnPoolEvent, WorkerPool
+from maas_agent.hub.system.services import Services
 from maas_agent.hub.takeover import pipeline_state
 from maas_agent.hub.takeover.answer_statistics import AnswerStatistics, AnswerSummary, worse
 from maas_agent.hub.takeover.pipeline_state import IllegalTransition, Slot
@@ -31,26 +32,28 @@ OnDone = Callable[[str | None], None]
 """Called with the reason if it failed."""
 
 
-class Host(Protocol):
-    """What the pipeline does for it."""
+class MakePool(Protocol):
+    """Makes workers for a bundle."""
 
-    def make_pool(
-        self, slot: Slot, listener: PoolListener | None = None, *, gentle: bool, replicas: int = 0
+    def __call__(
+        self, slot: Slot, on_event: OnPoolEvent | None = None, *, gentle: bool, replicas: int = 0
     ) -> WorkerPool:
-        """Workers for a bundle; ``listener`` and ``replicas`` are the pipeline's own unless given."""
+        """Workers whose events ``on_event`` gets; that and ``replicas`` are the pipeline's own unless given."""
         ...
 
-    def now_runs(self, slot: Slot) -> None:
-        """Another bundle serves."""
-        ...
 
-    def judged(self) -> None:
-        """A probation has ended: other bundles may be looked for again."""
-        ...
+class NowRuns(msgspec.Struct, frozen=True):
+    """Another bundle serves."""
 
-    def source_changed(self) -> None:
-        """What is told of the local source, or of what waits for it, has changed."""
-        ...
+    slot: Slot
+
+
+class Judged(msgspec.Struct, frozen=True):
+    """A probation has ended: other bundles may be looked for again."""
+
+
+TakeoverEvent = NowRuns | Judged | SourceChanged
+OnTakeoverEvent = Callable[[TakeoverEvent], None]
 
 
 class Probation:
@@ -96,10 +99,18 @@ class Takeover:
     """For one pipeline. The `StateStore` says how far it is, `Switch` switches."""
 
     def __init__(
-        self, loop: Loop, settings: PipelineSettings, state_store: StateStore, serving: Switch, host: Host, log: Log
+        self,
+        services: Services,
+        settings: PipelineSettings,
+        state_store: StateStore,
+        switch: Switch,
+        make_pool: MakePool,
+        on_event: OnTakeoverEvent,
     ) -> None:
-        self._loop, self._name, self._terms, self._log = loop, settings.name, settings.update, log
-        self._state_store, self._switch, self._host = state_store, serving, host
+        self._loop, self._log = services.loop, services.log
+        self._name, self._terms = settings.name, settings.update
+        self._state_store, self._switch = state_store, switch
+        self._make_pool, self._on_event = make_pool, on_event
         self._has_source = not isinstance(settings.source, MqttSource)
         self._statistics = AnswerStatistics()
         self._shadow: Shadow | None = None
@@ -174,7 +185,7 @@ class Takeover:
         self._statistics.add(answer)
         is_sample = request is None and answer.code is None
         if is_sample and self._probation is not None and self._probation.answered_sample():
-            self._host.source_changed()
+            self._on_event(SourceChanged())
         if self._shadow is not None:
             if request is None:
                 self._mirrored(answer)
@@ -237,8 +248,8 @@ class Takeover:
         if candidate is None or terms is None:
             return
 
-        def make(listener: PoolListener) -> WorkerPool:
-            return self._host.make_pool(candidate, listener, gentle=True, replicas=1)
+        def make(on_event: OnPoolEvent) -> WorkerPool:
+            return self._make_pool(candidate, on_event, gentle=True, replicas=1)
 
         self._shadow = Shadow(self._loop, terms, make, self._judged)
         if self._switch.pool is not None:
@@ -303,7 +314,7 @@ class Takeover:
         candidate = self._state_store.state.candidate
         if candidate is None or self._stopped:
             return
-        pool = self._host.make_pool(candidate, gentle=self._switch.ready)
+        pool = self._make_pool(candidate, gentle=self._switch.ready)
         keeps_old = self._has_probation and self._terms.standby
         self._switch.bring(pool, self._before_switch, keeps_old=keeps_old)
 
@@ -319,7 +330,7 @@ class Takeover:
     def _begin_probation(self, candidate: Slot) -> None:
         self._probation = Probation(self._statistics.summary(), self._terms.probation_s, needs_samples=self._has_source)
         self._statistics = AnswerStatistics()
-        self._host.now_runs(candidate)
+        self._on_event(NowRuns(candidate))
         self._log.info("bundle on probation", pipeline=self._name, version=candidate.version, s=self._terms.probation_s)
         self._loop.after(_LOOK_S, partial(self._look, self._probation))
 
@@ -340,7 +351,7 @@ class Takeover:
             return False
         if probation.wait_for_samples():
             self._log.warning("probation goes on: the source has given no sample", pipeline=self._name)
-            self._host.source_changed()
+            self._on_event(SourceChanged())
         return True
 
     def _pass(self, probation: Probation) -> None:
@@ -351,14 +362,14 @@ class Takeover:
             return
         self._probation = None
         self._switch.dismiss()
-        self._host.judged()
+        self._on_event(Judged())
 
     def _activate(self) -> None:
         self._state_store.become(pipeline_state.activated(self._state_store.state, time.time()))
         active = self._state_store.state.active
         if active is not None:
             self._log.info("bundle active", pipeline=self._name, version=active.version)
-            self._host.now_runs(active)
+            self._on_event(NowRuns(active))
 
     # ------------------------------------------------------------- the way back
 
@@ -386,13 +397,13 @@ class Takeover:
         active = self._state_store.state.active
         if active is not None:
             self._return_to(active)
-        self._host.judged()
+        self._on_event(Judged())
 
     def _return_to(self, active: Slot) -> None:
         self._probation = None
         self._statistics = AnswerStatistics()
-        self._host.now_runs(active)
-        self._switch.fall_back(lambda: self._host.make_pool(active, gentle=False))
+        self._on_event(NowRuns(active))
+        self._switch.fall_back(lambda: self._make_pool(active, gentle=False))
 
     def _go_back(self, reason: str, done: OnDone) -> None:
         try:
@@ -412,11 +423,11 @@ class Takeover:
         def before_switch() -> None:
             self._state_store.become(pipeline_state.rolled_back(self._state_store.state, reason, time.time()))
             self._log.error("bundle rolled back", pipeline=self._name, reason=reason)
-            self._host.now_runs(previous)
+            self._on_event(NowRuns(previous))
             self._statistics = AnswerStatistics()
             self._gone_back(None)
 
-        self._switch.bring(self._host.make_pool(previous, gentle=self._switch.ready), before_switch, keeps_old=False)
+        self._switch.bring(self._make_pool(previous, gentle=self._switch.ready), before_switch, keeps_old=False)
 
     def _gone_back(self, reason: str | None) -> None:
         waiting, self._going_back = self._going_back, []

@@ -9,12 +9,11 @@ import pytest
 from maas_agent.base.log import Log
 from maas_agent.config import MqttSource
 from maas_agent.hub.serving.dispatcher import Dispatcher
-from maas_agent.hub.serving.request import Request
-from maas_agent.hub.serving.switch import Switch
+from maas_agent.hub.serving.switch import Switch, SwitchEvent
 from maas_agent.hub.serving.worker_pool import Deadlines, WorkerPool
-from maas_agent.hub.serving.worker_process import WorkerProcess
 from maas_agent.hub.system.loop import Loop
-from maas_agent.ipc import Answer, Start
+from maas_agent.hub.system.services import Services
+from maas_agent.ipc import Start
 from maas_agent.runtime.setup import CPU, Setup
 from maas_agent.trials.terms import WorkerLimits
 from tests.agent.staging import stage
@@ -22,30 +21,12 @@ from tests.bundles import make_bundle
 from tests.runtimes import RUNTIME
 
 
-class Pipeline:
-    """Notes which pools serve."""
-
-    def __init__(self) -> None:
-        self.served: list[WorkerPool] = []
-
-    def serves(self, pool: WorkerPool) -> None:
-        self.served.append(pool)
-
-    def answered(self, request: Request | None, answer: Answer) -> None: ...
-
-    def given_up(self, request: Request, pool: WorkerPool, how: str) -> None: ...
-
-    def died(self, pool: WorkerPool, worker: WorkerProcess, how: str) -> None: ...
-
-    def refused(self, pool: WorkerPool, reason: str) -> None: ...
-
-    def source_changed(self) -> None: ...
-
-
 @pytest.mark.parametrize("let_go", ["drain", "drop_coming", "stop", "fall_back"])
 def test_a_pool_that_is_ready_when_it_is_let_go_takes_nothing_over(tmp_path: Path, let_go: str) -> None:
-    loop, pipeline, switched = Loop(), Pipeline(), []
-    serving = Switch(loop, Dispatcher(1, 1, lambda _request: None), pipeline)
+    loop, switched = Loop(), []
+    told: list[SwitchEvent] = []
+    serving = Switch(loop, Dispatcher(1, 1, lambda _request: None), told.append)
+    services = Services(loop, tmp_path, "dev", Log("hub"))
     digest = stage(make_bundle(tmp_path / "a.maas", seed=1), tmp_path)
     start = Start(
         device="dev",
@@ -62,7 +43,7 @@ def test_a_pool_that_is_ready_when_it_is_let_go_takes_nothing_over(tmp_path: Pat
     deadlines = Deadlines(60.0, 60.0)
 
     def pool(replicas: int) -> WorkerPool:
-        return WorkerPool(loop, start, "1.0.0", replicas, deadlines, serving, Log("hub"), gentle=False, groups=None)
+        return WorkerPool(services, start, "1.0.0", replicas, deadlines, serving.handle, gentle=False)
 
     coming, other = pool(1), pool(0)
     serving.bring(coming, lambda: switched.append(coming))
@@ -75,7 +56,7 @@ def test_a_pool_that_is_ready_when_it_is_let_go_takes_nothing_over(tmp_path: Pat
         "fall_back": lambda: serving.fall_back(lambda: other),
     }
     actions[let_go]()
-    assert (switched, pipeline.served, serving.coming) == ([], [], None)
+    assert (switched, told, serving.coming) == ([], [], None)
     deadline = time.monotonic() + 60.0
 
     def wait_for_its_end() -> None:
@@ -87,5 +68,5 @@ def test_a_pool_that_is_ready_when_it_is_let_go_takes_nothing_over(tmp_path: Pat
     wait_for_its_end()
     loop.run()
     assert coming.ended
-    assert (switched, pipeline.served) == ([], [])
+    assert (switched, told) == ([], [])
     loop.close()
