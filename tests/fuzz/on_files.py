@@ -16,7 +16,7 @@ from maas_converter.data.folder import read_folder
 from maas_converter.data.formats import load
 from maas_converter.data.labels import read_labels
 from maas_converter.fleet import table
-from maas_converter.fleet.rollout import Rollout, progress, rollout_of, step, wish_of
+from maas_converter.fleet.rollout import Rollout, desired_model, progress, rollout_of, step
 from maas_converter.fleet.view import FleetView
 from maas_converter.importers.keras.configuration import code_in, read_configuration
 from maas_converter.publishing.keys.key_ring import read_private, read_public
@@ -342,4 +342,4 @@ def fleet(data: bytes) -> None:
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         rollout = _ROLLOUT
     found = progress(rollout, devices, "digits", 100.0)
-    wish_of(step(rollout, found, 200.0))
+    desired_model(step(rollout, found, 200.0))

@@ -1,4 +1,4 @@
-"""What a bundle answers on real samples, how often it is right, and how long it takes: measured, on what ships.
+"""What a bundle answers on real samples, how often it is right, and how long it takes: measured on its own files.
 
 Everything runs through `maas_agent.runtime.graph.Graph`, the class that serves on a device, one sample at a time.
 """

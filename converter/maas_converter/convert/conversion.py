@@ -1,4 +1,4 @@
-"""A trained model to a bundle: import, quantize, prove on real data, pack."""
+"""Turns a trained model into a bundle: import, quantize, validate on real data, pack."""
 
 import tempfile
 from math import prod
@@ -157,7 +157,7 @@ def _finished(
     lineage: Lineage,
     notes: tuple[str, ...],
 ) -> tuple[bytes, tuple[str, ...]]:
-    """The bytes of the manifest, and ``notes`` with those of the proof."""
+    """The bytes of the manifest, and ``notes`` with those of the validation."""
     draft = validation.bundle.manifest
     stored, count, tolerance = golden_of(validation, quantized=any(one.recipe.quantized for one in imported))
     golden = Golden(context.blobs.add(stored.blob), len(stored.blob), count, tolerance, stored.inflated)

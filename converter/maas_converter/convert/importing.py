@@ -1,4 +1,4 @@
-"""The models of a plan, imported: each as TFLite with the recipe that turns it into what ships."""
+"""Imports the models of a plan, each as TFLite with the recipe that it will be quantized by."""
 
 from functools import partial
 

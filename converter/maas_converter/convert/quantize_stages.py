@@ -1,4 +1,4 @@
-"""The models as they will ship: each stage quantized by its recipe, and looked at afterwards."""
+"""Quantizes each stage by its recipe, and looks at what came of it."""
 
 import msgspec
 import numpy as np
@@ -22,7 +22,7 @@ from maas_converter.tflite.contents import contents_of
 
 
 class QuantizedStages(msgspec.Struct, frozen=True):
-    """What ships, one ``.tflite`` a stage, and what is to be said of it."""
+    """The stages as the bundle has them, one ``.tflite`` each, and what is to be said of them."""
 
     tflites: tuple[bytes, ...]
     allowed_float: tuple[str, ...] = ()

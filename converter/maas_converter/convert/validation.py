@@ -58,7 +58,7 @@ class Validation(msgspec.Struct, frozen=True):
 def validate(context: ConversionContext, baseline: Baseline, draft: Manifest, *, compared: bool) -> Validation:
     """Run the bundle's ``draft`` on all the evidence, and time it in turns with the models as they came.
 
-    ``compared``: these are something else than what ships.
+    ``compared``: these are something else than the bundle's.
     """
     evidence, blobs, progress = baseline.evidence, context.blobs, context.progress
     manifests = [baseline.draft, draft] if compared else [draft]

@@ -84,11 +84,11 @@ def layers_of(float32: bytes, bundle: bytes, inputs: NDArray[np.float32]) -> Lay
         return Layers(0, (), "the float model and the bundle have no inner tensor in common")
     chosen = inputs[np.unique(np.linspace(0, len(inputs) - 1, SAMPLES, dtype=np.int64))]
     try:
-        tallies = [tally for chunk in _chunks(pairs) for tally in _compare(float32, bundle, chunk, chosen)]
+        all_sums = [sums for chunk in _chunks(pairs) for sums in _compare(float32, bundle, chunk, chosen)]
     except RuntimeFailure as error:
         return Layers(0, (), f"with its inner tensors as outputs the model does not run: {error}")
     total = sum(second.constant_bytes.values())
-    rows = [_layer(pair, tally, total) for pair, tally in zip(pairs, tallies, strict=True)]
+    rows = [_layer(pair, sums, total) for pair, sums in zip(pairs, all_sums, strict=True)]
     return Layers(len(chosen), tuple(sorted(rows, key=lambda row: (-row.relative_error, row.index))))
 
 
@@ -143,14 +143,14 @@ def _chunks(pairs: list[_Pair]) -> Iterator[list[_Pair]]:
 
 
 def _compare(float32: bytes, bundle: bytes, pairs: list[_Pair], inputs: NDArray[np.float32]) -> list[SignalSums]:
-    tallies = [SignalSums() for _ in pairs]
+    all_sums = [SignalSums() for _ in pairs]
     with tempfile.TemporaryDirectory(prefix="maas-layers-") as folder:
         before = _opened(float32, [pair.before.index for pair in pairs], Path(folder) / "float32.tflite")
         after = _opened(bundle, [pair.after.index for pair in pairs], Path(folder) / "bundle.tflite")
         for row in inputs:
-            for tally, *values in zip(tallies, _run(before, row), _run(after, row), strict=True):
-                tally.add(*values)
-    return tallies
+            for sums, *values in zip(all_sums, _run(before, row), _run(after, row), strict=True):
+                sums.add(*values)
+    return all_sums
 
 
 def _opened(data: bytes, tensors: list[int], path: Path) -> Model:
@@ -168,15 +168,15 @@ def _run(model: Model, row: NDArray[np.float32]) -> Iterator[NDArray[np.float32]
     return (dequantizer(tensor)(values) for tensor, values in zip(model.outputs, stored, strict=True))
 
 
-def _layer(pair: _Pair, tally: SignalSums, total_bytes: int) -> LayerError:
+def _layer(pair: _Pair, sums: SignalSums, total_bytes: int) -> LayerError:
     return LayerError(
         index=pair.op.index,
         op=pair.op.name,
         name=_label(pair.before.name),
         dtype=pair.after.dtype,
-        snr_db=tally.snr_db,
-        cosine=tally.cosine,
-        relative_error=tally.relative_error,
+        snr_db=sums.snr_db,
+        cosine=sums.cosine,
+        relative_error=sums.relative_error,
         weight_bytes=pair.weight_bytes,
         weight_share=pair.weight_bytes / total_bytes if total_bytes else 0.0,
     )

@@ -58,14 +58,14 @@ class SignalSums:
 
 def signal_of(output: str, float32: NDArray[np.float32], bundle: NDArray[np.float32]) -> Signal:
     """Compare two models' real values (N, …) of one output on the same samples."""
-    tally = SignalSums()
+    sums = SignalSums()
     for before, after in zip(float32, bundle, strict=True):
-        tally.add(before, after)
+        sums.add(before, after)
     return Signal(
         output=output,
-        snr_db=tally.snr_db,
-        cosine=tally.cosine,
-        mse=tally.mse,
+        snr_db=sums.snr_db,
+        cosine=sums.cosine,
+        mse=sums.mse,
         largest_difference=float(np.max(np.abs(float32 - bundle), initial=0.0)),
     )
 

@@ -14,7 +14,7 @@ import msgspec
 from maas_agent.bundle.desired_state import DesiredModel, Document, decode_desired, encode_desired
 from maas_agent.errors import DataError, UnavailableError, UsageError
 from maas_converter.fleet.broker import BrokerConnection
-from maas_converter.fleet.rollout import ENDED, Rollout, RolloutProgress, progress, rollout_of, step, wish_of
+from maas_converter.fleet.rollout import ENDED, Rollout, RolloutProgress, desired_model, progress, rollout_of, step
 from maas_converter.fleet.view import FleetDevice, FleetView
 
 _TURN_S = 0.25
@@ -166,7 +166,7 @@ class Operator:
     def _publish(self, rollout: Rollout) -> None:
         """Publish what the devices are to run and where the rollout stands, in one message."""
         serial = max(time.time_ns() // 1_000_000, self._document.serial + 1)
-        wish = wish_of(msgspec.structs.replace(rollout, leader=self._name))
-        models: dict[str, DesiredModel] = {**self._document.models, self._aim.model: wish}
+        desired = desired_model(msgspec.structs.replace(rollout, leader=self._name))
+        models: dict[str, DesiredModel] = {**self._document.models, self._aim.model: desired}
         self._document = Document(serial, models)
         self._broker.publish(self._aim.topic, encode_desired(self._document))

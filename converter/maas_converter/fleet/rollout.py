@@ -66,7 +66,7 @@ class RolloutProgress(msgspec.Struct, frozen=True):
         return self.reached + len(self.pending) + len(self.offline)
 
 
-def wish_of(rollout: Rollout) -> DesiredModel:
+def desired_model(rollout: Rollout) -> DesiredModel:
     """What the devices are told."""
     notes = msgspec.to_builtins(rollout)
     if rollout.state == "rolled_back":
@@ -74,12 +74,12 @@ def wish_of(rollout: Rollout) -> DesiredModel:
     return DesiredModel(version=rollout.version, percent=rollout.percent, salt=rollout.id, rollout=notes)
 
 
-def rollout_of(wish: DesiredModel | None) -> Rollout | None:
-    """The rollout that a wish carries; ``None`` if there is none, or one that this program does not understand."""
-    if wish is None or wish.rollout is None:
+def rollout_of(desired: DesiredModel | None) -> Rollout | None:
+    """The rollout that a desired model carries; ``None`` if there is none, or one that this program cannot read."""
+    if desired is None or desired.rollout is None:
         return None
     try:
-        found = msgspec.convert(wish.rollout, Rollout)
+        found = msgspec.convert(desired.rollout, Rollout)
     except msgspec.ValidationError:
         return None
     return found if found.stages and 0 <= found.stage < len(found.stages) else None

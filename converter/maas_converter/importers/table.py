@@ -16,7 +16,7 @@ import msgspec
 from maas_agent.base.untrusted import read_member
 from maas_agent.errors import DataError, NoInputError
 from maas_converter.importers.keras.configuration import is_hdf5
-from maas_converter.importers.unsupported_formats import foreign, foreign_folder
+from maas_converter.importers.unsupported_formats import unsupported_file, unsupported_folder
 
 _HEAD_BYTES = 64
 _GRAPH = "saved_model.pb"
@@ -84,7 +84,7 @@ def _head(source: Path) -> bytes:
 def _what_it_is(source: Path, head: bytes) -> str:
     if source.is_dir():
         return _what_folder(source)
-    known = foreign(source, head)
+    known = unsupported_file(source, head)
     if known is not None:
         return f"is {known}"
     for importer in IMPORTERS.values():
@@ -101,7 +101,7 @@ def _what_folder(source: Path) -> str:
         return f"is a folder without {_GRAPH}, but {inner[0]} has one: name that"
     if inner:
         return f"is a folder of several models: name one of {', '.join(str(path) for path in inner[:5])}"
-    known = foreign_folder(source)
+    known = unsupported_folder(source)
     if known is not None:
         return f"is {known}"
     if (source / "config.json").is_file():

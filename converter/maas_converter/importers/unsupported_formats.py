@@ -109,7 +109,7 @@ _FOLDERS: dict[str, str] = {
 }
 
 
-def foreign(source: Path, head: bytes) -> str | None:
+def unsupported_file(source: Path, head: bytes) -> str | None:
     """What a file that begins with ``head`` is and what to do, or ``None`` if nothing is known about it.
 
     What is in it counts for more than what it is called.
@@ -127,7 +127,7 @@ def foreign(source: Path, head: bytes) -> str | None:
     return _in_text(source, head) or _SUFFIXES.get(source.suffix.lower())
 
 
-def foreign_folder(source: Path) -> str | None:
+def unsupported_folder(source: Path) -> str | None:
     """What a folder is that is no SavedModel, or ``None`` if nothing is known about it."""
     return next((sentence for name, sentence in _FOLDERS.items() if (source / name).exists()), None)
 

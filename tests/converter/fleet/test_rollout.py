@@ -7,12 +7,12 @@ from maas_agent.bundle.desired_state import position
 from maas_converter.fleet.rollout import (
     Rollout,
     RolloutProgress,
+    desired_model,
     members,
     progress,
     rollout_of,
     step,
     too_many,
-    wish_of,
 )
 from maas_converter.fleet.view import FleetDevice, Running
 
@@ -127,9 +127,9 @@ def test_it_stops_by_itself_when_more_fail_than_may_and_takes_it_back_where_that
     stopped = step(at(), found, 1100.0)
     assert (stopped.state, stopped.stage, stopped.since) == ("stopped", 0, 1100.0)
     assert stopped.reason == "1 of 5 devices failed in stage 1 (10 %); allowed are 10 %"
-    assert wish_of(stopped).version == "1.1.0" and wish_of(stopped).percent == 10.0
+    assert desired_model(stopped).version == "1.1.0" and desired_model(stopped).percent == 10.0
     back = step(at(on_failure="rollback"), found, 1100.0)
-    assert (back.state, wish_of(back).withdrawn, wish_of(back).version) == ("rolled_back", ("1.1.0",), None)
+    assert (back.state, desired_model(back).withdrawn, desired_model(back).version) == ("rolled_back", ("1.1.0",), None)
 
 
 @pytest.mark.parametrize(("failed", "size", "expected"), [(0, 0, False), (1, 10, False), (2, 19, True), (1, 9, True)])
@@ -141,9 +141,10 @@ def test_the_bound_is_a_part_of_the_stage(failed: int, size: int, expected: bool
 def test_the_broker_keeps_it_for_whoever_comes_next() -> None:
     rollout = at(soaking=5.0, reason="x")
     assert (
-        rollout_of(msgspec.json.decode(msgspec.json.encode(wish_of(rollout)), type=type(wish_of(rollout)))) == rollout
+        rollout_of(msgspec.json.decode(msgspec.json.encode(desired_model(rollout)), type=type(desired_model(rollout))))
+        == rollout
     )
-    wish = wish_of(rollout)
+    wish = desired_model(rollout)
     assert rollout_of(None) is None and rollout_of(msgspec.structs.replace(wish, rollout={"stage": 1})) is None
     broken = msgspec.to_builtins(rollout) | {"stage": 7}
     assert rollout_of(msgspec.structs.replace(wish, rollout=broken)) is None
