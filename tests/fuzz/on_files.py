@@ -8,8 +8,8 @@ from contextlib import suppress
 from functools import lru_cache
 
 from maas_agent.config import Config, load_config
+from maas_agent.config.toml_lines import line_of
 from maas_agent.errors import ConfigError, DataError, NoInputError, UnavailableError, UsageError
-from maas_agent.toml_lines import line_of
 from maas_converter.bench.samples import read_processing
 from maas_converter.convert.graph_file import read_graph
 from maas_converter.data.folder import read_folder

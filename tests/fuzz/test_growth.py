@@ -10,8 +10,8 @@ from contextlib import suppress
 
 import pytest
 
+from maas_agent.config.toml_lines import line_of
 from maas_agent.hub.mqtt.transport.packets import PacketSocket
-from maas_agent.toml_lines import line_of
 from maas_agent.worker.sources.command import LineSplitter
 from tests.fuzz.on_broker import Wire
 from tests.fuzz.on_inputs import wav

@@ -2,7 +2,7 @@
 
 import pytest
 
-from maas_agent.toml_lines import line_of
+from maas_agent.config.toml_lines import line_of
 
 TEXT = """\
 metrics_s = 5            # 1
