@@ -20,11 +20,9 @@ from maas_agent.hub.mqtt.message import Outbound
 from maas_agent.hub.mqtt.packet_limit import TooLargeError
 from maas_agent.hub.outbox.entry import Entry, OnSafe, Priority
 from maas_agent.hub.outbox.journal import Journal, Stub, sequence_of
-from maas_agent.hub.outbox.replay_mark import replayed
+from maas_agent.hub.outbox.rewrite import corrected, error_instead, replayed
 from maas_agent.hub.outbox.spool import Spool
-from maas_agent.hub.outbox.time_correction import corrected
 from maas_agent.hub.outbox.timeline import Timeline
-from maas_agent.hub.outbox.unsendable import error_instead
 from maas_agent.hub.system.loop import Loop
 
 _WINDOW = 256

@@ -7,7 +7,7 @@ import msgspec
 from maas_agent.base import codes
 from maas_agent.base.documents import ErrorDetail, ErrorDocument, encode, rfc3339
 from maas_agent.host.clock import JUMP_S, wall_offset
-from maas_agent.hub.outbox.time_correction import corrected_payload
+from maas_agent.hub.outbox.rewrite import corrected_payload
 from maas_agent.hub.serving.metrics import PipelineMetrics
 from maas_agent.hub.serving.request import Request
 from maas_agent.ipc import Answer
