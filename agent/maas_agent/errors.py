@@ -1,4 +1,4 @@
-"""Every error this project raises on purpose, and what happens next.
+"""Defines every error this project raises on purpose, and what happens next.
 
 MaasError                 a sentence for a person: what happened, where, what to do; never a traceback
 ├── ConfigError           exit 78 (EX_CONFIG); systemd does not restart

@@ -1,4 +1,4 @@
-"""What hub and worker say to each other, over a socketpair and nothing else.
+"""Defines what hub and worker say to each other, over a socketpair and nothing else.
 
 A frame is a 4-byte little-endian length and a MessagePack array whose first element is the message's number. Both
 ends gather frames and send many with one system call: at thousands of samples a second the calls are what costs.

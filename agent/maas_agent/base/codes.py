@@ -1,4 +1,4 @@
-"""Codes of error results: stable words a program can act on, each with what it means."""
+"""Names the codes of error results: stable words that a program can act on, each with what it means."""
 
 EMPTY = "empty"
 TOO_LARGE = "too_large"

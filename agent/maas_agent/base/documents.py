@@ -1,4 +1,4 @@
-"""The JSON documents that go out: results, errors, and the time stamps in them."""
+"""Makes the JSON documents that go out: results, errors, and the time stamps in them."""
 
 import time
 from typing import Any

@@ -1,4 +1,4 @@
-"""One line an event on standard error: ``event key=value ...``, with a journald priority under systemd.
+"""Writes one line an event to standard error: ``event key=value ...``, with a journald priority under systemd.
 
 The priority prefix ``<N>`` is that of sd-daemon(3); journald strips it and files the line under it.
 """

@@ -1,4 +1,4 @@
-"""Standard output and error: the only door by which text gets to a terminal, or to whoever reads ours as one.
+"""Writes to standard output and error: the only way by which text gets to a terminal, or to who reads ours as one.
 
 A terminal obeys what it is shown: an escape sequence sets its title or writes its clipboard, a line break makes a row
 that nobody sent, a bidi control turns a sentence round. Labels, names and reasons come from bundles, brokers, files and

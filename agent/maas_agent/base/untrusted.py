@@ -1,4 +1,4 @@
-"""Parsers for bytes that may be anything: what they raise, all of it, and how deep a document may be nested."""
+"""Parses bytes that may be anything: says all that the parsers raise, and how deep a document may be nested."""
 
 import tomllib
 from typing import TYPE_CHECKING, Any

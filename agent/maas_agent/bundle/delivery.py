@@ -1,4 +1,4 @@
-"""How the blobs of a bundle are stored in the repository, where that is not plainly: the TUF target ``delivery.json``.
+"""Says how a bundle's blobs are stored in the repository, where that is not plainly: TUF target ``delivery.json``.
 
 The manifest says what a blob is, the delivery only how it travels. So the manifest, its digest and its signature stay
 the same when a bundle is compressed, sealed for other devices, or neither. The manifest also fixes the plain size

@@ -1,4 +1,4 @@
-"""The desired state: which versions a device or a group is to run, as somebody published it to the broker.
+"""Reads and keeps desired states: which versions devices or groups are to run, as the broker has it published.
 
 A broker is not trusted: what is named here is only ever chosen among what the repository's targets name. A document
 carries a serial, so that an old one that comes up again changes nothing. Rules without I/O, but for `load` and `save`;

@@ -1,4 +1,4 @@
-"""Rules of a graph of stages: what each stage needs is made before it, and there is always an answer.
+"""Checks a graph of stages: what each stage needs is made before it, and there is always an answer.
 
 They look at names only, so that a graph can be checked before its models are read. All raise `BundleError`.
 """

@@ -1,4 +1,4 @@
-"""Schema numbers of the manifest: which are read, and which one a manifest needs.
+"""Numbers the schemas of the manifest: which are read, and which one a manifest needs.
 
 The number is the lowest that suffices, so that devices that were not updated yet go on taking whatever they can run.
 """

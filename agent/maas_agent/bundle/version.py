@@ -1,4 +1,4 @@
-"""Versions of models (SemVer 2.0.0) and the ranges a pipeline accepts."""
+"""Compares versions of models (SemVer 2.0.0), and matches them with the ranges that a pipeline accepts."""
 
 import re
 

@@ -1,4 +1,4 @@
-"""Is the clock right? Against this project's own age, and against the repository's server."""
+"""Checks the clock: against this project's own age, and against the repository's server."""
 
 import time
 from email.utils import parsedate_to_datetime

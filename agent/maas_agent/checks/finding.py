@@ -1,4 +1,4 @@
-"""What one check found."""
+"""Holds what one check found."""
 
 import msgspec
 

@@ -1,4 +1,4 @@
-"""The least model there is: it negates one number. An interpreter that was imported may still not run anything."""
+"""Makes the least model there is, which negates one number: an interpreter that loads may still run nothing."""
 
 import base64
 import os

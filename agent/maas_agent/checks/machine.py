@@ -1,4 +1,4 @@
-"""What this device runs models with: the interpreter library, loaded in a child, and each accelerator."""
+"""Checks what this device runs models with: the interpreter library, loaded in a child, and each accelerator."""
 
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path

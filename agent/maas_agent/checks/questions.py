@@ -1,4 +1,4 @@
-"""What is asked in a child process, because the answer takes native libraries: they may crash or hang this device."""
+"""Asks a child process what takes native libraries to answer: they may crash or hang this device."""
 
 import re
 import signal

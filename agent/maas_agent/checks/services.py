@@ -1,4 +1,4 @@
-"""What this device talks to: the broker, and the repository with the root metadata that it is trusted by."""
+"""Checks what this device talks to: the broker, and the repository with the root metadata that it is trusted by."""
 
 from pathlib import Path
 from typing import Any

@@ -1,4 +1,4 @@
-"""Can the programs of local sources be started, by whom the service runs as? By looking: a sensor may be in use now."""
+"""Checks that the programs of local sources can be started, by looking: a sensor may be in use now."""
 
 import os
 import pwd

@@ -1,4 +1,4 @@
-"""Can the store be written, and is there room in it? By writing, because permissions and free space promise little."""
+"""Checks the store by writing in it, because permissions and free space promise little."""
 
 import errno
 import os

@@ -1,4 +1,4 @@
-"""Processes that belong to another one: they end with it, and how one ended is a word."""
+"""Ties a process to its parent, with which it ends, and names how one ended in a word."""
 
 import contextlib
 import ctypes

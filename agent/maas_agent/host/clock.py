@@ -1,4 +1,4 @@
-"""What tells a clock that was never set; and seconds that no clock on the wall can move."""
+"""Tells a clock that was never set, and counts seconds that no clock on the wall can move."""
 
 import time
 from functools import cache

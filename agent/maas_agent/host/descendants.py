@@ -1,4 +1,4 @@
-"""All that a source's program has started, told by a mark in the environment: every process inherits it.
+"""Finds all that a source's program has started, by a mark in the environment that every process inherits.
 
 A process group is not enough: `timeout`, `setsid` and a shell with job control make groups of their own, and whatever
 goes into the background gets another parent. And no signal of the kernel's reaches further than one generation.

@@ -1,4 +1,4 @@
-"""Files that survive a power cut: written beside, fsynced, renamed over, folder fsynced."""
+"""Writes files that survive a power cut: written beside, fsynced, renamed over, folder fsynced."""
 
 import os
 from collections.abc import Iterator

@@ -1,4 +1,4 @@
-"""Whose the files of a store are: what root made there, trying things out, is in the way of the service's user."""
+"""Tells whose the files of a store are: what root made there, trying things out, is in the service's way."""
 
 import os
 import pwd

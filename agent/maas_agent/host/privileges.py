@@ -1,4 +1,4 @@
-"""Where root is asked to do something in a folder of somebody else's: he does it as that one.
+"""Lets root work in a folder of somebody else's as that one.
 
 Whoever owns a folder chooses what its names lead to, at any moment: links to any file, hard links, other folders. As
 himself he gets no further by them than he would without root.

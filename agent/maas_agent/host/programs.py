@@ -1,4 +1,4 @@
-"""Why a program cannot be started: what execve(2) says in one word, for a person, and what to type.
+"""Tells why a program cannot be started: what execve(2) says in one word, for a person, and what to type.
 
 Only by looking: nothing is run here.
 """

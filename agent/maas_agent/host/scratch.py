@@ -1,4 +1,4 @@
-"""A folder for files that are needed for a while, where a device may have none: a read-only root, a full disk."""
+"""Finds a folder for passing files, where a device may have none: a read-only root, a full disk."""
 
 import tempfile
 from collections.abc import Iterator

@@ -1,4 +1,4 @@
-"""Files that hold one secret, as people write them: with a line break at the end, and on Windows a byte order mark."""
+"""Reads files that hold one secret, as people write them: with a line break at the end, or a byte order mark."""
 
 from pathlib import Path
 

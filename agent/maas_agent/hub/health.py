@@ -1,4 +1,4 @@
-"""How the device is: status and metrics documents, readiness and the watchdog."""
+"""Tells how the device is: status and metrics documents, readiness and the watchdog."""
 
 import time
 from collections.abc import Iterable

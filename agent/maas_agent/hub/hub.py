@@ -1,4 +1,4 @@
-"""The hub: the composition root of the daemon. It alone knows all parts; each part knows only its neighbours."""
+"""Composes the daemon. The hub alone knows all parts; each part knows only its neighbours."""
 
 import os
 import resource

@@ -1,4 +1,4 @@
-"""Addresses as they may be shown: what is secret in a URL is in none of the logs, states and errors."""
+"""Shows addresses without what is secret in them, which is in none of the logs, states and errors."""
 
 import re
 

@@ -1,4 +1,4 @@
-"""TLS as a client: whom to trust, who we are, and in words what goes wrong with it. For broker and repository alike."""
+"""Speaks TLS as a client: whom to trust, who we are, and in words what goes wrong. For broker and repository alike."""
 
 import ssl
 from collections.abc import Callable

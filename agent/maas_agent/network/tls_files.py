@@ -1,4 +1,4 @@
-"""What is in a file that TLS cannot use, and the line that makes what it can: by looking at the first bytes.
+"""Looks at a file that TLS cannot use, and writes the line that makes what it can, by the first bytes of it.
 
 TLS takes PEM: text, base64 between two lines with a label (RFC 7468).
 """

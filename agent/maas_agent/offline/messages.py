@@ -1,4 +1,4 @@
-"""What ``maas-agent infer`` tells its child, and what that says while it works: one JSON document a line."""
+"""Defines what ``maas-agent infer`` tells its child, and what that says while it works: a JSON document a line."""
 
 from typing import Any
 

@@ -1,4 +1,4 @@
-"""Running a bundle in a child process: its answers as they come, and a sentence if it dies."""
+"""Runs a bundle in a child process: hands on its answers as they come, and a sentence if it dies."""
 
 import signal
 import socket

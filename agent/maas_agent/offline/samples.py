@@ -1,4 +1,4 @@
-"""Files to inputs: which kind a file is, and one input for each sample of those that hold many.
+"""Turns files into inputs: tells which kind a file is, and makes one input of each sample it holds.
 
 Samples that are stored as numbers become raw bytes, fitted by the converter's rules: the engine that answers is the
 one that serves.

@@ -1,4 +1,4 @@
-"""Answers as lines for people: what was asked, label, score, latency, and what the data file says."""
+"""Shows answers as lines for people: what was asked, label, score, latency, and what the data file says."""
 
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any

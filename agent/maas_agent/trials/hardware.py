@@ -1,4 +1,4 @@
-"""What a device is, as far as it decides what a bundle runs best on: trials are valid for as long as it stays so."""
+"""Describes a device as far as it decides what a bundle runs best on: trials are valid while that stays so."""
 
 import hashlib
 import os

@@ -1,4 +1,4 @@
-"""Bounds on this process: processors, niceness, and the memory its model may take."""
+"""Bounds this process: its processors, its niceness, and the memory that its model may take."""
 
 import os
 import re

@@ -1,4 +1,4 @@
-"""Which setups to try for a bundle on this device, and in what order. Pure: what is there is given."""
+"""Plans which setups to try for a bundle on this device, and in what order. Pure: what is there is given."""
 
 from collections.abc import Iterable
 

@@ -1,4 +1,4 @@
-"""What came of trying a bundle on this device: one row for each way to run it, and the one that was chosen.
+"""Records what came of trying a bundle on this device: one row for each way to run it, and the chosen one.
 
 The hub keeps and publishes this; it needs neither NumPy nor an interpreter.
 """

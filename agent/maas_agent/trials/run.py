@@ -1,4 +1,4 @@
-"""Trying a bundle on this device: a child process for each setup, a table of what came of them."""
+"""Tries a bundle on this device: a child process for each setup, a table of what came of them."""
 
 import signal
 import subprocess

@@ -1,4 +1,4 @@
-"""The trial table as text: a line for each setup that was tried, the same in ``bench`` and in ``status``."""
+"""Prints the trial table: a line for each setup that was tried, alike in ``bench`` and in ``status``."""
 
 from collections.abc import Sequence
 from typing import Any

@@ -1,4 +1,4 @@
-"""What the processes that try bundles are told, and what they say at their end: one JSON document each way."""
+"""Defines what the processes that try bundles are told, and what they say: one JSON document each way."""
 
 import msgspec
 

@@ -1,4 +1,4 @@
-"""What a pipeline asks for, and what its workers may take: the part of the configuration that trials depend on."""
+"""Describes what a pipeline asks for, and what its workers may take: what trials depend on."""
 
 import msgspec
 

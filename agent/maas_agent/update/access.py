@@ -1,4 +1,4 @@
-"""The repository as the configuration has it, for those who fetch from it."""
+"""Describes the repository as the configuration has it, for those who fetch from it."""
 
 from maas_agent.config import RepositorySettings
 from maas_agent.update.protocol import RepositoryAccess

@@ -1,4 +1,4 @@
-"""Which of the offered versions a pipeline should run: rules without I/O.
+"""Chooses which of the offered versions a pipeline should run: rules without I/O.
 
 Who has a say, the strongest first: the device's own ``versions``; what the publisher has signed, offers and
 revocations; the operator's ``exact``; the publisher's channel.

@@ -1,4 +1,4 @@
-"""Bringing an offered bundle from the repository into the store, whichever way its blobs are stored there.
+"""Brings an offered bundle from the repository into the store, whichever way its blobs are stored there.
 
 Sealed blobs stay as they are stored; compressed ones are expanded, no further than the signed manifest says.
 """

@@ -1,4 +1,4 @@
-"""The puller's end of the socketpair to the hub."""
+"""Holds the puller's end of the socketpair to the hub."""
 
 import os
 import queue

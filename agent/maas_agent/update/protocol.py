@@ -1,4 +1,4 @@
-"""What the hub and the puller say to each other: one JSON document a line, over a socketpair.
+"""Defines what the hub and the puller say to each other: one JSON document a line, over a socketpair.
 
     hub ──▶ puller   PullJob                         once, the first line
     hub ◀── puller   PullProgress                    a pipeline is about to enter a state

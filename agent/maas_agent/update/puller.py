@@ -1,4 +1,4 @@
-"""The puller: brings every wanted pipeline's bundle up to date, tested and staged, or says why not."""
+"""Brings every wanted pipeline's bundle up to date, tested and staged, or says why not."""
 
 from collections.abc import Mapping
 from contextlib import suppress

@@ -1,4 +1,4 @@
-"""Where a bundle comes from: the repository, or a local ``.maas`` file. Each says what it offers, and delivers it.
+"""Delivers bundles, from the repository or from a local ``.maas`` file: each source says what it offers.
 
 TUF costs 150 ms and 25 MB to import; a device that only runs a local file it need not verify does without.
 """

@@ -1,4 +1,4 @@
-"""One payload to one document: decode, preprocess, infer, postprocess. No I/O and no process."""
+"""Turns one payload into one document: decode, preprocess, infer, postprocess. No I/O and no process."""
 
 import time
 from collections.abc import Callable

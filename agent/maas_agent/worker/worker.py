@@ -1,4 +1,4 @@
-"""The worker process: everything that can crash, hang or leak, behind one socket to the hub."""
+"""Runs the worker process: everything that can crash, hang or leak, behind one socket to the hub."""
 
 import contextlib
 import os

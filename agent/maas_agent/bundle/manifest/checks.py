@@ -1,4 +1,4 @@
-"""Whether a manifest is consistent in itself: what no type of it can say. All raise `BundleError`."""
+"""Checks that a manifest is consistent in itself, which no type of it can say. All raise `BundleError`."""
 
 from math import prod
 

@@ -1,4 +1,4 @@
-"""A manifest as bytes: read, checked, written in one way only."""
+"""Reads, checks and writes a manifest as bytes, in one way only."""
 
 import msgspec
 

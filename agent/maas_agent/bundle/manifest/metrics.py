@@ -1,4 +1,4 @@
-"""What a conversion cost and won, as figures in the manifest."""
+"""Holds what a conversion cost and won, as figures in the manifest."""
 
 from maas_agent.bundle.manifest.parts import ManifestPart
 

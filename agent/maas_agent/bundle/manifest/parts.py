@@ -1,4 +1,4 @@
-"""What the parts of a manifest are made of: their base, names, shapes, digests."""
+"""Defines what the parts of a manifest are made of: their base, names, shapes, digests."""
 
 import hashlib
 import re

@@ -1,4 +1,4 @@
-"""How a payload becomes a tensor, and an output an answer: decoding, preprocessing, postprocessing."""
+"""Describes how a payload becomes a tensor, and an output an answer: decoding, preprocessing, postprocessing."""
 
 from math import prod
 from typing import Annotated, Literal

@@ -1,4 +1,4 @@
-"""Which pipelines this device has announced: what the broker retains of one that is gone must be cleared.
+"""Remembers which pipelines were announced: what the broker retains of one that is gone must be cleared.
 
 Nobody else would: a pipeline that was renamed stays "serving" for ever on its old state topic. An empty file
 ``pipelines/NAME.json.announced`` is there from before the first announcement until nothing is retained any more.

@@ -1,4 +1,4 @@
-"""Commands on ``cmd/<name>/<id>``, as thin-edge.io does them: ``init`` → ``executing`` → ``successful`` or ``failed``.
+"""Carries out commands on ``cmd/<name>/<id>``: ``init`` → ``executing`` → ``successful`` or ``failed``.
 
 The request and every answer are retained documents on the same topic; whoever asked clears it with an empty payload.
 An end is always said: of what the end of the agent has interrupted at that end, or by the next start.

@@ -1,4 +1,4 @@
-"""How a command of this device asks the running agent, over its control socket."""
+"""Asks the running agent over its control socket, for the commands of this device."""
 
 import json
 import os

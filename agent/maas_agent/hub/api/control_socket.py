@@ -1,4 +1,4 @@
-"""The local door: a Unix socket in the store on which the commands of this device ask the running hub.
+"""Answers the commands of this device, which ask the running hub on a Unix socket in the store.
 
 One request a connection, a line of JSON: ``{"do": "status"}``. The answer is one JSON document, when there is one.
 """

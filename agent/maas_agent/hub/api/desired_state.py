@@ -1,4 +1,4 @@
-"""What the broker's desired-state topics ask of this device, and what follows from it.
+"""Obeys the desired states that the broker holds for this device.
 
 A desired state chooses among what the repository offers; the puller decides whether it may. What is withdrawn goes at
 once.

@@ -1,4 +1,4 @@
-"""The topics of a device: names only, no I/O. See "Topics" in docs/mqtt.md."""
+"""Names the topics of a device, without I/O. See "Topics" in docs/mqtt.md."""
 
 import msgspec
 

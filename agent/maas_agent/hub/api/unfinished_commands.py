@@ -1,4 +1,4 @@
-"""Commands whose last word is not safe yet, on the disk: a SIGKILL must not leave one ``executing`` for ever."""
+"""Keeps on the disk which commands have no end yet: a SIGKILL must leave none ``executing`` for ever."""
 
 from pathlib import Path
 from typing import Any

@@ -1,4 +1,4 @@
-"""Inputs whose results are safe although the broker may not know yet: when they come again they are not computed again.
+"""Recognises inputs whose results are safe when the broker sends them again: they are not computed again.
 
 An acknowledgement can be lost, with the connection or with this process; nobody acknowledges it. Then the broker sends
 the input again, with the same packet identifier and the DUP flag (MQTT 5.0 section 4.4). What tells that it is the same

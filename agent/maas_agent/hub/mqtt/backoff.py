@@ -1,4 +1,4 @@
-"""When to connect again: full jitter below a growing bound, longer where somebody else uses this client id.
+"""Chooses when to connect again: full jitter below a growing bound, longer where another has this client id.
 
 All times are in seconds on the monotonic clock.
 """

@@ -1,4 +1,4 @@
-"""What a broker allows: the properties of its CONNACK (MQTT 5.0 section 3.2.2.3). In 3.1.1 it says none of this."""
+"""Reads what a broker allows from its CONNACK (MQTT 5.0 section 3.2.2.3). In 3.1.1 it says none of this."""
 
 from typing import Any
 

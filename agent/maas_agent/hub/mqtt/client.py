@@ -1,4 +1,4 @@
-"""A paho-mqtt client as this device needs it: version, will, credentials; its socket opened elsewhere."""
+"""Makes a paho-mqtt client as this device needs it: version, will, credentials; its socket opened elsewhere."""
 
 from typing import Any
 

@@ -1,4 +1,4 @@
-"""One connection to the broker, from CONNECT to its end: what is sent, what arrives, and whether it is still alive.
+"""Leads one connection to the broker from CONNECT to its end, and watches whether it is still alive.
 
 Everything that is true of one connection only is in here, and goes with it: packet identifiers, what the broker allows,
 what was taken and not acknowledged. The `maas_agent.hub.mqtt.link` makes one after the other.

@@ -1,4 +1,4 @@
-"""What happened on all connections to the broker since the start."""
+"""Counts what happened on all connections to the broker since the start."""
 
 import msgspec
 

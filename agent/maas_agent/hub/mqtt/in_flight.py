@@ -1,4 +1,4 @@
-"""Inputs that the broker sends again after a connection was lost, although they are being worked on: answered once.
+"""Recognises inputs that the broker sends again while they are worked on: each is answered once.
 
 A broker sends what was not acknowledged again when a session is resumed, with the same packet identifier and the DUP
 flag (MQTT 5.0 sections 3.3.1.1 and 4.4). While this side has not acknowledged an identifier, the broker cannot

@@ -1,4 +1,4 @@
-"""Is the broker still there? Counted by everything that is sent and received, not only by what paho sees of it.
+"""Watches whether the broker is there, by all that is sent and received and not only by what paho sees of it.
 
 All times are in seconds on the monotonic clock. A connection on which the broker has gone silent is found 1.25
 keepalive intervals after its last sign of life; the broker gives up this device after 1.5 (MQTT 5.0 section 3.1.2.10).

@@ -1,4 +1,4 @@
-"""The link to the broker: one connection after the other, for ever, with full jitter in between.
+"""Keeps the link to the broker: one connection after the other, for ever, with full jitter in between.
 
 Each attempt gets a paho client and a `Connection` of its own, so that no half-sent packet, message number or state of
 an earlier one can leak into it; what must survive a connection is in the outbox. Name look-up, TCP connect, TLS and

@@ -1,4 +1,4 @@
-"""What goes to the broker and what comes from it: messages without a connection."""
+"""Describes messages to and from the broker, whatever connection they take."""
 
 from collections.abc import Callable
 

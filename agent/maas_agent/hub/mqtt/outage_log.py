@@ -1,4 +1,4 @@
-"""What the log says of connections: each cause once in full, and that it goes on less and less often."""
+"""Logs what becomes of connections: each cause once in full, and that it goes on less and less often."""
 
 from typing import Any
 

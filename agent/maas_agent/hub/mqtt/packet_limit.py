@@ -1,4 +1,4 @@
-"""How large a packet may be for a broker that does not say so, but ends the connection over a larger one.
+"""Learns how large a packet may be for a broker that only ends the connection over a larger one.
 
 MQTT 3.1.1 has no Maximum Packet Size, and not every MQTT 5 broker announces its own. A QoS 1 message that is too large
 would be sent again on each connection and end it, for ever.

@@ -1,4 +1,4 @@
-"""Does a broker take this device? An attempt with each MQTT version, waited for: for ``maas-agent check``."""
+"""Tries whether a broker takes this device, with each MQTT version, and waits: for ``maas-agent check``."""
 
 import secrets
 

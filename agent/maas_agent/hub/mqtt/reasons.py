@@ -1,4 +1,4 @@
-"""Why there is no connection, for a person: what happened, where, and what to type or change."""
+"""Says to a person why there is no connection: what happened, where, and what to type or change."""
 
 import socket
 import ssl

@@ -1,4 +1,4 @@
-"""QoS 1 inputs that were taken and not acknowledged yet: what bounds them where the broker does not.
+"""Bounds the QoS 1 inputs that were taken and not acknowledged yet, where the broker does not.
 
 MQTT 5 has the Receive Maximum for that. In 3.1.1 most brokers keep a window of their own (Mosquitto: 20), some none.
 """

@@ -1,4 +1,4 @@
-"""What arrives on one connection: messages, held within bounds until they are acknowledged."""
+"""Takes what arrives on one connection, and holds it within bounds until it is acknowledged."""
 
 from collections.abc import Callable
 from functools import partial

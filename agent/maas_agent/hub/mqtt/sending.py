@@ -1,4 +1,4 @@
-"""What is sent on one connection: within what the broker takes, and until it is acknowledged."""
+"""Sends on one connection, within what the broker takes, and remembers what is not acknowledged."""
 
 import time
 from collections.abc import Callable

@@ -1,4 +1,4 @@
-"""Whether the broker delivers shared subscriptions, on which the inputs of groups depend.
+"""Finds out whether the broker delivers shared subscriptions, on which the inputs of groups depend.
 
 MQTT 3.1.1 does not know them: RabbitMQ, NATS and amqtt take ``$share/GROUP/…`` for a topic of that name, grant it, and
 never send a thing. Only trying tells, so the device sends itself a message by a shared subscription of its own.

@@ -1,4 +1,4 @@
-"""Which MQTT version is spoken: the one that is configured, or the one that the broker is found to understand."""
+"""Chooses the MQTT version: the one that is configured, or the one that the broker is found to understand."""
 
 from maas_agent.hub.mqtt.client import V5, V311
 

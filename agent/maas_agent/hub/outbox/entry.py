@@ -1,4 +1,4 @@
-"""A message of the outbox, while it is in memory."""
+"""Describes a message of the outbox while it is in memory."""
 
 from collections.abc import Callable
 from enum import IntEnum

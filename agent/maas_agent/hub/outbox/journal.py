@@ -1,4 +1,4 @@
-"""The outbox on the disk: tables in SQLite with a write-ahead log, written in batches.
+"""Writes the outbox to the disk: tables in SQLite with a write-ahead log, in batches.
 
 What it promises is what SQLite promises (sqlite.org/wal.html, sqlite.org/pragma.html#pragma_synchronous): with
 ``synchronous=FULL`` a batch that was written survives a power cut, with ``NORMAL`` the end of this process. The hub is

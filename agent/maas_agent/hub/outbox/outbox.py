@@ -1,4 +1,4 @@
-"""What the broker has not acknowledged yet: sent when there is a connection, kept on the disk when it takes longer.
+"""Holds what the broker has not acknowledged: sends it over a connection, keeps it on the disk where that takes long.
 
 A message is *safe* when the broker has it or the disk has it, whichever is first: then what it answers may be
 acknowledged (``on_safe``). Messages are written in batches, a moment after they came; what the broker has by then is

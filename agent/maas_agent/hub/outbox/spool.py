@@ -1,4 +1,4 @@
-"""The outbox's disk: writes behind, reads ahead, and what becomes of it when the disk fails.
+"""Moves the outbox to the disk and back: writes behind, reads ahead, and bears with a disk that fails.
 
 Messages are written in batches: when enough have gathered, or when the first of them has waited for a moment. One that
 is done with by then is never written. A disk that is full, read-only or failing is an *alarm*: messages stay in

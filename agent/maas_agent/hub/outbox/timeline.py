@@ -1,4 +1,4 @@
-"""How old a message is, and what the time in it should say, whatever somebody does to the wall clock.
+"""Tells how old a message is, and what the time in it should say, whatever somebody does to the wall clock.
 
 Ages are counted in seconds since the machine's start. The disk outlives that start, so what is on it has the wall
 clock's time, and beside it are the `ClockReading`s: what the wall clock said when it was looked at. A clock that jumps

@@ -1,4 +1,4 @@
-"""One pipeline, as the rest of the hub sees it: requests go in, its state comes out."""
+"""Shows one pipeline to the rest of the hub: requests go in, its state comes out."""
 
 from collections.abc import Callable
 from typing import Any, assert_never

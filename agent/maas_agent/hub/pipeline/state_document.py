@@ -1,4 +1,4 @@
-"""What runs where, as the state topic and ``maas-agent status`` tell it: JSON-ready documents."""
+"""Describes what runs where, as the state topic and ``maas-agent status`` tell it: JSON-ready documents."""
 
 import time
 from typing import Any

@@ -1,4 +1,4 @@
-"""Where the active bundle runs: the best setup of its trials that is not in quarantine, and when to try again."""
+"""Chooses where the active bundle runs: the best setup of its trials that is not in quarantine."""
 
 import time
 from collections.abc import Callable

@@ -1,4 +1,4 @@
-"""Which accelerators are not trusted for now: what cost workers too often rests, is tried, and may come back.
+"""Keeps accelerators that cost workers too often in quarantine: each rests, is tried, and may come back.
 
 Pure: the time is given, in seconds of the monotonic clock.
 """

@@ -1,4 +1,4 @@
-"""The process that tries a staged bundle again for the hub: after the device changed, or when a quarantine is over."""
+"""Tries a staged bundle again in a process: after the device changed, or when a quarantine is over."""
 
 from collections.abc import Callable
 

@@ -1,4 +1,4 @@
-"""Inputs that ended two workers: kept on disk for whoever wants to know why, in bounded number and size."""
+"""Keeps inputs that ended two workers, for whoever wants to know why, in bounded number and size."""
 
 from pathlib import Path
 

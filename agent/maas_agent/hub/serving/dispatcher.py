@@ -1,4 +1,4 @@
-"""From inputs to workers and back: one queue, a window for each worker, and who is to blame for a death."""
+"""Sends requests to workers: one queue, a window for each worker, and who is to blame for a death."""
 
 import itertools
 import time

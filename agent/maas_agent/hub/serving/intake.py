@@ -1,4 +1,4 @@
-"""The way of a request through a pipeline, whichever front end took it: in, to a worker, and back with one answer."""
+"""Leads a request through a pipeline, whichever front end took it: in, to a worker, and back with one answer."""
 
 from maas_agent.base import codes
 from maas_agent.base.log import Log

@@ -1,4 +1,4 @@
-"""Counters and latencies of one pipeline, cheap enough to keep for every answer."""
+"""Counts what one pipeline does, and how long it takes, cheaply enough to do so for every answer."""
 
 import math
 from collections import Counter

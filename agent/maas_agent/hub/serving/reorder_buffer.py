@@ -1,4 +1,4 @@
-"""Answers in the order in which their inputs came, whoever finished first."""
+"""Releases answers in the order in which their inputs came, whoever finished first."""
 
 import itertools
 from collections.abc import Callable

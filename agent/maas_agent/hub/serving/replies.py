@@ -1,4 +1,4 @@
-"""What becomes of answers: counted, dated right, and handed to whoever asked."""
+"""Counts answers, dates them right, and hands them to whoever asked."""
 
 from typing import Protocol
 

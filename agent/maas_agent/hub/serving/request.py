@@ -1,4 +1,4 @@
-"""A request, from its arrival to its answer, whichever front end took it."""
+"""Describes a request, from its arrival to its answer, whichever front end took it."""
 
 from enum import Enum
 from math import ceil

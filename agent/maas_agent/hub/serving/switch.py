@@ -1,4 +1,4 @@
-"""What answers a pipeline's inputs: one pool of workers, and now and then another one that takes over from it.
+"""Switches between the pools of workers that answer a pipeline's inputs: one serves, another may take over.
 
 Start, warm, switch, drain, stop: the new pool loads and warms up while the old one answers. Then dispatch rests, the
 old one finishes what it holds, and the new one gets what has come in the meantime: nothing is lost, nothing is

@@ -1,4 +1,4 @@
-"""The workers that run one bundle with one setup, side by side: started, watched, restarted, ended."""
+"""Runs the workers of one bundle with one setup, side by side: starts, watches, restarts and ends them."""
 
 import random
 import time

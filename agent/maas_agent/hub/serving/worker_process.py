@@ -1,4 +1,4 @@
-"""A worker process as the hub sees it: started, spoken to, watched, ended."""
+"""Starts a worker process, speaks with it, watches it, ends it."""
 
 import os
 import time

@@ -1,4 +1,4 @@
-"""A memory cgroup for each worker, where systemd has delegated ours to us (``Delegate=memory`` of the unit).
+"""Makes a memory cgroup for each worker, where systemd has delegated ours to us (``Delegate=memory``).
 
 What a limit on address space cannot see (memory of a driver, of a source's program) is bounded too, and when it is not
 enough the kernel ends that worker and nobody else. Both hierarchies of cgroups: cgroup-v2.rst and cgroup-v1/memory.rst

@@ -1,4 +1,4 @@
-"""A short-lived process that the hub starts for one job: it is told it at once, says something, and ends."""
+"""Runs a short-lived process for one job: it is told the job at once, says something, and ends."""
 
 import os
 import socket

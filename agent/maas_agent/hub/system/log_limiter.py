@@ -1,4 +1,4 @@
-"""One line in the log for each cause: a storm of messages must not become one of lines."""
+"""Limits the log to one line for each cause: a storm of messages must not become one of lines."""
 
 import time
 from collections.abc import Hashable

@@ -1,4 +1,4 @@
-"""The hub's loop: descriptors, timers and what is to be done at the end of a turn, in one thread."""
+"""Runs the hub's loop: descriptors, timers and what is to be done at the end of a turn, in one thread."""
 
 import contextlib
 import errno

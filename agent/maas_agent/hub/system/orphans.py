@@ -1,4 +1,4 @@
-"""Children that nobody here has started: a process whose parent ends becomes a child of process 1.
+"""Waits for children that nobody here has started: a process whose parent ends becomes a child of process 1.
 
 In a container that is the agent, unless something else was put there. A child that is not waited for stays a zombie,
 and takes a number of those that there are (wait(2)).

@@ -1,4 +1,4 @@
-"""A child process with one end of a socketpair: started, waited for, ended with all that it started."""
+"""Starts child processes with one end of a socketpair, waits for them, ends them with all that they started."""
 
 import contextlib
 import errno

@@ -1,4 +1,4 @@
-"""A worker that loads while another one serves steps back: who waits for an answer comes first.
+"""Lets a worker that loads step back while another one serves: who waits for an answer comes first.
 
 It runs only where nobody else wants to (``SCHED_IDLE``, sched(7)) until it is ready. Only where that can be undone: as
 root, or with a limit on niceness that allows it (``LimitNICE=`` of the unit).

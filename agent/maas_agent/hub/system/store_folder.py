@@ -1,4 +1,4 @@
-"""The store of the hub: nobody else uses it meanwhile, and what a person should know of its disk."""
+"""Takes the store for this process alone, and tells what a person should know of its disk."""
 
 import errno
 import fcntl

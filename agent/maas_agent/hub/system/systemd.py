@@ -1,4 +1,4 @@
-"""The service manager's side: sd_notify(3) without a library. Does nothing when systemd is not there."""
+"""Speaks with the service manager: sd_notify(3) without a library. Does nothing when systemd is not there."""
 
 import contextlib
 import os

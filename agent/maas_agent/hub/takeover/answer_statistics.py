@@ -1,4 +1,4 @@
-"""What a bundle's answers came to lately, and whether another one's are worse: rules without I/O.
+"""Sums up a bundle's latest answers, and judges whether another one's are worse: rules without I/O.
 
 The hub keeps this for every pipeline, so it costs little for an answer: what is compared is computed now and then.
 """

@@ -1,4 +1,4 @@
-"""Whether a candidate answers as the active bundle does: rules without I/O."""
+"""Compares a candidate's answers with those of the active bundle: rules without I/O."""
 
 from collections import deque
 from math import isfinite, nan

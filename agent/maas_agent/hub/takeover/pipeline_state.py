@@ -1,4 +1,4 @@
-"""What a pipeline runs, ran before and tries next, and how far an update has come: kept by the hub, one file each.
+"""Holds what a pipeline runs, ran before and tries next, and how far an update is: one file each.
 
 The transitions are pure: a state in, a state out, `IllegalTransition` if it does not follow. The hub saves the new
 state, and only then acts on it. It imports this: neither ``tuf`` nor NumPy is needed.

@@ -1,4 +1,4 @@
-"""A candidate in the shadow of the active bundle: it gets a copy of each live input, and its answers are compared.
+"""Runs a candidate in the shadow of the active bundle: it gets a copy of each live input, and is compared.
 
 It has a worker and a short queue of its own. What it cannot keep up with is not compared, and nobody waits for it.
 """

@@ -1,4 +1,4 @@
-"""What is remembered of one pipeline's bundles: in a state only once that is on the disk."""
+"""Remembers the state of one pipeline's bundles: it is in a state only once that is on the disk."""
 
 from collections.abc import Callable
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""From a tested candidate to the active bundle: the shadow, the switch, the probation, and the way back.
+"""Leads a tested candidate to be the active bundle: the shadow, the switch, the probation, and the way back.
 
 What serves is what `PipelineState.serving` says. On probation the candidate serves, and the bundle before it stands by:
 whatever happens to the candidate, or to the device, that one is back.

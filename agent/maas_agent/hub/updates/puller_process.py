@@ -1,4 +1,4 @@
-"""The puller process of one check, as the hub sees it: told its job, listened to, believed nothing."""
+"""Runs the puller process of one check: tells it its job, listens to it, believes it nothing."""
 
 from collections.abc import Callable
 

@@ -1,4 +1,4 @@
-"""When to look for bundles, and the puller process that does it."""
+"""Decides when to look for bundles, and starts the puller that does it."""
 
 import random
 from collections.abc import Callable, Iterable

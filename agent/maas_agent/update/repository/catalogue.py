@@ -1,4 +1,4 @@
-"""From verified targets metadata to what is offered: which role may say what of a model."""
+"""Lists what is offered by verified targets metadata: which role may say what of a model."""
 
 import re
 from collections.abc import Iterable

@@ -1,4 +1,4 @@
-"""The repository as a device sees it: what it offers, by TUF metadata that was verified, and the bytes behind it.
+"""Shows the repository to a device: what it offers by verified TUF metadata, and the bytes behind it.
 
 Only this folder knows TUF's metadata. Its errors while something is fetched: `maas_agent.update.transfer.fetch` too.
 """

@@ -1,4 +1,4 @@
-"""Whether a local ``.maas`` file was signed by the repository's publisher: for bundles that come by USB stick.
+"""Checks that the repository's publisher signed a local ``.maas`` file, such as one from a USB stick.
 
 The keys are those of the targets role in the newest root this device has, or of a role that it delegates the model to,
 as many of them as that role's threshold says. All of it was verified by TUF's client before; it is verified again here

@@ -1,4 +1,4 @@
-"""What this device has seen of the repository and never goes below: versions of roles, and the time of signing.
+"""Marks what this device has seen and never goes below: versions of roles, and the time of signing.
 
 TUF's client forgets its rollback protection with its files, and its clock with the battery. This file is beside its
 folder, not in it; it holds, for every role whose metadata offered a model here, the highest version, and the latest

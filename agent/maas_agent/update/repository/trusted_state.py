@@ -1,4 +1,4 @@
-"""Where this device stands: what it has seen of the repository, and what time it takes it to be.
+"""Keeps what this device has seen of the repository, and what time it takes it to be.
 
 The marks (`maas_agent.update.repository.high_water_marks`) applied to metadata that TUF's client has verified.
 """

@@ -1,4 +1,4 @@
-"""python-tuf's ``ngclient``, made to survive power cuts and wrong clocks, and able to list the roles of a model.
+"""Lets python-tuf's ``ngclient`` survive power cuts and wrong clocks, and list the roles of a model.
 
 ``ngclient`` decides what is signed, fresh and not rolled back. Here its files are fsynced in the order in which it
 writes them, and written only when they change (a poll without news writes nothing); its clock is given from outside;

@@ -1,4 +1,4 @@
-"""Blobs on the device, each named by its SHA-256; a manifest is a blob like any other.
+"""Stores blobs on the device, each named by its SHA-256; a manifest is a blob like any other.
 
 A blob arrives in a part (`maas_agent.update.transfer.partial_download`), is checked while it is written, fsynced and
 renamed: a file in ``blobs/`` that ends in no suffix is complete, and it is never written again, because a model whose

@@ -1,4 +1,4 @@
-"""How the blobs of a bundle are stored, where that is not plainly: the verified delivery documents on the device.
+"""Keeps the verified delivery documents: how the blobs of a bundle are stored, where that is not plainly.
 
 A file ``deliveries/<manifest's sha256>.json`` holds a document exactly as it was signed: its digest tells whether the
 repository has another one by now. A blob that is only compressed is expanded when it arrives; a sealed one stays as

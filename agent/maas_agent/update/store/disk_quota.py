@@ -1,4 +1,4 @@
-"""Room for a bundle: what is not needed any more goes first, and what does not fit is refused before it is fetched."""
+"""Makes room for a bundle: what is not needed goes first, what does not fit is refused before it is fetched."""
 
 import os
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Bundles that a person brought to the device by ``maas-agent install``: one for a pipeline, until it was tried.
+"""Keeps bundles that a person brought by ``maas-agent install``: one for a pipeline, until it was tried.
 
 The command puts it here, the hub lets the puller take it from here; so an installation survives a power cut, and may be
 done while no agent runs. It needs neither ``tuf`` nor NumPy.

@@ -1,4 +1,4 @@
-"""Whether this device can open what is sealed in a delivery: asked before anything is fetched.
+"""Checks that this device can open what is sealed in a delivery, before anything is fetched.
 
 Only who is a recipient is looked at; opening the content key, and the blobs with it, is `maas_agent.bundle.sealed`'s.
 """

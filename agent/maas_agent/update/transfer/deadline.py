@@ -1,4 +1,4 @@
-"""A deadline for everything that happens inside it, whoever waits there and for what."""
+"""Sets a deadline for everything that happens inside it, whoever waits there and for what."""
 
 import signal
 from collections.abc import Iterator

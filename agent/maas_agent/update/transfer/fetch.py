@@ -1,4 +1,4 @@
-"""Bytes from ``http://``, ``https://`` and ``file://`` URLs, for metadata and blobs alike.
+"""Fetches bytes from ``http://``, ``https://`` and ``file://`` URLs, for metadata and blobs alike.
 
 Proxies come from the environment, as for every Unix program. Time-outs here are for one read; the deadline for
 the whole is `maas_agent.update.transfer.deadline`. Lengths are bounded by the caller, who knows what was signed. What

@@ -1,4 +1,4 @@
-"""Web pages where files were asked for: the login page of a network, a proxy's word, a server's page for everything."""
+"""Tells web pages where files were asked for: a network's login page, a proxy's word, a server's page for all."""
 
 import re
 

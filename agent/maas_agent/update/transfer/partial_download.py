@@ -1,4 +1,4 @@
-"""A blob that has not arrived completely: what was fetched before a cut is kept, and the rest is asked for.
+"""Keeps what was fetched of a blob before a cut, so that only the rest is asked for.
 
 A part is a file ``.<digest>.part`` beside the blobs. Nothing in it is believed: when all is here, its SHA-256 is that
 of the name, or the part goes. So it needs no fsync on the way, and a power cut that garbles it costs one download.

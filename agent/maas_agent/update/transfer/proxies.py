@@ -1,4 +1,4 @@
-"""Which proxy the environment names for an address: as curl reads ``http_proxy``, ``no_proxy`` and their like. Pure."""
+"""Finds the proxy that the environment names for an address, as curl reads ``http_proxy`` and ``no_proxy``. Pure."""
 
 import base64
 import ipaddress

@@ -1,4 +1,4 @@
-"""A program that prints one JSON sample a line: any sensor that a script can read.
+"""Runs a program that prints one JSON sample a line: any sensor that a script can read.
 
 The program runs as a child of the worker; its standard error goes to the log. When it ends, for whatever reason, it is
 started again after a delay that doubles up to a bound and is halved at random, so that a fleet does not start in step.

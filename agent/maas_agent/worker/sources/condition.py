@@ -1,4 +1,4 @@
-"""How a program is that is started again and again: rules without I/O.
+"""Tells how a program is that is started again and again: rules without I/O.
 
 One run says little: a program that ends is started again, and what prints a line and ends is a source too. So what has
 failed stays so until a later run has proved itself, by a line or by living for a while.

@@ -1,4 +1,4 @@
-"""What a local source is: it lives in the worker and yields payloads, as they would arrive by MQTT.
+"""Defines a local source: it lives in the worker and yields payloads, as they would arrive by MQTT.
 
 To add one: a struct in `maas_agent.config` (its tag is the ``type`` in agent.toml), a module here that implements
 `LocalSource`, and a line in `selection.py`. ``docs/sources.md`` walks through it.

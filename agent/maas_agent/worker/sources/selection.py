@@ -1,4 +1,4 @@
-"""Which source a pipeline's configuration means."""
+"""Chooses the source that a pipeline's configuration means."""
 
 from maas_agent.base.log import Log
 from maas_agent.config import CommandSource, MqttSource, Source

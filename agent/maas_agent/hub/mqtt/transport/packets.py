@@ -1,4 +1,4 @@
-"""The socket between the broker and paho: it reads and writes in large pieces, and takes the data packets out.
+"""Stands between the socket and paho: reads and writes in large pieces, and takes the data packets out.
 
 `next_packet` yields PUBLISH and PUBACK decoded, and leaves every other packet for paho to `recv`. A PUBLISH that is too
 large is never gathered in memory: its payload is discarded as it arrives, and it is yielded without one, so that its

@@ -1,4 +1,4 @@
-"""A WebSocket as a transport for MQTT (MQTT 5.0 section 6), as the client of RFC 6455.
+"""Carries MQTT over a WebSocket (MQTT 5.0 section 6), as the client of RFC 6455.
 
 paho has one too, which does not do here: it answers a ping with an unmasked frame, over which a server must close
 (section 5.1), gathers a whole frame of any length in memory, and masks byte by byte.

@@ -1,4 +1,4 @@
-"""PUBLISH and PUBACK as bytes: pure functions, cited by section of MQTT 5.0 (3.1.1 differs in having no properties).
+"""Reads and writes PUBLISH and PUBACK as bytes, by section of MQTT 5.0 (3.1.1 differs in having no properties).
 
 paho-mqtt keeps the session; these two packets carry the data, thousands a second, and are read and written here: why is
 in docs/decisions/0001-publish-path.md.
