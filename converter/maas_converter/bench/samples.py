@@ -20,7 +20,7 @@ import msgspec
 
 from maas_agent.bundle.manifest import Decode, DType, Input, LogMel, Normalize, Preprocess, Scale, Tensor, check_input
 from maas_agent.errors import DataError
-from maas_converter.base.toml_file import check_keys, read_toml
+from maas_converter.base.user_files import check_keys, read_toml
 from maas_converter.bench import pixels
 from maas_converter.bench.pixels import ReadyMadeModel
 from maas_converter.data.dataset import Dataset, SampleFiles

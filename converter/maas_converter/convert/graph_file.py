@@ -30,7 +30,7 @@ import msgspec
 from maas_agent.bundle.edges import check_answers, check_stages
 from maas_agent.bundle.manifest import Name, When
 from maas_agent.errors import BundleError, DataError, NoInputError
-from maas_converter.base.toml_file import check_keys, meant, read_toml
+from maas_converter.base.user_files import check_keys, meant, read_toml
 from maas_converter.data.folder import is_there
 
 _Edge = Annotated[str, msgspec.Meta(min_length=1)]

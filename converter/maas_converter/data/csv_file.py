@@ -7,7 +7,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from maas_agent.processing.table import SampleTable, read_table
-from maas_converter.data.dataset import Dataset, StoredSamples, content_of
+from maas_converter.base.user_files import content_of
+from maas_converter.data.dataset import Dataset, StoredSamples
 from maas_converter.data.labels import numbered
 
 

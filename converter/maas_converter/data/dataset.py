@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from maas_agent.bundle.manifest import Decode
-from maas_agent.errors import DataError, DecodeError, NoInputError
+from maas_agent.errors import DataError, DecodeError
 from maas_agent.processing.decode import decode
 from maas_agent.processing.fit import fitted
 from maas_converter.data.labels import some
@@ -79,14 +79,6 @@ class Dataset(msgspec.Struct, frozen=True):
         if isinstance(self.source, SampleFiles):
             return "uint8" if self.source.form == "image" else "float32"
         return "uint8" if self.source.x.dtype == np.uint8 else "float32"
-
-
-def content_of(path: Path) -> bytes:
-    """The bytes of a data file; raises `NoInputError`."""
-    try:
-        return path.read_bytes()
-    except OSError as error:
-        raise NoInputError(f"cannot read {path}: {error.strerror}") from None
 
 
 def some_of(dataset: Dataset, most: int) -> Dataset:

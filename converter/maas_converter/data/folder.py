@@ -16,7 +16,8 @@ from numpy.typing import NDArray
 from maas_agent.errors import DataError, NoInputError
 from maas_agent.processing.table import LABEL, NUMBER
 from maas_agent.processing.text_table import TextRow, is_number, rows_of
-from maas_converter.data.dataset import Dataset, SampleFiles, content_of
+from maas_converter.base.user_files import content_of
+from maas_converter.data.dataset import Dataset, SampleFiles
 from maas_converter.data.labels import numbered
 
 LIST = "labels.csv"

@@ -4,7 +4,8 @@ import hashlib
 from pathlib import Path
 
 from maas_agent.processing.npz import read_arrays
-from maas_converter.data.dataset import Dataset, StoredSamples, content_of
+from maas_converter.base.user_files import content_of
+from maas_converter.data.dataset import Dataset, StoredSamples
 from maas_converter.data.labels import renumbered
 
 

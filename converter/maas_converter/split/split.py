@@ -15,9 +15,10 @@ from pathlib import Path
 import msgspec
 
 from maas_agent.bundle.manifest import digest_of
-from maas_agent.errors import DataError, NoInputError, UnavailableError, UsageError
+from maas_agent.errors import DataError, UnavailableError, UsageError
 from maas_agent.host.files import sync_folder, write_durably
 from maas_converter.base.console import Progress
+from maas_converter.base.user_files import content_of
 from maas_converter.split.validation import ComparedSamples, validate
 from maas_converter.tflite.cut import Cut, ModelPart, cut, input_edges, output_edges, places_of
 
@@ -114,10 +115,7 @@ def _chosen(places: tuple[Cut, ...], name: str) -> Cut:
 def _read(path: Path) -> bytes:
     if path.suffix.lower() != ".tflite":
         raise DataError(f"{path} is no .tflite file: split takes nothing else")
-    try:
-        return path.read_bytes()
-    except OSError as error:
-        raise NoInputError(f"cannot read {path}: {error.strerror}") from None
+    return content_of(path)
 
 
 def _check_empty(out: Path) -> None:

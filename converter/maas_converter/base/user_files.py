@@ -1,4 +1,4 @@
-"""TOML files that a user writes: read as tables, and held against the keys that these may have."""
+"""Files that a user names: read, or refused in a sentence; of TOML, each key held against those there are."""
 
 import tomllib
 from collections.abc import Iterable, Sequence
@@ -10,14 +10,20 @@ from maas_agent.base.untrusted import toml_table
 from maas_agent.errors import DataError, NoInputError
 
 
+def content_of(path: Path) -> bytes:
+    """Read the bytes of a file; raises `NoInputError` if that is not possible."""
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise NoInputError(f"cannot read {path}: {error.strerror}") from None
+
+
 def read_toml(path: Path) -> dict[str, Any]:
     """Read the document at ``path``; raises `NoInputError` if it cannot be read, `DataError` if it is no TOML."""
     try:
-        return toml_table(path.read_text(encoding="utf-8-sig"))
+        return toml_table(content_of(path).decode("utf-8-sig"))
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise DataError(f"{path} is no TOML: {error}") from None
-    except OSError as error:
-        raise NoInputError(f"cannot read {path}: {error.strerror}") from None
 
 
 def check_keys(path: Path, where: str, table: Any, known: Sequence[str]) -> None:
