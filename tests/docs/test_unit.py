@@ -90,9 +90,8 @@ def test_a_drop_in_that_systemd_does_not_know_would_be_found(tmp_path: Path) -> 
 
 def test_every_line_that_takes_something_away_is_explained() -> None:
     explained = section(PAGE, "## What it may not do")
-    text_of_unit = UNIT.read_text()
-    taken = text_of_unit[text_of_unit.index("NoNewPrivileges=") : text_of_unit.index("[Install]")]
-    names = set(re.findall(r"^([A-Z]\w+)=", taken, re.MULTILINE)) | {"UMask", "LimitCORE"}
+    service = list(settings()["Service"])
+    names = {*service[service.index("NoNewPrivileges") :], "UMask", "LimitCORE"}
     assert {name for name in names if f"`{name}" not in explained} == set()
 
 

@@ -19,7 +19,7 @@ from maas_agent.host import descendants
 from maas_agent.host.clock import is_set
 from maas_agent.hub import health
 from maas_agent.hub.api.announcements import Announcements
-from maas_agent.hub.api.commands import Commands, Finish
+from maas_agent.hub.api.commands import COMMANDS, CommandName, Commands, Finish, Handler
 from maas_agent.hub.api.control_socket import ControlSocket
 from maas_agent.hub.api.desired_state import DesiredStates
 from maas_agent.hub.api.mqtt_inputs import MqttInputs, SampleTopic
@@ -94,11 +94,7 @@ class Hub:
         self._alarms_told: list[str] = []
         self._unfinished = UnfinishedCommands(self._store, log)
         self._commands = Commands(
-            {
-                "update": self._update_command,
-                "restart": self._restart_command,
-                "rollback": self._rollback_command,
-            },
+            {name: self._handler(name) for name in COMMANDS},
             self._publish_command,
             self._unfinished,
             log,
@@ -287,6 +283,16 @@ class Hub:
             "alarms": self._health.alarms,
             "pipelines": [p.state() | {"counters": p.metrics.counters()} for p in self._pipelines.values()],
         }
+
+    def _handler(self, name: CommandName) -> Handler:
+        match name:
+            case "update":
+                return self._update_command
+            case "restart":
+                return self._restart_command
+            case "rollback":
+                return self._rollback_command
+        assert_never(name)
 
     def _update_command(self, _request: dict[str, Any], finish: Finish) -> None:
         def checked(outcomes: dict[str, Outcome]) -> None:

@@ -6,7 +6,7 @@ An end is always said: of what the end of the agent has interrupted at that end,
 
 import time
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Literal, get_args
 
 import msgspec
 
@@ -15,6 +15,11 @@ from maas_agent.base.untrusted import MALFORMED, is_deeper
 from maas_agent.hub.api.topics import Command
 from maas_agent.hub.api.unfinished_commands import UnfinishedCommands
 from maas_agent.hub.system.log_limiter import LogLimiter
+
+CommandName = Literal["update", "rollback", "restart"]
+COMMANDS: tuple[CommandName, ...] = get_args(CommandName)
+"""What this device can be told to do. Another one is a name here, a handler in `maas_agent.hub.hub` (the type checker
+asks for it) and a row in docs/mqtt.md."""
 
 Finish = Callable[[str | None, dict[str, Any]], None]
 """Called once with a reason (failed) or ``None`` (successful), and fields for the document."""
