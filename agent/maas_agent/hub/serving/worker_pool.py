@@ -84,8 +84,8 @@ class WorkerPool:
         self._replicas, self.deadlines = replicas, deadlines
         self._on_event = on_event
         self._log_limiter = LogLimiter(self._log)
-        self._startable: int | None = None
-        """How many workers there are until this pool serves, where there was nothing left to start more."""
+        self._lacking = 0
+        """Workers that could not be started before this pool serves: it takes over without them."""
         self._leaving: set[WorkerProcess] = set()
         self._drained: set[WorkerProcess] = set()
         self._draining = False
@@ -97,8 +97,7 @@ class WorkerPool:
     @property
     def ready(self) -> bool:
         """Whether every worker has loaded the bundle, of those that could be started."""
-        count = self._replicas if self._startable is None else self._startable
-        return 0 < count == len(self.workers) and all(worker.ready for worker in self.workers)
+        return 0 < len(self.workers) == self._replicas - self._lacking and all(worker.ready for worker in self.workers)
 
     @property
     def any_ready(self) -> bool:
@@ -128,6 +127,7 @@ class WorkerPool:
     def serve(self) -> None:
         """This pool is the one that answers: from now on what dies is restarted."""
         self.serving = True
+        self._lacking = 0
         self._draining = False
         self._drained.clear()
         self.tell(Serve())
@@ -188,7 +188,7 @@ class WorkerPool:
         except OSError as error:  # no descriptor, process or memory is left: there may be some later
             why = error.strerror or str(error)
             self._log_limiter.error(why, "a worker cannot be started", pipeline=start.pipeline, reason=why)
-            self._startable = len(self.workers)
+            self._lacking += not self.serving
             loop.call(lambda: self._not_started(f"cannot be started: {why}"))
             return
         self.workers.append(worker)

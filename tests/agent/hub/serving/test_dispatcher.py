@@ -473,3 +473,43 @@ def test_what_is_taken_back_is_counted_among_those_that_wait() -> None:
     assert [lost.id for lost in setting.dispatcher.submit(request(2, qos=0))] == ["0"]
     setting.new_worker()
     assert [lost.id for number in (3, 4, 5) for lost in setting.dispatcher.submit(request(number, qos=0))] == ["3"]
+
+
+def test_an_answer_that_nobody_asked_for_makes_no_worker_less_busy(clock: Monotonic, setting: Setting) -> None:
+    setting.submit(1)
+    clock.now += 5
+    assert setting.dispatcher.answered(setting.worker, 99) is None
+    assert setting.dispatcher.busy_since(setting.worker) == 1000
+
+
+def test_it_is_full_by_number_whoever_waits() -> None:
+    setting = Setting(window=1, queue=3)
+    setting.submit(0, 1, 2)
+    assert not setting.dispatcher.is_full(0)
+    setting.submit(3)
+    assert setting.dispatcher.is_full(0)
+    setting.die()  # what it held waits as a suspect, and is sent to the next one
+    assert setting.worker.ids == ["0"] and setting.dispatcher.is_full(0)
+    setting.dispatcher.worker_died(setting.worker)
+    setting.dispatcher.take_back(setting.worker)
+    assert setting.dispatcher.is_full(0)
+
+
+def test_suspects_count_among_those_that_wait() -> None:
+    setting = Setting(window=2, queue=2)
+    setting.submit(0, 1)
+    setting.dispatcher.worker_died(setting.worker)
+    assert setting.dispatcher.is_full(0)
+
+
+def test_it_is_full_by_bytes_unless_nobody_waits() -> None:
+    setting = Setting(window=1, queue=100)
+    setting.submit(0)
+    assert not setting.dispatcher.is_full(MAX_QUEUE_BYTES + 1), "one of any size may wait"
+    setting.dispatcher.submit(request(1, size=MAX_QUEUE_BYTES // 2))
+    setting.dispatcher.submit(request(2, size=MAX_QUEUE_BYTES // 4))
+    assert not setting.dispatcher.is_full(MAX_QUEUE_BYTES // 4)
+    assert setting.dispatcher.is_full(MAX_QUEUE_BYTES // 4 + 1)
+    setting.answer()
+    assert not setting.dispatcher.is_full(3 * (MAX_QUEUE_BYTES // 4))
+    assert setting.dispatcher.is_full(3 * (MAX_QUEUE_BYTES // 4) + 1)
