@@ -120,7 +120,8 @@ def _add_setup(parser: argparse.ArgumentParser, accelerators: str) -> None:
 class _Parser(argparse.ArgumentParser):
     def error(self, message: str) -> None:  # type: ignore[override]  # exits, as argparse's own does
         self.print_usage(sys.stderr)
-        self.exit(64, f"{self.prog}: error: {message}\n")
+        write_line(f"{self.prog}: error: {message}", error=True)  # it repeats arguments: names of files, too
+        self.exit(64)
 
 
 def _parser() -> argparse.ArgumentParser:

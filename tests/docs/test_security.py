@@ -5,6 +5,7 @@ import re
 
 import pytest
 
+from tests.attacks.elsewhere import ELSEWHERE, played_by
 from tests.attacks.registry import ATTACKS, NAMES, ways_of
 from tests.attacks.test_attacks import PLAYS
 from tests.docs.pages import ROOT, rows, section, text
@@ -32,6 +33,26 @@ def test_the_totals_are_those_of_the_table() -> None:
 
 def test_no_way_is_played_twice() -> None:
     assert len({str(attack) for attack in ATTACKS}) == len(ATTACKS)
+
+
+ELSEWHERE_TABLE = {name: (holds, test) for name, holds, test in rows(section(PAGE, "## Other attacks"))}
+
+
+def test_every_other_attack_is_in_its_table_and_is_a_test_that_there_is() -> None:
+    assert list(ELSEWHERE_TABLE) == list(ELSEWHERE)
+    for name, tests in ELSEWHERE.items():
+        holds, shown = ELSEWHERE_TABLE[name]
+        assert holds and tests
+        assert re.findall(r"\]\(\.\./([\w/.]+)\)", shown) == list(
+            dict.fromkeys(each.partition("::")[0] for each in tests)
+        ), name
+        for file, _, test in (each.partition("::") for each in tests):
+            assert f"def {test or 'test_'}" in text(file), f"{name}: {file} has no {test}"
+
+
+def test_the_other_attacks_are_counted() -> None:
+    assert f"\n{len(ELSEWHERE)} more attacks, " in text(PAGE)
+    assert played_by("puller killed") == list(ELSEWHERE["puller killed before its go"])
 
 
 HOSTILE = (

@@ -2,6 +2,7 @@
 
 import json
 import socket
+import struct
 from collections.abc import Callable
 from contextlib import suppress
 from functools import lru_cache
@@ -24,6 +25,7 @@ from maas_agent.config import (
     StoreSettings,
 )
 from maas_agent.errors import DataError
+from maas_agent.hub.api.control_socket import ControlSocket, _Client
 from maas_agent.hub.api.topics import MAX_ID, Topics
 from maas_agent.hub.hub import Hub
 from maas_agent.hub.mqtt.client import V5, V311, Client, new_client
@@ -40,6 +42,7 @@ from maas_agent.hub.mqtt.transport.wire import (
 )
 from maas_agent.hub.outbox.journal import Journal, JournalDamaged, JournalRow, JournalUnavailable
 from maas_agent.hub.system.loop import Loop
+from maas_agent.update.protocol import MAX_JOB_BYTES, PullJob, decode_job, line_of
 from tests.fuzz.registry import check_sentence, pieces, scratch, target
 
 _MAX_PACKET = 2000
@@ -525,4 +528,137 @@ def control(data: bytes) -> None:
     door.connection.close()
     for each in finished:
         each()
+    _forget(hub._loop)
+
+
+class _Caller:
+    """Who knocks at the control socket, and says this, in pieces, or no more than that."""
+
+    def __init__(self, said: list[bytes]) -> None:
+        self._said, self.heard, self.gone = said[::-1], bytearray(), False
+
+    def recv(self, size: int) -> bytes:
+        if not self._said:
+            return b""
+        piece = self._said.pop()
+        if len(piece) > size:
+            self._said.append(piece[size:])
+        return piece[:size]
+
+    def send(self, data: bytes, _flags: int = 0) -> int:
+        taken = max(1, len(data) // 2)
+        self.heard += data[:taken]
+        return taken
+
+    def close(self) -> None:
+        self.gone = True
+
+    def fileno(self) -> int:
+        return -1
+
+
+class _NoLoop:
+    def watch(self, *_: object, **__: object) -> None:
+        pass
+
+    unwatch = watch
+
+
+@target(
+    "hub.door",
+    "what somebody says at the control socket, in pieces and without an end",
+    lambda: [
+        bytes((at,)) + json.dumps(each).encode() + end
+        for at, each in enumerate(({"do": "status"}, {"do": "install", "pipelines": ["a"] * 100}, {"do": "rollback"}))
+        for end in (b"\n", b"\n\n{}", b"")
+    ],
+    words=(b"\n", b"\0", b'"do"', b"[" * 2000, b"x" * 5000, b'{"do":"status"}\n'),
+)
+def at_the_door(data: bytes) -> None:
+    whole, cut = pieces(data)
+    caller: Any = _Caller(cut)
+    client = _Client(caller)
+    control: Any = ControlSocket.__new__(ControlSocket)
+    control._loop, control._clients = _NoLoop(), {client}
+    answered: list[object] = []
+
+    def status(_request: dict[str, Any], finish: Any) -> None:
+        answered.append(finish(None, {"device": "d"}))
+
+    control._handlers = {"status": status, "rollback": lambda request, finish: finish(str(request), {})}
+    turns = 0
+    while client in control._clients:
+        control._receive(client)
+        if client.answer:
+            control._send(client)
+        turns += 1
+        assert turns < len(whole) + 1000, "it turns over one who has gone"
+    assert caller.gone and len(answered) <= 1
+    assert len(client.request) <= 2 << 16
+    if caller.heard.endswith(b"}\n"):
+        assert isinstance(msgspec.json.decode(caller.heard), dict)
+
+
+@lru_cache(maxsize=1)
+def _crowded() -> Hub:
+    """A device with twenty pipelines of one model, and twenty of as many, in twenty groups."""
+    import signal
+
+    config = msgspec.structs.replace(
+        _config(),
+        device=DeviceSettings(id="d", groups=tuple(f"g{at}" for at in range(20))),
+        store=StoreSettings(path=str(scratch() / "crowded")),
+        pipeline=tuple(
+            PipelineSettings(name=f"p{at}", model=f"m{at}" if at >= 20 else "digits", max_payload_bytes=1000)
+            for at in range(40)
+        ),
+    )
+    kept = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)}
+    hub = Hub(config, _Quiet())
+    for number, handler in kept.items():
+        signal.signal(number, handler)
+    return hub
+
+
+_MODELS = ("digits", *(f"m{at}" for at in range(20, 40)), "of nobody here")
+
+
+@target(
+    "desired.size",
+    "desired states of so many models and versions, on so many topics: how large what follows from them is",
+    lambda: [
+        struct.pack("<HHHH", 1, 6712, 1, 0),
+        struct.pack("<HHHH", 300, 20, 20, 0),
+        struct.pack("<HHHH", 22, 300, 5, 40),
+    ],
+    DataError,
+    share=0.1,
+)
+def desired_size(data: bytes) -> None:
+    models, versions, topics, longer = struct.unpack("<HHHH", data[:8].ljust(8, b"\1"))
+    hub = _crowded()
+    suffix = f"-{'a' * (longer % 200)}" if longer % 200 else ""
+    withdrawn = tuple(f"{at}.0.0{suffix}" for at in range(versions % 8000))
+    wishes = {
+        (_MODELS[at % len(_MODELS)] if at < len(_MODELS) else f"other{at}"): DesiredModel(
+            withdrawn=withdrawn, version="1.2.0"
+        )
+        for at in range(models % 3000)
+    }
+    payload = desired_state.encode_desired(Document(5, wishes)) if models * versions < 30_000 else b" " * (1 << 20)
+    hub._desired_states._desired, known = {}, hub._topics.desired
+    for topic in known[: 1 + topics % len(known)]:
+        if len(payload) <= desired_state.MAX_BYTES:
+            hub._desired_states._desired = desired_state.received(hub._desired_states._desired, topic, payload)
+        else:
+            with suppress(DataError):
+                desired_state.received({}, topic, payload)
+    wanted = [hub._updates._wanted(each) for each in hub._pipelines.values()]
+    job = PullJob(store="/s", wanted=wanted, withdrawn=hub._updates._withdrawn(wanted))
+    line = line_of(job)
+    assert len(line) <= MAX_JOB_BYTES, f"the puller is told {len(line)} bytes"
+    assert len(line) <= 2 * len(known) * desired_state.MAX_BYTES + (1 << 16), (
+        "what is withdrawn is said for each pipeline"
+    )
+    decode_job(line)
     _forget(hub._loop)

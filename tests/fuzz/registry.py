@@ -82,6 +82,14 @@ def scratch() -> Path:
     return folder
 
 
+def emptied(name: str) -> Path:
+    """The folder ``name`` below `scratch`, new."""
+    folder = scratch() / name
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir()
+    return folder
+
+
 def sweep(pid: int) -> None:
     """Remove what `scratch` made in a process that has ended without tidying up."""
     for folder in (MEMORY if MEMORY.is_dir() else Path(tempfile.gettempdir())).glob(f"maas-fuzz-{pid}-*"):

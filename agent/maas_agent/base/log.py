@@ -8,9 +8,15 @@ import sys
 import time
 from typing import Any
 
+from maas_agent.base.terminal import printable
+
 # Codecs are files that Python reads when they are first used: that must not be where no descriptor is left.
 "".encode("unicode_escape")
 
+_LONGEST = 4000
+"""Characters of an event, and of a value, as they are written. journald cuts a line at 48 KiB (LineMax=), and takes the
+rest for an entry of its own, with the priority that it begins with: one that nobody here has logged."""
+_LONGEST_LINE = 10_000
 _PRIORITY = {"debug": 7, "info": 6, "warning": 4, "error": 3, "critical": 2}
 
 
@@ -47,7 +53,9 @@ class Log:
         head = f"<{_PRIORITY[level]}>" if self._journald else time.strftime("%H:%M:%S ") + f"{level:<7} "
         details = "".join(f" {key}={_quoted(value)}" for key, value in fields.items() if value is not None)
         try:
-            sys.stderr.write(f"{head}{self._component}: {event}{details}\n")
+            # An event may be a sentence with a reason of a bundle, a broker or a server in it.
+            line = _cut(f"{self._component}: {_cut(printable(event[:_LONGEST]), _LONGEST)}{details}", _LONGEST_LINE)
+            sys.stderr.write(f"{head}{line}\n")
             sys.stderr.flush()
         except (OSError, AttributeError):
             pass  # a full log, or none at all (then stderr is None), must not stop the device
@@ -62,7 +70,11 @@ class SilentLog(Log):
 
 def _quoted(value: Any) -> str:
     # A value never breaks the line: control characters become escapes.
-    text = str(value)
+    text = str(value)[: _LONGEST + 1]
     if text and text.isprintable() and not any(c in text for c in ' "='):
-        return text
-    return '"' + text.encode("unicode_escape").decode("ascii").replace('"', '\\"') + '"'
+        return _cut(text, _LONGEST)
+    return '"' + _cut(text.encode("unicode_escape").decode("ascii").replace('"', '\\"'), _LONGEST) + '"'
+
+
+def _cut(text: str, longest: int) -> str:
+    return text if len(text) <= longest else f"{text[: longest - 1]}…"

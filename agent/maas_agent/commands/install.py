@@ -42,8 +42,12 @@ def install(config_path: Path, bundle: Path, pipeline: str | None, *, as_json: b
     _tell(answer, as_json=as_json)
     if "reason" in answer:
         raise DataError(f"{name} {version} is not installed: {answer['reason']}")
-    for taker, outcome in answer["pipelines"].items():
-        _say(f"{taker}: {name} {version} {_RESULTS.get(outcome['result'], outcome['result'])}", as_json)
+    try:
+        results = {taker: str(outcome["result"]) for taker, outcome in answer["pipelines"].items()}
+    except (AttributeError, KeyError, TypeError):
+        raise control_client.no_agent(store) from None
+    for taker, result in results.items():
+        _say(f"{taker}: {name} {version} {_RESULTS.get(result, result)}", as_json)
     return 0
 
 
@@ -57,6 +61,8 @@ def roll_back(config_path: Path, pipeline: str, reason: str, *, as_json: bool) -
     _tell(answer, as_json=as_json)
     if "reason" in answer:
         raise DataError(f"{pipeline} is not rolled back: {answer['reason']}")
+    if "version" not in answer:
+        raise control_client.no_agent(store)
     _say(f"{pipeline}: back to {answer['version']}; what ran is set aside until a newer version comes", as_json)
     return 0
 

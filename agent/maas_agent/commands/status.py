@@ -9,6 +9,8 @@ from maas_agent.hub.api import control_client
 from maas_agent.trials import table
 
 _WAIT_S = 5.0
+_ODD = (AttributeError, KeyError, TypeError, ValueError, OverflowError)
+"""What a document comes to that is not as an agent's."""
 
 
 def show_status(config_path: Path, *, as_json: bool) -> int:
@@ -16,13 +18,21 @@ def show_status(config_path: Path, *, as_json: bool) -> int:
 
     Raises `UnavailableError` if no agent runs with this configuration.
     """
-    status = control_client.ask(Path(load_config(config_path).store.path), {"do": "status"}, _WAIT_S)
+    store = Path(load_config(config_path).store.path)
+    status = control_client.ask(store, {"do": "status"}, _WAIT_S)
+    try:
+        lines, is_well = _readable(status), _is_well(status)
+    except _ODD:
+        raise control_client.no_agent(store) from None
     if as_json:
         write_document(status)
     else:
-        write_lines(_readable(status))
-    is_well = status["connected"] and not status["alarms"] and all(p["serving"] for p in status["pipelines"])
+        write_lines(lines)
     return 0 if is_well else 1
+
+
+def _is_well(status: dict[str, Any]) -> bool:
+    return bool(status["connected"] and not status["alarms"] and all(p["serving"] for p in status["pipelines"]))
 
 
 def _readable(status: dict[str, Any]) -> list[str]:

@@ -8,6 +8,7 @@ import sys
 
 import msgspec
 
+from maas_agent.base.terminal import write_line
 from maas_agent.confinement.confine import Launch, confine
 
 _UNAVAILABLE = 69  # sysexits.h
@@ -19,7 +20,7 @@ def main() -> None:
     launch = msgspec.json.decode(given, type=Launch)
     held = confine(launch.access)
     if not set(held.lacking) <= set(launch.lacking):
-        sys.stderr.write(f"{module} was not started: {held.sentence()}\n")
+        write_line(f"{module} was not started: {held.sentence()}", error=True)
         raise SystemExit(_UNAVAILABLE)
     sys.argv[1:] = arguments
     runpy.run_module(module, run_name="__main__", alter_sys=True)

@@ -9,6 +9,8 @@ from maas_agent.runtime.setup import Setup
 NO_INPUT = "no_input"
 BAD_DATA = "bad_data"
 """Codes beside those of `maas_agent.base.codes`, for what only files can have: they are not there, or not readable."""
+NO_ANSWER = "no_answer"
+"""Likewise: the process that runs the model says something else than an answer."""
 
 Given = str | int | float | list[Any]
 """What a data file says a sample is: a class, a number, or several."""

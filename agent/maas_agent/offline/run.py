@@ -9,7 +9,7 @@ from collections.abc import Callable, Generator, Iterator
 import msgspec
 
 from maas_agent.base.terminal import relayed_stderr
-from maas_agent.base.untrusted import MALFORMED
+from maas_agent.base.untrusted import MALFORMED, is_deeper
 from maas_agent.errors import DataError, MaasError, NoInputError, RuntimeFailure, UnavailableError, UsageError
 from maas_agent.host.children import signal_name
 from maas_agent.offline.messages import Answered, Doing, InferTask, Message, RunFailed, Warned
@@ -17,6 +17,9 @@ from maas_agent.offline.messages import Answered, Doing, InferTask, Message, Run
 _ERRORS: dict[int, type[MaasError]] = {
     kind.exit_code: kind for kind in (UsageError, DataError, NoInputError, UnavailableError, RuntimeFailure)
 }
+
+_MAX_LEVELS = 32
+"""Of an answer: a result has a list for each dimension of an output."""
 
 
 def answers(task: InferTask, warn: Callable[[str], None]) -> Generator[Answered, None, None]:
@@ -65,6 +68,8 @@ def _message(line: bytes) -> Message:
         message: Message = msgspec.json.decode(line, type=Message)
     except MALFORMED:
         raise RuntimeFailure("the process that runs the model ended in the middle of an answer") from None
+    if isinstance(message, Answered) and is_deeper([message.result, message.response, message.given], _MAX_LEVELS):
+        raise RuntimeFailure("the process that runs the model gives an answer that is nested without end")
     return message
 
 

@@ -3,11 +3,13 @@
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
-from maas_agent.offline.messages import Answered, Given
+from maas_agent.offline.messages import NO_ANSWER, Answered, Given
 
 _WIDEST = 48
 """A longer label pushes its own line only."""
 _VALUES = 4
+
+_ODD = (AttributeError, KeyError, TypeError, ValueError, OverflowError)
 
 _Cells = tuple[str, ...]
 """Name, label, score, latency, what is given; or name and error."""
@@ -15,7 +17,7 @@ _Cells = tuple[str, ...]
 
 def lines(answers: Sequence[Answered]) -> Iterator[str]:
     """One line a sample; of a bundle with several outputs, one line for each."""
-    rows = [row for answer in answers for row in _rows(answer)]
+    rows = [row for answer in answers for row in _readable(answer)]
     name_width = max((len(row[0]) for row in rows), default=0)
     label_width, score_width, latency_width = (_width(row[at] for row in rows if len(row) > 2) for at in (1, 2, 3))
     for row in rows:
@@ -29,6 +31,17 @@ def lines(answers: Sequence[Answered]) -> Iterator[str]:
 
 def _width(cells: Iterable[str]) -> int:
     return min(_WIDEST, max(map(len, cells), default=0))
+
+
+def _readable(answer: Answered) -> list[_Cells]:
+    """The rows of an answer. The process that gave it runs a model from anywhere: it may be none."""
+    try:
+        rows = list(_rows(answer))
+    except _ODD:
+        rows = [()]
+    if all(row and all(isinstance(cell, str) for cell in row) for row in rows):
+        return rows
+    return [(_called(answer), f"error: what the process that runs the model says is no answer ({NO_ANSWER})")]
 
 
 def _rows(answer: Answered) -> Iterator[_Cells]:

@@ -3,6 +3,8 @@
 from collections.abc import Sequence
 from typing import Any
 
+from maas_agent.base.terminal import cell
+
 _HEADS = ("", "accelerator", "threads", "p50 ms", "p99 ms", "peak MiB", "deviation", "accelerated", "")
 _LEFT = {0, 1, 8}
 
@@ -12,15 +14,15 @@ def lines(rows: Sequence[dict[str, Any]], chosen: tuple[str, int, dict[str, str]
 
     ``chosen`` (accelerator, threads, options) is the one that serves; its line begins with ``*``.
     """
-    cells = [_HEADS, *(_cells(row, chosen) for row in rows)]
+    cells = [_HEADS, *(tuple(map(cell, _cells(row, chosen))) for row in rows)]
     widths = [max(len(line[column]) for line in cells) for column in range(len(_HEADS))]
     return [_line(line, widths) for line in cells]
 
 
 def _line(cells: Sequence[str], widths: Sequence[int]) -> str:
     padded = (
-        cell.ljust(width) if column in _LEFT else cell.rjust(width)
-        for column, (cell, width) in enumerate(zip(cells, widths, strict=True))
+        each.ljust(width) if column in _LEFT else each.rjust(width)
+        for column, (each, width) in enumerate(zip(cells, widths, strict=True))
     )
     return "  ".join(padded).rstrip()
 
@@ -29,7 +31,7 @@ def _cells(row: dict[str, Any], chosen: tuple[str, int, dict[str, str]] | None) 
     options = ", ".join(f"{key}={value}" for key, value in sorted(row["options"].items()))
     peak, share = row["peak_bytes"], row["accelerated"]
     return (
-        "*" if (row["accelerator"], row["threads"], row["options"]) == chosen else " ",
+        "*" if (row["accelerator"], row["threads"], row["options"]) == chosen else "",
         f"{row['accelerator']} ({options})" if options else row["accelerator"],
         str(row["threads"]),
         _figure(row["p50_ms"], ".3f"),

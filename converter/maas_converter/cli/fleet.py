@@ -108,10 +108,13 @@ def fleet(
     from maas_converter.base.console import say
     from maas_converter.fleet import table
     from maas_converter.fleet.deploy import parse_duration
+    from maas_converter.fleet.view import MORE
 
     access = _access(broker, username, password_file, ca, certificate, key, key_passphrase_file)
-    devices = table.devices_on(access, topic_root, group, parse_duration(wait, "--wait"))
+    devices, are_all = table.devices_on(access, topic_root, group, parse_duration(wait, "--wait"))
     answer(json, devices)
+    if not are_all:
+        say(f"{MORE}: the others are not listed")
     if json:
         return
     if devices:

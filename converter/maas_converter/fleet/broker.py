@@ -14,6 +14,8 @@ from urllib.parse import urlsplit
 import msgspec
 import paho.mqtt.client as paho
 from paho.mqtt.enums import CallbackAPIVersion, MQTTProtocolVersion
+from paho.mqtt.packettypes import PacketTypes
+from paho.mqtt.properties import Properties
 
 from maas_agent.errors import ConfigError, NoInputError, UnavailableError, UsageError
 from maas_agent.host.secret_files import read_secret
@@ -24,6 +26,10 @@ _CONNECT_S = 10.0
 _QUIET_S = 0.5
 _SETTLED_S = 10.0
 _PUBLISH_S = 10.0
+_MOST_WAITING = 10_000
+"""Messages that have arrived and are not looked at yet: until then the broker waits."""
+_LARGEST = 2 << 20
+"""Of a message, in bytes; a broker that knows MQTT 5 sends no larger one."""
 
 
 class BrokerAccess(msgspec.Struct, frozen=True, kw_only=True):
@@ -50,7 +56,8 @@ class BrokerConnection:
 
     def __init__(self, access: BrokerAccess, filters: list[str]) -> None:
         self._access, self._filters = access, filters
-        self._arrived: queue.SimpleQueue[Message] = queue.SimpleQueue()
+        self._arrived: queue.Queue[Message] = queue.Queue(_MOST_WAITING)
+        self._is_over = threading.Event()
         self._subscribed = threading.Event()
         self._refusal: str | None = None
         self._client = self._made()
@@ -58,7 +65,7 @@ class BrokerConnection:
     def __enter__(self) -> "BrokerConnection":
         host, port = _address(self._access.url)
         try:
-            self._client.connect(host, port, keepalive=30)
+            self._client.connect(host, port, keepalive=30, properties=_bounds())
         except (OSError, ValueError) as error:
             raise UnavailableError(f"{self._access.url}: {_why(error, self._access)}") from None
         self._client.loop_start()
@@ -68,6 +75,7 @@ class BrokerConnection:
         return self
 
     def __exit__(self, *_: object) -> None:
+        self._is_over.set()
         self._client.disconnect()
         self._client.loop_stop()
 
@@ -91,7 +99,7 @@ class BrokerConnection:
             found = [self._arrived.get(timeout=wait_s)]
         except queue.Empty:
             return []
-        while not self._arrived.empty():
+        while not self._arrived.empty() and len(found) < _MOST_WAITING:
             found.append(self._arrived.get_nowait())
         return found
 
@@ -115,8 +123,15 @@ class BrokerConnection:
         client.reconnect_delay_set(1, 10)
         client.on_connect = self._on_connect
         client.on_subscribe = self._on_subscribe
-        client.on_message = lambda _client, _data, message: self._arrived.put((message.topic, bytes(message.payload)))
+        client.on_message = lambda _client, _data, message: self._take(message.topic, bytes(message.payload))
         return client
+
+    def _take(self, topic: str, payload: bytes) -> None:
+        """On paho's thread: a message is kept when there is room, and until then nothing is read from the broker."""
+        while len(payload) <= _LARGEST and not self._is_over.is_set():
+            with contextlib.suppress(queue.Full):
+                self._arrived.put((topic, payload), timeout=_QUIET_S)
+                return
 
     def _on_connect(self, client: paho.Client, _data: Any, _flags: Any, reason: Any, _properties: Any) -> None:
         if reason.is_failure:
@@ -130,6 +145,12 @@ class BrokerConnection:
         if refused:
             self._refusal = f"the broker refuses to let you read {', '.join(refused)}"
         self._subscribed.set()
+
+
+def _bounds() -> Properties:
+    properties = Properties(PacketTypes.CONNECT)  # type: ignore[no-untyped-call]
+    properties.MaximumPacketSize = _LARGEST
+    return properties
 
 
 def _address(url: str) -> tuple[str, int]:

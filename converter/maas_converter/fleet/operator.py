@@ -15,7 +15,7 @@ from maas_agent.bundle.desired_state import DesiredModel, Document, decode_desir
 from maas_agent.errors import DataError, UnavailableError, UsageError
 from maas_converter.fleet.broker import BrokerConnection
 from maas_converter.fleet.rollout import ENDED, Rollout, RolloutProgress, desired_model, progress, rollout_of, step
-from maas_converter.fleet.view import FleetDevice, FleetView
+from maas_converter.fleet.view import MORE, FleetDevice, FleetView
 
 _TURN_S = 0.25
 
@@ -82,6 +82,7 @@ class Operator:
                 f"{self._aim.model} {under_way.version} is being rolled out to {self._aim.words} (stage "
                 f"{under_way.stage + 1} of {len(under_way.stages)}): --resume, --abort or --rollback that first"
             )
+        self._refuse_too_many()
         if not any(each.of_model(self._aim.model) for each in self.devices):
             known = ", ".join(sorted({group for each in self._view.devices.values() for group in each.groups}))
             raise DataError(
@@ -120,6 +121,7 @@ class Operator:
             rollout = self.required()
             if rollout.leader != self._name and rollout.state not in ENDED:
                 raise UnavailableError(f"somebody else leads the rollout of {self._aim.model} now: see --status")
+            self._refuse_too_many()
             found = self._progress(rollout)
             self._were_done |= frozenset(found.done)
             show(rollout, found)
@@ -146,6 +148,11 @@ class Operator:
             for topic, payload in self._broker.messages(_TURN_S):
                 self._hear(topic, payload)
         raise UnavailableError(f"still run {rollout.version}: {', '.join(running)}")
+
+    def _refuse_too_many(self) -> None:
+        """Raise `DataError` if devices are left out: what is not followed would not be counted."""
+        if self._view.is_full:
+            raise DataError(f"on this broker {MORE}: no rollout is led that does not see all of its devices")
 
     def _progress(self, rollout: Rollout) -> RolloutProgress:
         return progress(rollout, self.devices, self._aim.model, time.time(), self._were_done)

@@ -9,8 +9,8 @@ from maas_converter.fleet.view import FleetDevice, FleetView, Running
 HEAD = ("device", "status", "groups", "pipeline", "version", "update", "accelerator", "p50/p99 ms", "last seen")
 
 
-def devices_on(access: BrokerAccess, root: str, group: str | None, wait_s: float) -> list[FleetDevice]:
-    """The devices that the broker knows of, by id; metrics are not retained, so they are waited for."""
+def devices_on(access: BrokerAccess, root: str, group: str | None, wait_s: float) -> tuple[list[FleetDevice], bool]:
+    """The devices that the broker knows of, by id, and whether these are all; metrics, not retained, are waited for."""
     view = FleetView(root)
     with BrokerConnection(access, view.filters) as broker:
         for topic, payload in broker.retained():
@@ -19,9 +19,8 @@ def devices_on(access: BrokerAccess, root: str, group: str | None, wait_s: float
         while (left := ends_at - time.monotonic()) > 0:
             for topic, payload in broker.messages(left):
                 view.hear(topic, payload)
-    if group is not None:
-        return view.of_group(group)
-    return sorted(view.devices.values(), key=lambda each: each.id)
+    found = view.of_group(group) if group is not None else list(view.devices.values())
+    return sorted(found, key=lambda each: each.id), not view.is_full
 
 
 def rows(devices: list[FleetDevice]) -> list[tuple[str, ...]]:

@@ -5,6 +5,15 @@ import msgspec
 from maas_agent.base.untrusted import MALFORMED
 
 ONLINE = "online"
+MOST_ROWS = 100_000
+"""Devices and their pipelines that are followed, together: a broker can speak of more than there are."""
+MORE = f"more than {MOST_ROWS:,} devices and pipelines are spoken of"
+_MOST_BYTES = 1 << 20
+"""Of a document: a state has the whole table of trials, with reasons."""
+_MOST_GROUPS, _MOST_PIPELINES = 64, 256
+_LONGEST_REASON = 500
+_LONGEST = 255
+"""Characters of any other text that is kept: no version has more."""
 _ON_THE_WAY = ("pulling", "verifying", "staged", "testing", "shadow", "probation")
 
 
@@ -99,6 +108,9 @@ class FleetView:
     def __init__(self, root: str) -> None:
         self._root = root
         self.devices: dict[str, FleetDevice] = {}
+        self._rows = 0
+        self.is_full = False
+        """Whether there was more than `MOST_ROWS`: what came after that is not in it."""
 
     @property
     def filters(self) -> list[str]:
@@ -107,7 +119,7 @@ class FleetView:
 
     def hear(self, topic: str, payload: bytes) -> bool:
         """Take a message in; whether it was one of a device. What is malformed, or empty, is nobody's."""
-        if not topic.startswith(f"{self._root}/"):
+        if not topic.startswith(f"{self._root}/") or len(payload) > _MOST_BYTES:
             return False
         levels = topic.removeprefix(f"{self._root}/").split("/")
         try:
@@ -132,38 +144,54 @@ class FleetView:
         return sorted((each for each in self.devices.values() if group in each.groups), key=lambda each: each.id)
 
     def _device(self, name: str) -> FleetDevice:
-        return self.devices.setdefault(name, FleetDevice(name))
+        """The device; one that is kept nowhere if there are too many."""
+        if name not in self.devices and self._has_room():
+            self.devices[name] = FleetDevice(name)
+        return self.devices.get(name) or FleetDevice(name)
+
+    def _has_room(self) -> bool:
+        """Take a row, if there is one left."""
+        self.is_full = self.is_full or self._rows >= MOST_ROWS
+        self._rows += not self.is_full
+        return not self.is_full
 
     def _status(self, name: str, said: _Status) -> None:
         device = self._device(name)
-        device.status = said.status
-        device.seen = max(device.seen, said.time)
+        device.status = said.status[:_LONGEST]
+        device.seen = max(device.seen, said.time[:_LONGEST])
         if said.groups is not None:
-            device.groups = said.groups
-        device.agent = said.agent or device.agent  # the Last Will does not know it
+            device.groups = tuple(group[:_LONGEST] for group in said.groups[:_MOST_GROUPS])
+        device.agent = (said.agent or device.agent or "")[:_LONGEST] or None  # the Last Will does not know it
 
     def _metrics(self, name: str, said: _Metrics) -> None:
         device = self._device(name)
-        device.seen = max(device.seen, said.time)
+        device.seen = max(device.seen, said.time[:_LONGEST])
         for pipeline, figures in said.pipelines.items():
             latency = figures.latency_ms
-            if latency.p50 is not None and latency.p99 is not None:
-                device.latency_ms[pipeline] = (latency.p50, latency.p99)
+            if latency.p50 is not None and latency.p99 is not None and len(device.latency_ms) < _MOST_PIPELINES:
+                device.latency_ms[pipeline[:_LONGEST]] = (latency.p50, latency.p99)
 
     def _gone(self, name: str, pipeline: str) -> None:
         """The device has cleared the state of a pipeline that it does not have any more."""
-        if name in self.devices:
-            self.devices[name].running.pop(pipeline, None)
+        if name in self.devices and self.devices[name].running.pop(pipeline, None) is not None:
+            self._rows -= 1
 
     def _state(self, name: str, said: _State) -> None:
-        self._device(name).running[said.pipeline] = Running(
-            pipeline=said.pipeline,
-            model=said.model,
-            active=said.active.version if said.active else None,
-            candidate=said.candidate.version if said.candidate else None,
+        running, pipeline = self._device(name).running, said.pipeline[:_LONGEST]
+        if pipeline not in running and not self._has_room():
+            return
+        running[pipeline] = Running(
+            pipeline=pipeline,
+            model=_cut(said.model),
+            active=_cut(said.active.version) if said.active else None,
+            candidate=_cut(said.candidate.version) if said.candidate else None,
             serving=said.serving,
-            accelerator=said.accelerator,
-            state=said.update.state,
-            version=said.update.version,
-            reason=said.update.reason,
+            accelerator=_cut(said.accelerator),
+            state=said.update.state[:_LONGEST],
+            version=_cut(said.update.version),
+            reason=_cut(said.update.reason, _LONGEST_REASON),
         )
+
+
+def _cut(text: str | None, longest: int = _LONGEST) -> str | None:
+    return None if text is None else text[:longest]

@@ -162,7 +162,7 @@ def _in_archive(source: Path) -> str | None:
     try:
         with zipfile.ZipFile(source) as archive:
             names = archive.namelist()
-    except (zipfile.BadZipFile, OSError, ValueError, EOFError):
+    except (zipfile.BadZipFile, NotImplementedError, OSError, ValueError, EOFError):
         return None
     found = [sentence for end, sentence in _INSIDE.items() if any(name.endswith(end) for name in names)]
     return found[-1] if found else None

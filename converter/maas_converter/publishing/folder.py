@@ -12,12 +12,22 @@ from maas_agent.bundle.manifest import digest_of
 from maas_agent.errors import DataError, NoInputError
 from maas_agent.host.files import write_durably
 
+PARTS = ("metadata", "targets", "blobs", "pending")
+"""The folders of a repository."""
+
 
 @contextmanager
 def locked(folder: Path) -> Iterator[None]:
-    """One writer at a time; another one waits. A full or read-only disk becomes a sentence."""
+    """One writer at a time; another one waits. A full or read-only disk becomes a sentence.
+
+    Raises `DataError` too if a link lies in the place of a folder: whoever may write here would have this program write
+    and remove files elsewhere.
+    """
+    for part in PARTS:
+        if (folder / part).is_symlink():
+            raise DataError(f"{folder / part} is a link: put the folder itself there, nothing is done by a link")
     try:
-        descriptor = os.open(folder / ".lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+        descriptor = os.open(folder / ".lock", os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o644)
     except FileNotFoundError:
         raise NoInputError(f"there is no repository {folder}: 'maas-converter repo init' makes one") from None
     except OSError as error:
@@ -32,7 +42,7 @@ def locked(folder: Path) -> Iterator[None]:
 
 def write_new(path: Path, data: bytes) -> bool:
     """Write ``path`` unless it has this content already; return whether it was written."""
-    if path.exists() and digest_of(path.read_bytes()) == digest_of(data):
+    if path.is_file() and path.stat().st_size == len(data) and digest_of(path.read_bytes()) == digest_of(data):
         return False
     path.parent.mkdir(parents=True, exist_ok=True)
     write_durably(path, data)

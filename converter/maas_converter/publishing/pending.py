@@ -1,5 +1,6 @@
 """A change that waits for signatures: kept where no device looks, until it is completed or dropped."""
 
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +10,8 @@ from tuf.api.metadata import Metadata, Root, Targets  # type: ignore[attr-define
 from maas_agent.base.untrusted import MALFORMED
 from maas_agent.errors import DataError, UsageError
 from maas_agent.host.files import write_durably
-from maas_converter.publishing.reading import load, read_metadata
+from maas_converter.publishing.reading import load, read_file, read_metadata
+from maas_converter.publishing.sound import refuse_role
 
 _FOLDER = "pending"
 _CHANGE = "change.json"
@@ -27,11 +29,14 @@ def waiting(folder: Path) -> Pending | None:
     """The change that waits for signatures, if there is one; raises `DataError` if it is damaged."""
     path = folder / _FOLDER / _CHANGE
     try:
-        return msgspec.json.decode(path.read_bytes(), type=Pending)
+        pending = msgspec.json.decode(read_file(path), type=Pending)
+        for role in pending.roles:
+            refuse_role(role)
     except FileNotFoundError:
         return None
-    except (OSError, *MALFORMED) as error:
+    except (OSError, ValueError, *MALFORMED) as error:
         raise DataError(f"{path} cannot be read: {error}") from None
+    return pending
 
 
 def refuse_pending(folder: Path) -> None:
@@ -87,7 +92,9 @@ def discard(folder: Path) -> bool:
     there = (waits / _CHANGE).exists()
     # The change first: what a crash leaves of the others waits for nothing.
     (waits / _CHANGE).unlink(missing_ok=True)
-    for path in waits.iterdir():
-        path.unlink()
-    waits.rmdir()
+    for path in waits.glob("*.json"):
+        if not path.is_dir():
+            path.unlink()
+    with suppress(OSError):  # somebody else has put something there: it stays
+        waits.rmdir()
     return there

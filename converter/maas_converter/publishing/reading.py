@@ -4,6 +4,8 @@ Whoever may write to the folder (a server, a shared disk) must not get something
 publisher takes over what there is. So everything is judged by the roots before it is built upon.
 """
 
+import os
+import stat
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +13,11 @@ from tuf.api.exceptions import RepositoryError
 from tuf.api.metadata import Metadata, Root, Snapshot, Targets, Timestamp  # type: ignore[attr-defined]
 
 from maas_agent.errors import DataError, NoInputError
+from maas_converter.publishing.sound import refuse_odd
 from maas_converter.publishing.state import TARGETS, State, delegations_of
+
+_MAX_BYTES = 64 << 20
+"""Of a metadata file: some hundred thousand targets."""
 
 
 def load(folder: Path) -> State:
@@ -59,14 +65,29 @@ def read(path: Path, kind: type[Any]) -> Any:
 
 
 def read_metadata(path: Path, kind: type[Any]) -> Metadata[Any]:
-    """A metadata file; raises `DataError` if it is none of that kind."""
+    """A metadata file; raises `DataError` if it is none of that kind, or says what no publisher of bundles says."""
     try:
-        metadata = Metadata[Any].from_bytes(path.read_bytes())
-    except (OSError, RepositoryError) as error:
+        metadata = Metadata[Any].from_bytes(read_file(path))
+        refuse_odd(metadata.signed)
+    except (OSError, RepositoryError, ValueError) as error:
         raise DataError(f"the repository is damaged, {path} cannot be read: {error}") from None
     if not isinstance(metadata.signed, kind):
         raise DataError(f"the repository is damaged, {path} holds {metadata.signed.type} metadata")
     return metadata
+
+
+def read_file(path: Path) -> bytes:
+    """A file of the folder, whole; raises ``OSError``, or ``ValueError`` for what is none, or larger than any.
+
+    Whoever may write to the folder may put a pipe there, which is waited for without an end, or a file without one.
+    """
+    with os.fdopen(os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC), "rb") as file:
+        if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+            raise ValueError("it is no file")
+        data = file.read(_MAX_BYTES + 1)
+    if len(data) > _MAX_BYTES:
+        raise ValueError(f"it has more than {_MAX_BYTES >> 20} MiB")
+    return data
 
 
 def _read_all(folder: Path) -> tuple[State, dict[str, Metadata[Any]]]:

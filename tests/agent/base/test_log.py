@@ -82,6 +82,28 @@ def test_any_value_is_one_line(capsys: pytest.CaptureFixture[str], value: str) -
     assert line.endswith("\n") and len(line.splitlines()) == 1
 
 
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(event=st.text(alphabet=st.characters()))
+def test_any_event_is_one_line(capsys: pytest.CaptureFixture[str], event: str) -> None:
+    """A sentence may end with a reason that a publisher gave, and that with a line of its own making."""
+    Log("hub").error(event, key=1)
+    line = capsys.readouterr().err
+    assert line.endswith(" key=1\n") and line[:-1].isprintable()
+
+
+@pytest.mark.parametrize(
+    "text", ["x" * 100_000, "\U0001f600" * 100_000, "\U0001f600 " * 100_000, "\x1b[2J\n<2>hub: forged" * 10_000]
+)
+def test_no_line_is_so_long_that_the_journal_cuts_it(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], text: str
+) -> None:
+    """LineMax= is 48 KiB: what is behind would be an entry of its own, with the priority that it claims."""
+    monkeypatch.setenv("JOURNAL_STREAM", "x")
+    Log("hub").error(text, reason=text, **{f"field{number}": text for number in range(20)})
+    line = capsys.readouterr().err
+    assert line.startswith("<3>hub: ") and line.count("\n") == 1 and len(line.encode()) < 48 << 10
+
+
 @pytest.mark.parametrize("redirection", ["2>/dev/full", "2>&-"], ids=["full", "closed"])
 def test_a_log_that_is_full_or_closed_does_not_stop_the_device(redirection: str) -> None:
     script = "from maas_agent.base.log import Log; Log('hub').error('event'); print('goes on')"

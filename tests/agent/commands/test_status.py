@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 
+from maas_agent.commands.install import roll_back
 from maas_agent.commands.status import show_status
 from maas_agent.errors import ConfigError, UnavailableError
 from maas_agent.hub.api import control_client
@@ -276,3 +277,32 @@ def test_a_store_that_is_made_is_closed_to_others(tmp_path: Path) -> None:
     finally:
         os.umask(before)
     assert stat.S_IMODE((tmp_path / "made").stat().st_mode) == 0o750
+
+
+@pytest.mark.parametrize(
+    "said",
+    [b"[]\n", b"null\n", b'{"connected": 1}\n', b"[" * 100_000, b'{"pipelines": {"a": 1}, "alarms": 5}\n', b"\xff"],
+)
+def test_what_answers_there_may_be_anything(tmp_path: Path, said: bytes) -> None:
+    """Root asks whatever the agent's user lets listen: it gets a sentence, and no traceback."""
+    (tmp_path / "agent.toml").write_text(f'[device]\nid = "dev"\n[store]\npath = "{tmp_path}"\n')
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as listener:
+        listener.bind(str(tmp_path / "control.sock"))
+        listener.listen()
+
+        def answer() -> None:
+            for _ in range(2):
+                connection, _ = listener.accept()
+                with connection:
+                    connection.recv(65536)
+                    connection.sendall(said)
+
+        thread = threading.Thread(target=answer)
+        thread.start()
+        for ask in (
+            lambda: show_status(tmp_path / "agent.toml", as_json=False),
+            lambda: roll_back(tmp_path / "agent.toml", "digits", "why", as_json=False),
+        ):
+            with pytest.raises(UnavailableError, match=r"no maas-agent|ended while it answered"):
+                ask()
+        thread.join()

@@ -2,8 +2,10 @@
 
 import json
 
+import msgspec
 import pytest
 
+from maas_converter.fleet import view
 from maas_converter.fleet.table import rows
 from maas_converter.fleet.view import FleetView, Running
 
@@ -100,3 +102,31 @@ def test_figures_that_are_none_do_not_end_the_operator(odd: object) -> None:
     """Any device may publish anything as its own metrics."""
     picture = heard(("maas/d/metrics", {"pipelines": {"gate": {"latency_ms": {"p50": odd, "p99": 2.0}}}}))
     assert all(not device.latency_ms for device in picture.devices.values())
+
+
+def test_a_fleet_that_never_ends_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whoever may publish can speak of devices that there are not, and say as much of each as a message holds."""
+    monkeypatch.setattr(view, "MOST_ROWS", 100)
+    long = "x" * 10_000
+    state = STATE | {"model": long, "update": {"state": long, "reason": long}}
+    fleet = FleetView("maas")
+    for number in range(1000):
+        said = json.dumps({"status": long, "groups": [long] * 1000, "agent": long, "time": long}).encode()
+        fleet.hear(f"maas/d{number % 60}/status", said)
+        fleet.hear("maas/d1/gate/state", json.dumps(state | {"pipeline": f"{number}{long}"}).encode())
+        figures = {f"{number}-{each}": {"latency_ms": LATENCY} for each in range(10)}
+        fleet.hear("maas/d1/metrics", json.dumps({"pipelines": figures}).encode())
+    assert fleet.is_full and len(rows(list(fleet.devices.values()))) <= 100
+    assert not fleet.hear("maas/d1/status", b" " * (2 << 20) + b'{"status": "x"}')
+    kept = sum(len(msgspec.json.encode(device)) for device in fleet.devices.values())
+    assert kept < 100 * 64 * 300
+
+
+def test_what_is_cleared_makes_room(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A pipeline that comes and goes is no crowd."""
+    monkeypatch.setattr(view, "MOST_ROWS", 2)
+    fleet = FleetView("maas")
+    for _ in range(10):
+        assert fleet.hear("maas/d1/gate/state", json.dumps(STATE).encode())
+        fleet.hear("maas/d1/gate/state", b"")
+    assert not fleet.is_full

@@ -8,7 +8,9 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from maas_agent.base.log import Log
+from maas_agent.config import ID
 from maas_agent.host.files import make_folder, sync_folder
+from maas_agent.hub.api.topics import is_level
 
 _STATE, _MARK = ".json", ".json.announced"
 
@@ -38,7 +40,9 @@ class Announcements:
         return self._named(_MARK)
 
     def _named(self, end: str) -> set[str]:
-        return {path.name.removesuffix(end) for path in self._folder.glob(f"*{end}")}
+        # What no pipeline can be called was announced by nobody: on such a topic nothing can be said.
+        names = (path.name.removesuffix(end) for path in self._folder.glob(f"*{end}"))
+        return {name for name in names if is_level(name) and ID.match(name)}
 
     def _mark(self, names: set[str]) -> None:
         new = [self._path(name) for name in sorted(names - self._marked())]

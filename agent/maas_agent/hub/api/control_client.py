@@ -31,11 +31,7 @@ def ask(store: Path, request: dict[str, Any], wait_s: float) -> dict[str, Any]:
         raise UnavailableError(f"the agent at {path} ended while it answered, or is asked too often") from None
     except OSError as error:
         raise UnavailableError(f"the agent at {path} does not answer: {error}") from None
-    try:
-        document: dict[str, Any] = json.loads(answer)
-    except ValueError:
-        raise UnavailableError(f"the agent at {path} ended while it answered, or is asked too often") from None
-    return document
+    return _document(answer, path)
 
 
 def runs(store: Path) -> bool:
@@ -83,6 +79,22 @@ def _connects_without_a_disk(door: socket.socket, store: Path) -> bool:
         return peer(door)[0] in (0, os.geteuid(), store.stat().st_uid)
     except OSError:
         return False
+
+
+def _document(answer: bytes, path: Path) -> dict[str, Any]:
+    """What was answered; raises `UnavailableError` if that is no JSON object."""
+    try:
+        document = json.loads(answer)
+    except (ValueError, RecursionError):
+        raise UnavailableError(f"the agent at {path} ended while it answered, or is asked too often") from None
+    if not isinstance(document, dict):
+        raise no_agent(path)
+    return document
+
+
+def no_agent(path: Path) -> UnavailableError:
+    """The error for an answer that is none of an agent's: root asks whatever listens there."""
+    return UnavailableError(f"what answers at {path} is no maas-agent, or one of another version: restart it")
 
 
 def _answer(door: socket.socket, path: Path) -> bytes:

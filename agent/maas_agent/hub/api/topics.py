@@ -99,13 +99,13 @@ class Topics:
     def command(self, topic: str) -> Command | None:
         """What a command topic names, or ``None`` if it is none of this device."""
         name, separator, command_id = topic.removeprefix(self._commands).partition("/")
-        if not topic.startswith(self._commands) or not separator or not (is_level(name) and _is_id(command_id)):
-            return None
-        return Command(name, command_id)
+        found = Command(name, command_id)
+        return found if topic.startswith(self._commands) and separator and is_one(found) else None
 
 
-def _is_id(text: str) -> bool:
-    return bool(ID.match(text)) and is_level(text)
+def is_one(command: Command) -> bool:
+    """Whether a command can be called so."""
+    return is_level(command.name) and bool(ID.match(command.id)) and is_level(command.id)
 
 
 def is_level(text: str) -> bool:

@@ -8,7 +8,7 @@ import msgspec
 from maas_agent.base.log import Log
 from maas_agent.base.untrusted import MALFORMED
 from maas_agent.host.files import write_durably
-from maas_agent.hub.api.topics import Command
+from maas_agent.hub.api.topics import Command, is_one
 
 NAME = "commands.json"
 
@@ -42,7 +42,8 @@ class UnfinishedCommands:
             self._log.error("cannot read which commands were interrupted", file=self._path, reason=error)
             self._is_saved = False  # it is replaced
             return {}
-        self._last = {Command(row.name, row.id): row.document for row in rows}
+        # What no command can be called is damage: on such a topic nothing can be said (MQTT 5.0 section 4.7.1).
+        self._last = {command: row.document for row in rows if is_one(command := Command(row.name, row.id))}
         return dict(self._last)
 
     def said(self, command: Command, document: dict[str, Any]) -> None:

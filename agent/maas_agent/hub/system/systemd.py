@@ -4,6 +4,8 @@ import contextlib
 import os
 import socket
 
+from maas_agent.base.terminal import printable
+
 
 class ServiceManager:
     """Tells systemd what `Type=notify` and `WatchdogSec=` want to hear."""
@@ -33,7 +35,8 @@ class ServiceManager:
 
     def status(self, text: str) -> None:
         """One line for ``systemctl status``; sent when it changes."""
-        text = " ".join(text.split())  # a line break would begin another assignment
+        # A line break would begin another assignment, and systemctl writes to a terminal.
+        text = printable(" ".join(text.split()))
         if text != self._last_status:
             self._last_status = text
             self._send(f"STATUS={text}")

@@ -40,6 +40,7 @@ _BEFORE: dict[State, tuple[State, ...]] = {
 _UNFINISHED: tuple[State, ...] = ("pulling", "verifying", "staged", "testing", "shadow", "probation")
 _ON_TRIAL: tuple[State, ...] = ("shadow", "probation")
 _MAX_REFUSED = 64
+_LONGEST_DAMAGE = 500
 _MAX_INTERRUPTED = 3
 """So often a device may go down while a bundle is on probation; then the bundle may be the reason."""
 
@@ -235,7 +236,7 @@ def load(store: Path, pipeline: str, warn: Callable[[str], None]) -> PipelineSta
     try:
         state = msgspec.json.decode(data, type=PipelineState)
     except MALFORMED as error:
-        damage, known = brief(error), _of_newer(data)
+        damage, known = str(error)[:_LONGEST_DAMAGE], _of_newer(data)  # it repeats the value that was wrong
         if known is None:
             return _restored(path, data, pipeline, damage, copy, warn)
         warn(

@@ -9,6 +9,7 @@ import re
 from collections.abc import Iterator
 from typing import Any
 
+from maas_agent.base.terminal import printable
 from maas_agent.errors import DataError
 
 Entry = dict[str, Any]
@@ -133,7 +134,8 @@ def refuse_reach(configuration: Any) -> None:
     for entry in entries(configuration, trained=False):
         problem = _problem(entry)
         if problem is not None:
-            raise DataError(f"{problem}, or allow it with --trust if you know who wrote it")
+            # Names in it are whoever made the file's, and may be no text at all.
+            raise DataError(f"{printable(problem)}, or allow it with --trust if you know who wrote it")
 
 
 def _problem(entry: Entry) -> str | None:
@@ -141,7 +143,8 @@ def _problem(entry: Entry) -> str | None:
     kind, module, inner = entry.get("class_name"), entry.get("module"), entry.get("config")
     config = inner if isinstance(inner, dict) else {}
     if kind == "__typespec__":
-        return None if module in _SPECS else f"it names the type {entry.get('spec_name')!r} of {module!r}: leave it out"
+        known = isinstance(module, str) and module in _SPECS
+        return None if known else f"it names the type {entry.get('spec_name')!r} of {module!r}: leave it out"
     if module is not None and not (module == "builtins" or (isinstance(module, str) and _MODULE.fullmatch(module))):
         return f"it names {kind} of the module {module!r}, which is no part of Keras: {YOUR_OWN}"
     if kind is None:
@@ -199,7 +202,10 @@ def _ops_of(node: Any) -> list[str]:
     """The op of a ``NodeDef``, as JSON or as bytes (a protobuf whose fields are all of a length of their own)."""
     if isinstance(node, dict):
         return [str(node.get("op"))]
-    data = str(node).encode("utf-8", "surrogateescape")
+    try:
+        data = str(node).encode("utf-8", "surrogateescape")
+    except UnicodeEncodeError:
+        return ["an unreadable one"]
     found, at = [], 0
     while at + 1 < len(data):
         size, shift, start = 0, 0, at + 1

@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from maas_agent.base.terminal import printable
 from maas_agent.base.untrusted import read_member
 from maas_agent.errors import DataError
 from maas_converter.importers.keras.allowed import entries, name_of, refuse_reach
@@ -39,9 +40,9 @@ def refuse_code(source: Path, *, trust: bool) -> None:
         return
     found = set(code_in(configuration))
     if found:
-        names = sorted(found - {_NAMELESS}) or [_NAMELESS]
+        names = printable(", ".join((sorted(found - {_NAMELESS}) or [_NAMELESS])[:5]))
         raise DataError(
-            f"it holds Python code (Lambda: {', '.join(names[:5])}), which is not run: replace it by layers, "
+            f"it holds Python code (Lambda: {names}), which is not run: replace it by layers, "
             "or allow it with --trust if you know who wrote it"
         )
     refuse_reach(configuration)

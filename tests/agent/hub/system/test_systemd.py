@@ -61,6 +61,12 @@ def test_a_status_is_one_line_whatever_is_in_it(systemd: socket.socket) -> None:
     assert message == "STATUS=not digits (cannot be loaded: WATCHDOG=trigger )"
 
 
+def test_a_status_writes_to_no_terminal(systemd: socket.socket) -> None:
+    """``systemctl status`` shows it as it is."""
+    ServiceManager().status("not digits (\x1b]0;owned\x07\u202e\ud800)")
+    assert heard(systemd) == ["STATUS=not digits (\\x1b]0;owned\\x07\\u202e\\ud800)"]
+
+
 def test_without_systemd_nothing_happens() -> None:
     manager = ServiceManager()
     manager.ready()

@@ -1,6 +1,7 @@
 """A repository in a folder that others can write to: nothing gets signed by lying there."""
 
 import json
+import os
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -11,6 +12,7 @@ from securesystemslib.signer import Signer
 from tuf.api.metadata import Metadata
 
 from maas_agent.errors import DataError, NoInputError, UsageError
+from maas_converter.cli import main
 from maas_converter.publishing.keys.key_files import create_keys, load_signer
 from maas_converter.publishing.keys.key_ring import KeyRing
 from maas_converter.publishing.reading import load
@@ -164,6 +166,76 @@ def test_what_waits_for_signatures_is_no_garbage(tmp_path: Path, keys: Path, bob
     blob.write_bytes(content)
     complete(repository, KeyRing([keys, bob]))
     assert verify(repository).problems == () and offered(repository, tmp_path / "device") == {"digits 1.0.0"}
+
+
+@pytest.mark.parametrize("part", ["pending", "blobs", "metadata", "targets"])
+def test_a_link_in_the_place_of_a_folder_leads_nowhere(tmp_path: Path, keys: Path, repository: Path, part: str) -> None:
+    """What is removed or written by it would be the publisher's own: --discard and --clean remove what they find."""
+    home, folder = tmp_path / "home", repository / part
+    home.mkdir()
+    (home / "thesis.json").write_text("{}")
+    if folder.exists():
+        folder.rename(tmp_path / "moved")
+    folder.symlink_to(home)
+    done = (
+        lambda: verify(repository, clean=True),
+        lambda: publish(bundle(tmp_path), repository, keys),
+        lambda: complete(repository, KeyRing(keys)),
+        lambda: main.run(["repo", "sign", str(repository), "--discard"]),
+    )
+    for act in done:
+        try:
+            assert act() == 65
+        except (DataError, NoInputError, UsageError):
+            continue
+    assert [path.name for path in home.iterdir()] == ["thesis.json"]
+
+
+def test_dropping_a_change_drops_what_is_of_the_change(tmp_path: Path, keys: Path, bob: Path) -> None:
+    """Somebody else's file there stays, and so does its folder."""
+    repository = tmp_path / "repository"
+    init_repository(repository, [keys, bob], {"targets": 2})
+    publish(bundle(tmp_path), repository, keys)
+    (repository / "pending" / "note").write_text("mine")
+    assert main.run(["repo", "sign", str(repository), "--discard"]) == 0
+    assert [path.name for path in (repository / "pending").iterdir()] == ["note"]
+
+
+@pytest.mark.parametrize("role", ["../../outside", "..", "a/b", "", "\x1b[2J"])
+def test_a_change_names_no_file_outside_of_its_folder(tmp_path: Path, keys: Path, bob: Path, role: str) -> None:
+    """Roles become names of files, which are read, signed and written."""
+    repository = tmp_path / "repository"
+    init_repository(repository, [keys, bob], {"targets": 2})
+    publish(bundle(tmp_path), repository, keys)
+    change = repository / "pending" / "change.json"
+    pending = json.loads(change.read_bytes())
+    shutil.copy(repository / "pending" / "targets.json", tmp_path / "outside.json")
+    change.write_text(json.dumps(pending | {"roles": [role]}))
+    before = (tmp_path / "outside.json").read_bytes()
+    with pytest.raises(DataError, match="no name of a role"):
+        complete(repository, KeyRing([keys, bob]))
+    assert (tmp_path / "outside.json").read_bytes() == before
+
+
+@pytest.mark.parametrize("name", ["pending/change.json", "pending/targets.json", "metadata/timestamp.json"])
+@pytest.mark.parametrize("what", ["pipe", "endless"])
+def test_a_pipe_or_a_file_without_an_end_keeps_nobody(
+    tmp_path: Path, keys: Path, bob: Path, name: str, what: str
+) -> None:
+    """They are waited for, or read into memory, by whoever types the next command."""
+    repository = tmp_path / "repository"
+    init_repository(repository, [keys, bob], {"targets": 2})
+    publish(bundle(tmp_path), repository, [keys, bob])
+    publish(bundle(tmp_path, version="1.1.0"), repository, keys)
+    path = repository / name
+    path.unlink()
+    if what == "pipe":
+        os.mkfifo(path)
+    else:
+        with path.open("wb") as file:
+            file.truncate(1 << 40)
+    with pytest.raises(DataError, match=r"it is no file|more than 64 MiB"):
+        complete(repository, KeyRing([keys, bob]))
 
 
 def test_a_rotation_does_not_lower_a_threshold_by_itself(tmp_path: Path, keys: Path, bob: Path) -> None:
