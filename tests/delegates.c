@@ -3,11 +3,14 @@
  * Options (tflite_plugin_create_delegate gets them as text):
  *   behaviour   works | wrong | crashes | hangs | takes-nothing | fails-to-prepare | cannot-be-made
  *   while       a path: `crashes`, `hangs` and `wrong` hold only while that file exists, else it works
+ *   python      a program that is run in the process that loads this: it has been taken over
  *
  * The structures are those of TensorFlow Lite's C API (tensorflow/lite/core/c/common.h), as far as they are needed: a
  * driver of a vendor is built against the same layout. The registration is passed by value; what the library knows of
  * it is the beginning of what is passed here.
  */
+#define _GNU_SOURCE
+#include <dlfcn.h>
 #include <math.h>
 #include <stdint.h>
 #include <stdlib.h>
@@ -118,10 +121,20 @@ static int prepare(Context *context, Delegate *delegate) {
     return status;
 }
 
+static void take_over(const char *program) {
+    int (*ensure)(void) = (int (*)(void))dlsym(RTLD_DEFAULT, "PyGILState_Ensure");
+    int (*run)(const char *, void *) = (int (*)(const char *, void *))dlsym(RTLD_DEFAULT, "PyRun_SimpleStringFlags");
+    void (*release)(int) = (void (*)(int))dlsym(RTLD_DEFAULT, "PyGILState_Release");
+    int state = ensure();
+    run(program, 0);
+    release(state);
+}
+
 Delegate *tflite_plugin_create_delegate(char **keys, char **values, size_t count, void (*report)(const char *)) {
     for (size_t i = 0; i < count; i++) {
         if (strcmp(keys[i], "behaviour") == 0) strncpy(behaviour, values[i], sizeof behaviour - 1);
         else if (strcmp(keys[i], "while") == 0) strncpy(trigger, values[i], sizeof trigger - 1);
+        else if (strcmp(keys[i], "python") == 0) take_over(values[i]);
         else { report("test delegate: unknown option"); return NULL; }
     }
     if (now("cannot-be-made")) { report("test delegate: no such device is plugged in"); return NULL; }

@@ -84,6 +84,8 @@ class Ready(_Message, frozen=True, tag=10):
 
     runtime: Annotated[str, msgspec.Meta(max_length=4096)]
     load_ms: Finite
+    freedom: Annotated[str, msgspec.Meta(max_length=4096)] = ""
+    """What this process can do although it should not: empty if it is confined as it is meant to be."""
 
 
 class Answer(_Message, frozen=True, tag=11):

@@ -33,7 +33,14 @@ _PIPELINE = (
 _REPOSITORY = '[repository]\nurl = "{url}"\nroot = "{root}"\npoll_s = 3600\ntimeout_s = 20.0\n'
 _STATE = ("root", "targets", "snapshot", "timestamp", "roles", "parents", "signed")
 """What of a publisher changes with what it signs."""
-_CHANGES = ("marks.json", "pulling.json", "pipelines/digits.json", "lock", "control.sock", "desired.json")
+_CHANGES = (
+    "updates/marks.json",
+    "updates/pulling.json",
+    "pipelines/digits.json",
+    "lock",
+    "control.sock",
+    "desired.json",
+)
 """What the agent itself may write in its store: only bundles are looked at file by file, and metadata by signature."""
 
 _ELSEWHERE = (Path("/evil"), Path("/etc/evil"))

@@ -247,7 +247,7 @@ def offered(data: bytes) -> None:
 def trusted(data: bytes) -> None:
     store = scratch() / "trust"
     (store / "tuf" / "root_history").mkdir(parents=True, exist_ok=True)
-    (store / "marks.json").unlink(missing_ok=True)
+    (store / "updates" / "marks.json").unlink(missing_ok=True)
     root, targets, team = _signed(_root()), _signed(_targets()), _signed(_targets(False), 1)
     try:
         signed = _parsed(data, object)
@@ -338,7 +338,7 @@ def client(data: bytes) -> None:
     folder = scratch() / "client"
     for path in folder.rglob("*.json"):
         path.unlink()
-    (scratch() / "marks.json").unlink(missing_ok=True)
+    (scratch() / "updates" / "marks.json").unlink(missing_ok=True)
     standing = TrustedState(scratch(), "0" * 64, check_sentence)
     updater = TufClient(folder, "http://server/", _Served(files), root, standing.time)
     updater.refresh()
@@ -361,8 +361,8 @@ def _marks() -> bytes:
 @target("update.marks", "marks.json, as a power cut or a hand left it", lambda: [_marks()], VerifyError, form="json")
 def marks(data: bytes) -> None:
     store = scratch() / "marks"
-    store.mkdir(exist_ok=True)
-    (store / "marks.json").write_bytes(data)
+    (store / "updates").mkdir(parents=True, exist_ok=True)
+    (store / "updates" / "marks.json").write_bytes(data)
     known = rules.load(store, "a" * 64, check_sentence)
     rules.trusted_time(datetime.now(UTC), known)
     seen = {"targets": HighWaterMark(5, ("k",))}
@@ -397,7 +397,8 @@ def signed_at(data: bytes) -> None:
 def pulling(data: bytes) -> None:
     folder = scratch() / "pulling"
     (folder / "blobs").mkdir(parents=True, exist_ok=True)
-    (folder / "pulling.json").write_bytes(data)
+    (folder / "updates").mkdir(exist_ok=True)
+    (folder / "updates" / "pulling.json").write_bytes(data)
     store = BlobStore(folder)
     store.collect_garbage(set(), None)
     store.set_pulling(store.pulling())

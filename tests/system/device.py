@@ -132,6 +132,11 @@ def alive(pid: int) -> bool:
         return False
 
 
+def programs_of(worker: int) -> list[int]:
+    """The programs that a worker has had started for its source."""
+    return [program for starter in _children(worker) for program in _children(starter)]
+
+
 def _children(pid: int) -> list[int]:
     try:
         return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]

@@ -12,7 +12,7 @@ from typing import Any
 from tests.bundles import samples
 from tests.system.conftest import MakeDevice
 from tests.system.console import Console
-from tests.system.device import Device, alive, wait_until
+from tests.system.device import Device, alive, programs_of, wait_until
 from tests.system.repositories import Repository
 from tests.system.updating import check_for_updates
 
@@ -33,11 +33,7 @@ def sensor(tmp_path: Path, body: str) -> Path:
 
 def children_of(device: Device) -> list[int]:
     """The programs of its sources."""
-    return [
-        int(pid)
-        for worker in device.workers()
-        for pid in Path(f"/proc/{worker}/task/{worker}/children").read_text().split()
-    ]
+    return [pid for worker in device.workers() for pid in programs_of(worker)]
 
 
 def test_each_line_is_answered_and_the_program_is_started_again_when_it_ends(

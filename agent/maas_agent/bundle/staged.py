@@ -46,6 +46,12 @@ class Staged:
             else:
                 _verify(store, plain, size)
 
+    @property
+    def files(self) -> list[Path]:
+        """The files on the disk that `path` may still give: what is sealed is in memory by now."""
+        on_disk = (digest for digest in self.manifest.blobs() if digest not in self._memory)
+        return [blob_path(self._store, digest) for digest in on_disk]
+
     def path(self, digest: str) -> Path:
         """A path that the plain blob can be read from, by this process, until it ends."""
         if digest in self._memory:

@@ -46,8 +46,10 @@ def _reply(question: Question) -> Reply:
 def _loads(question: Loads) -> str:
     from maas_agent.checks import least
     from maas_agent.runtime.selection import accelerator
+    from maas_agent.trials.confined import hold
 
     setup = question.setup
+    hold(setup, question.limits, ())
     chosen = accelerator(setup.accelerator, setup.options, setup.library)
     found = chosen.runtime()
     if setup.accelerator == CPU:  # others may refuse so small a model, and rightly

@@ -7,9 +7,12 @@ import msgspec
 
 from maas_agent.checks.finding import CheckResult
 from maas_agent.checks.questions import Loads, ask, line_to_type
+from maas_agent.confinement.access import Access
+from maas_agent.confinement.confine import offered
 from maas_agent.errors import UnavailableError
 from maas_agent.runtime import machine
 from maas_agent.runtime.setup import CPU, DELEGATE, Library, Setup
+from maas_agent.trials.terms import WorkerLimits
 
 LOAD_S = 120.0
 """For loading a library, also from a slow card."""
@@ -21,6 +24,19 @@ class PipelineSetup(msgspec.Struct, frozen=True):
     pipeline: str
     setup: Setup
     """Its accelerator may be ``auto``."""
+    limits: WorkerLimits = WorkerLimits()
+
+
+def confinement() -> CheckResult:
+    """What keeps models and the process that fetches them from what they do not need, and what this system lacks."""
+    found = offered(Access())
+    kinds = [
+        name for name, there in ((f"Landlock {found.landlock}", found.landlock), ("seccomp", found.seccomp)) if there
+    ]
+    if not found.lacking:
+        return CheckResult("confinement", True, f"{' and '.join(kinds)}: workers, trials and the puller")
+    mend = "use a kernel of 5.13 or newer with Landlock in its lsm= list, and seccomp; in a container, its profile"
+    return CheckResult("confinement", None, f"{' and '.join(kinds) or 'none here'}: {found.sentence()}", mend)
 
 
 def runtimes(asked: Sequence[PipelineSetup], seconds: float = LOAD_S) -> Iterator[CheckResult]:
@@ -70,7 +86,7 @@ def _needed(one: PipelineSetup, finding: machine.AcceleratorFinding, seconds: fl
         found = f"not here: {finding.missing}; pipeline {one.pipeline} asks for it"
         return CheckResult(finding.accelerator, False, found, finding.mend or 'accelerator = "auto"')
     try:
-        library = ask(Loads(one.setup), seconds)
+        library = ask(Loads(one.setup, one.limits), seconds)
     except UnavailableError as error:
         found = f"pipeline {one.pipeline}: {error}"
         mend = line_to_type(str(error)) or f"mend accelerator, options or runtime of pipeline {one.pipeline}"

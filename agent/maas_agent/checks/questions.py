@@ -12,13 +12,15 @@ from maas_agent.checks.clock import ServerTime
 from maas_agent.errors import UnavailableError
 from maas_agent.host.children import signal_name
 from maas_agent.runtime.setup import Setup
+from maas_agent.trials.terms import WorkerLimits
 from maas_agent.update.protocol import RepositoryAccess
 
 
 class Loads(msgspec.Struct, frozen=True, tag="loads"):
-    """Can the library for ``setup`` be loaded? Its name and version."""
+    """Can the library for ``setup`` be loaded, with what a worker of these ``limits`` may reach? Name and version."""
 
     setup: Setup
+    limits: WorkerLimits = WorkerLimits()
 
 
 class Reaches(msgspec.Struct, frozen=True, tag="reaches"):

@@ -48,6 +48,7 @@ def _findings(config: Config) -> Iterator[CheckResult]:
     yield clock(reached.time)
     yield from machine.runtimes(asked)
     yield from machine.accelerators(asked)
+    yield machine.confinement()
     yield services.broker(config)
     open_to_others = left_open(Path(config.store.path))
     for what, mend in (*unprotected(config), *([open_to_others] if open_to_others else [])):
@@ -65,8 +66,8 @@ def _findings(config: Config) -> Iterator[CheckResult]:
 def _asked(config: Config) -> list[machine.PipelineSetup]:
     terms = [(pipeline.name, pipeline.terms()) for pipeline in config.pipeline]
     return [
-        machine.PipelineSetup(name, Setup(wanted.accelerator, options=wanted.options, library=wanted.library))
-        for name, wanted in terms
+        machine.PipelineSetup(name, Setup(one.accelerator, options=one.options, library=one.library), one.limits)
+        for name, one in terms
     ]
 
 

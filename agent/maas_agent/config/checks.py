@@ -70,6 +70,16 @@ def unprotected(config: Config) -> Iterator[tuple[str, str]]:
                 f"pipeline {pipeline.name} runs bundles that nobody has signed",
                 "sign them (convert --keys), and remove allow_unsigned",
             )
+        if not pipeline.limits.confine:
+            yield (
+                f"a model of {pipeline.name} that takes its worker over reaches all that the agent's user does",
+                "remove limits.confine, and name what it needs in limits.allow_paths",
+            )
+    if config.repository is not None and not config.repository.confine:
+        yield (
+            "whatever takes over the process that fetches bundles reaches all that the agent's user does",
+            "remove repository.confine",
+        )
 
 
 def _check_broker(broker: BrokerSettings, refuse: Refuse) -> None:

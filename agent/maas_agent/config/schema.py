@@ -88,6 +88,8 @@ class RepositorySettings(_Section, frozen=True):
     username: str | None = None
     password_file: str | None = None
     ca: str | None = None
+    confine: bool = True
+    """Take from the process that fetches bundles what it does not need: files, programs, other processes."""
     poll_s: Annotated[float, msgspec.Meta(ge=1, le=31_536_000)] = 300.0
     timeout_s: Seconds = 300.0
     """Total time one refresh with all its downloads may take."""
@@ -140,6 +142,10 @@ class LimitSettings(_Section, frozen=True):
     cpus: tuple[Annotated[int, msgspec.Meta(ge=0, le=4095)], ...] = ()
     """The processors it may run on, by number."""
     nice: Annotated[int, msgspec.Meta(ge=0, le=19)] = 0
+    confine: bool = True
+    """Take from workers, and from trials, what a model does not need: files, network, programs, other processes."""
+    allow_paths: tuple[Text, ...] = ()
+    """Files, folders and devices that they may read and write all the same: for an accelerator that needs more."""
 
 
 class ShadowSettings(_Section, frozen=True):
@@ -217,7 +223,9 @@ class PipelineSettings(_Section, frozen=True):
             threads=0 if self.threads == "auto" else self.threads,
             options={key: _text_of(value) for key, value in self.options.items()},
             library=self.runtime,
-            limits=terms.WorkerLimits(memory_mb << 20, self.limits.cpus, self.limits.nice),
+            limits=terms.WorkerLimits(
+                memory_mb << 20, self.limits.cpus, self.limits.nice, self.limits.confine, self.limits.allow_paths
+            ),
         )
 
 

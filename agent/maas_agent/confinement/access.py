@@ -37,6 +37,10 @@ class Access(msgspec.Struct, frozen=True):
     """Read Python, its packages, this program, and the system's libraries."""
     network: bool = False
     """Connect to others, over IP and to local sockets, and look names up. Nobody listens in either case."""
+    local_sockets: bool = True
+    """With ``network``: connect to sockets of other processes of this machine too."""
+    hotplug: bool = False
+    """Hear from the kernel which devices are plugged in and pulled out: USB libraries do not start without."""
     programs: bool = False
     """Start programs, which are held by the same; implies ``processes``."""
     processes: bool = False

@@ -29,7 +29,8 @@ _NUMBER, _AUDIT, _ARGUMENTS = 0, 4, 16  # struct seccomp_data
 
 _ALL_BITS = 0xFFFFFFFF
 _CLONE_THREAD, _CLONE_NEW_NAMESPACES = 0x10000, 0x7E020000
-_FAMILIES = (1, 2, 10, 16)
+_NETLINK, _KOBJECT_UEVENT = 16, 15  # linux/netlink.h
+_FAMILIES = (1, 2, 10, _NETLINK)
 """AF_UNIX, AF_INET, AF_INET6, AF_NETLINK: those that names are looked up and servers reached by."""
 _CONNECTED = (1, 5)
 """SOCK_STREAM and SOCK_SEQPACKET: a pair of others could be connected to somebody else."""
@@ -99,7 +100,11 @@ def _network(access: Access, rules: "_Rules") -> Iterator[bytes]:
     yield from rules.refuse_unless("socketpair", 1, _TYPE_OF_SOCKET, _CONNECTED)
     if access.network:
         yield from rules.refuse(calls.SERVERS)
-        yield from rules.refuse_unless("socket", 0, _ALL_BITS, _FAMILIES)
+        yield from rules.refuse_unless("socket", 0, _ALL_BITS, _FAMILIES if access.local_sockets else _FAMILIES[1:])
+    elif access.hotplug:
+        yield from rules.refuse([call for call in calls.SOCKETS if call != "bind"])
+        yield from rules.refuse_unless("socket", 0, _ALL_BITS, (_NETLINK,))
+        yield from rules.refuse_unless("socket", 2, _ALL_BITS, (_KOBJECT_UEVENT,))
     else:
         yield from rules.refuse(["socket", *calls.SOCKETS])
 

@@ -17,7 +17,7 @@ ROOT = Path("/")
 
 _LITERT: Library = "ai-edge-litert"
 _LIBRARIES: tuple[Library, ...] = (_LITERT, "tflite-runtime")
-_ICD_VARIABLES = ("VK_DRIVER_FILES", "VK_ICD_FILENAMES")
+ICD_VARIABLES = ("VK_DRIVER_FILES", "VK_ICD_FILENAMES")
 _ICD_FOLDERS = ("/usr/share/vulkan/icd.d", "/usr/local/share/vulkan/icd.d", "/etc/vulkan/icd.d")
 """Where drivers of GPUs register with the Vulkan loader (LoaderDriverInterface.md of Vulkan-Loader)."""
 _CORAL_USB = (("1a6e", "089a"), ("18d1", "9302"))
@@ -96,7 +96,7 @@ def _gpu(library: Library) -> AcceleratorFinding:
     if not _package_files("libLiteRt*Accelerator.so"):
         return AcceleratorFinding(GPU, missing="ai-edge-litert has no GPU library for this machine")
     drivers = _vulkan_drivers()
-    nodes = _there("/dev/dri/renderD*")
+    nodes = matching("/dev/dri/renderD*")
     if not drivers:
         there = f"there is {nodes[0]}, but " if nodes else ""
         missing = f"{there}there is no Vulkan driver"
@@ -144,7 +144,7 @@ def _npu_of(vendor: Vendor) -> AcceleratorFinding:
 
 def _nodes(vendor: Vendor) -> list[Path]:
     """The vendor's device nodes: of ``/dev/accel``, which vendors share, those of its kernel driver."""
-    nodes = [node for pattern in vendor.devices for node in _there(pattern)]
+    nodes = [node for pattern in vendor.devices for node in matching(pattern)]
     return [node for node in nodes if not vendor.driver or _driver(node) in (vendor.driver, "")]
 
 
@@ -161,7 +161,7 @@ def _delegate(known: _Known) -> AcceleratorFinding:
         return AcceleratorFinding(DELEGATE + known.file, missing=missing, mend=known.mend)
     name = f"{DELEGATE}{path}"
     needed = bool(known.devices or known.usb)
-    if needed and not any(_there(pattern) for pattern in known.devices) and not _plugged_in(known.usb):
+    if needed and not any(matching(pattern) for pattern in known.devices) and not _plugged_in(known.usb):
         return AcceleratorFinding(
             name, missing=f"no {known.what} is there", mend="plug it in, or load its kernel module"
         )
@@ -181,13 +181,13 @@ def _lacks_litert(accelerator: str, library: Library) -> AcceleratorFinding | No
 
 def _vulkan_drivers() -> list[str]:
     """The drivers' names: those of their files, without the ending."""
-    named = [path for variable in _ICD_VARIABLES for path in os.environ.get(variable, "").split(":") if path]
-    files = [Path(path) for path in named] or [path for folder in _ICD_FOLDERS for path in _there(f"{folder}/*.json")]
+    named = [path for variable in ICD_VARIABLES for path in os.environ.get(variable, "").split(":") if path]
+    files = [Path(path) for path in named] or [path for folder in _ICD_FOLDERS for path in matching(f"{folder}/*.json")]
     return [path.name.removesuffix(".json") for path in files if path.is_file()]
 
 
 def _plugged_in(usb: tuple[tuple[str, str], ...]) -> bool:
-    for device in _there("/sys/bus/usb/devices/*/idVendor"):
+    for device in matching("/sys/bus/usb/devices/*/idVendor"):
         with suppress(OSError):
             vendor, product = device.read_text().strip(), device.with_name("idProduct").read_text().strip()
             if (vendor, product) in usb:
@@ -195,7 +195,8 @@ def _plugged_in(usb: tuple[tuple[str, str], ...]) -> bool:
     return False
 
 
-def _there(pattern: str) -> list[Path]:
+def matching(pattern: str) -> list[Path]:
+    """What there is of that name on this machine."""
     return sorted(ROOT.glob(pattern.lstrip("/")))
 
 

@@ -1,9 +1,10 @@
 """``python -m maas_agent.trials FD``: tries a staged bundle for the hub: an `Assignment` comes, a `TrialReport` goes.
 
-For what is tried again outside an update: after the runtime or the hardware changed, or when an accelerator's
-quarantine is over. It ends with the hub.
+In an update, after the puller has staged it; and again after the runtime or the hardware changed, or when an
+accelerator's quarantine is over. It ends with the hub.
 """
 
+import os
 import socket
 import sys
 from pathlib import Path
@@ -11,10 +12,12 @@ from pathlib import Path
 import msgspec
 
 from maas_agent.base.terminal import keep_quiet_about_libraries
-from maas_agent.errors import MaasError
+from maas_agent.errors import MaasError, SelfTestError
 from maas_agent.host.children import die_with_parent
 from maas_agent.trials import run
 from maas_agent.trials.task import Assignment, TrialReport
+
+_NICE = 10
 
 
 def main() -> None:
@@ -24,10 +27,13 @@ def main() -> None:
     hub = socket.socket(fileno=int(sys.argv[1]))
     with hub.makefile("rb") as lines:
         assignment = msgspec.json.decode(lines.readline(), type=Assignment)
-    hub.sendall(msgspec.json.encode(_report(assignment)) + b"\n")
+    if assignment.gentle:
+        os.nice(_NICE)
+    hub.sendall(msgspec.json.encode(tried(assignment)) + b"\n")
 
 
-def _report(assignment: Assignment) -> TrialReport:
+def tried(assignment: Assignment) -> TrialReport:
+    """What came of it."""
     store, digest, terms, seconds = Path(assignment.store), assignment.digest, assignment.terms, assignment.seconds
     if assignment.setups is not None:
         verdicts = run.try_all(store, digest, assignment.setups, terms, seconds)
@@ -35,7 +41,7 @@ def _report(assignment: Assignment) -> TrialReport:
     try:
         return TrialReport(trials=run.select(store, digest, terms, seconds))
     except MaasError as error:
-        return TrialReport(refused=str(error))
+        return TrialReport(refused=str(error), blamed=isinstance(error, SelfTestError))
 
 
 if __name__ == "__main__":

@@ -25,6 +25,7 @@ from maas_agent.bundle.manifest import Manifest
 from maas_agent.bundle.staged import Staged
 from maas_agent.errors import BundleError, MaasError, SelfTestError, UnavailableError, UsageError
 from maas_agent.host.children import die_with_parent
+from maas_agent.trials.confined import hint, hold
 from maas_agent.trials.limits import available_bytes, bound_memory, peak_resident, share_device, taken
 from maas_agent.trials.record import Trial
 from maas_agent.trials.task import TrialTask, TrialVerdict
@@ -58,9 +59,9 @@ def _verdict(task: TrialTask) -> TrialVerdict:
         share_device(task.limits)
         return _tried(task, cap)
     except (UsageError, UnavailableError) as error:
-        return _refused(task, str(error), device_fault=True)
+        return _refused(task, str(error) + hint(task.setup, task.limits), device_fault=True)
     except MaasError as error:
-        return _refused(task, str(error))
+        return _refused(task, str(error) + hint(task.setup, task.limits))
     except MemoryError:
         return _refused(task, f"it needs more than {cap >> 20} MiB of memory")
     except Exception as error:  # the edge of a process: whatever a hostile bundle provokes is a reason
@@ -85,11 +86,12 @@ def _tried(task: TrialTask, cap: int) -> TrialVerdict:
     from maas_agent.runtime.selection import accelerator
 
     setup = task.setup
+    staged = _undamaged(Path(task.store), task.digest)
+    hold(setup, task.limits, staged.files)
     chosen = accelerator(setup.accelerator, setup.options, setup.library)
     chosen.runtime()  # loads the library: what follows is the bundle's
     before = taken(setup)
     bound_memory(setup, cap)
-    staged = _undamaged(Path(task.store), task.digest)
     manifest = staged.manifest
     golden = decode_golden(staged.path(manifest.golden.blob).read_bytes(), manifest.golden.inflated)
     _check_golden(manifest, golden)

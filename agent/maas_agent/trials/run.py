@@ -15,6 +15,7 @@ from maas_agent.host.children import signal_name
 from maas_agent.runtime.machine import look
 from maas_agent.runtime.setup import Setup
 from maas_agent.trials import plan
+from maas_agent.trials.confined import hint
 from maas_agent.trials.hardware import cores, fingerprint, runtime_version
 from maas_agent.trials.record import Trial, Trials, ranked
 from maas_agent.trials.task import TrialTask, TrialVerdict
@@ -63,7 +64,8 @@ def try_all(
 
 def run(task: TrialTask) -> TrialVerdict:
     """Do one trial in a child process; whatever happens to that, it is a verdict."""
-    command = [sys.executable, "-m", "maas_agent.trials.child"]
+    # -P: no module is taken from the folder in which the agent was started, nor may the child read that.
+    command = [sys.executable, "-P", "-m", "maas_agent.trials.child"]
     try:
         child = subprocess.run(command, input=msgspec.json.encode(task), capture_output=True, timeout=task.seconds + 2)
     except subprocess.TimeoutExpired:
@@ -76,7 +78,8 @@ def judged(task: TrialTask, status: int, said: bytes, complained: bytes) -> Tria
     if status in (-signal.SIGALRM, -signal.SIGXCPU):
         return _ended(task, _endless(task))
     if status < 0:
-        return _ended(task, f"killed by {signal_name(-status)}: the model crashes this device{_last(complained)}")
+        why = f"killed by {signal_name(-status)}: the model crashes this device{_last(complained)}"
+        return _ended(task, why + hint(task.setup, task.limits))
     try:
         return msgspec.json.decode(said, type=TrialVerdict)
     except MALFORMED:

@@ -36,6 +36,8 @@ class Assignment(msgspec.Struct, frozen=True):
     setups: tuple[Setup, ...] | None = None
     seconds: float = 120.0
     """How long each trial may take."""
+    gentle: bool = False
+    """Give way to what is served: it is an update that has time."""
 
 
 class TrialReport(msgspec.Struct, frozen=True, kw_only=True):
@@ -44,3 +46,5 @@ class TrialReport(msgspec.Struct, frozen=True, kw_only=True):
     trials: Trials | None = None
     rows: list[Trial] = []
     refused: str | None = None
+    blamed: bool = False
+    """Whether it was refused for what the bundle is, not for what the device lacks."""

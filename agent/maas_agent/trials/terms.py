@@ -15,6 +15,10 @@ class WorkerLimits(msgspec.Struct, frozen=True):
     cpus: tuple[int, ...] = ()
     """The processors it may run on; none named is all."""
     nice: int = 0
+    confine: bool = False
+    """Take away what a model does not need. Not by default: what was tried before there was this, was tried freely."""
+    allow_paths: tuple[str, ...] = ()
+    """What it may read and write all the same, when it is confined."""
 
 
 class Terms(msgspec.Struct, frozen=True):

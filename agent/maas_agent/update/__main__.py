@@ -9,6 +9,7 @@ from maas_agent.base.log import Log
 from maas_agent.base.terminal import keep_quiet_about_libraries
 from maas_agent.errors import MaasError
 from maas_agent.host.children import die_with_parent
+from maas_agent.update.confined import hold
 from maas_agent.update.hub_link import HubLink
 from maas_agent.update.puller import pull
 
@@ -25,7 +26,10 @@ def main(arguments: list[str]) -> int:
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     hub = HubLink(socket.socket(fileno=int(arguments[0])))
     try:
-        pull(hub.job(), hub, log)
+        job = hub.job()
+        hold(job)
+        hub.follow()
+        pull(job, hub, log)
     except MaasError as error:
         log.error("no job was done", reason=error)
         return error.exit_code

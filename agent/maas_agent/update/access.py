@@ -13,4 +13,5 @@ def access_to(repository: RepositorySettings) -> RepositoryAccess:
         username=repository.username,
         password_file=repository.password_file,
         ca=repository.ca,
+        confine=repository.confine,
     )

@@ -1,8 +1,9 @@
 """Defines what the hub and the puller say to each other: one JSON document a line, over a socketpair.
 
-    hub ──▶ puller   PullJob                         once, the first line
-    hub ◀── puller   PullProgress                    a pipeline is about to enter a state
-    hub ──▶ puller   Go                              the hub has persisted that state: act on it
+    hub ──▶ puller   PullJob                             once, the first line
+    hub ◀── puller   PullProgress                        a pipeline is about to enter a state
+    hub ──▶ puller   Go                              the hub has persisted that state: act on it. To "testing": it has
+                                                     tried the bundle too, and says what came of it
     hub ◀── puller   Outcome                         one for each wanted pipeline, the last word on it
 
 The puller acts on a state only after `Go`; so every transition is persisted before it is acted on, and the hub is
@@ -20,6 +21,7 @@ from maas_agent.base.untrusted import MALFORMED
 from maas_agent.bundle.manifest import Sha256
 from maas_agent.errors import DataError
 from maas_agent.trials.record import Trials
+from maas_agent.trials.task import TrialReport
 from maas_agent.trials.terms import Terms
 
 State = Literal[
@@ -72,7 +74,8 @@ class RepositoryAccess(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown
 
     ``timeout_s`` bounds the refresh, and then the download for each pipeline, from name resolution to last byte. A
     query in ``url`` goes with each request; so do ``username`` and what is in ``password_file``, where there are any.
-    ``ca`` is the file of the authority that signed the server's certificate.
+    ``ca`` is the file of the authority that signed the server's certificate. ``confine`` takes from the puller what it
+    does not need.
     """
 
     url: str
@@ -81,6 +84,7 @@ class RepositoryAccess(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown
     username: str | None = None
     password_file: str | None = None
     ca: str | None = None
+    confine: bool = True
 
 
 class PullJob(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -102,9 +106,13 @@ class PullJob(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
 
 
 class Go(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """The hub's answer to a `PullProgress`."""
+    """The hub's answer to a `PullProgress`; ``report`` is the one to ``testing``.
+
+    The hub has a bundle tried, not the puller: that one needs neither other programs nor devices then.
+    """
 
     go: Literal[True] = True
+    report: TrialReport | None = None
 
 
 class PullProgress(msgspec.Struct, frozen=True, tag_field="event", tag="progress", forbid_unknown_fields=True):
@@ -167,6 +175,14 @@ def decode_event(line: bytes) -> Event:
         return event
     except MALFORMED as error:
         raise DataError(f"the puller said something that is no event: {error}") from None
+
+
+def decode_go(line: bytes) -> Go:
+    """Read what the hub says to a `PullProgress`; raise `DataError` if it is something else."""
+    try:
+        return msgspec.json.decode(line, type=Go)
+    except MALFORMED as error:
+        raise DataError(f"the hub said something that is no go: {error}") from None
 
 
 def decode_job(line: bytes) -> PullJob:

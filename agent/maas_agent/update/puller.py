@@ -10,10 +10,10 @@ from maas_agent.base.log import Log
 from maas_agent.bundle.version import parse_version
 from maas_agent.errors import MaasError, PullError, SelfTestError, VerifyError
 from maas_agent.network.addresses import shown
-from maas_agent.trials import run as trying
 from maas_agent.trials.record import Trials
 from maas_agent.update.choose import Offer
 from maas_agent.update.downloader import read_manifest
+from maas_agent.update.folders import REMEMBERED
 from maas_agent.update.hub_link import HubLink
 from maas_agent.update.protocol import Outcome, PullJob, PullProgress, RepositoryAccess, State, Step, Wanted
 from maas_agent.update.sources import FromFile, FromRepository, Source, Unavailable
@@ -93,8 +93,7 @@ class Attempt:
         self._enter("verifying", offer)
         self._verify(offer)
         self._enter("staged", offer)
-        self._enter("testing", offer)
-        return self._tested(offer, trying.select(self._store.folder, offer.digest, self._wanted.terms))
+        return self._tested(offer, self._tried(offer))
 
     def _lacks(self, source: Source, digest: str | None, what: str) -> str | None:
         """Whether an installed bundle was not whole, as a sentence that says what came of it; ``None``: it was whole.
@@ -131,6 +130,10 @@ class Attempt:
         self._offer = offer
         self._hub.enter(PullProgress(self._wanted.pipeline, state, offer.version, offer.digest))
         self._state = state
+
+    def _tried(self, offer: Offer) -> Trials:
+        self._state = "testing"
+        return self._hub.test(PullProgress(self._wanted.pipeline, "testing", offer.version, offer.digest))
 
     def _verify(self, offer: Offer) -> None:
         """What will be loaded is what was signed: read back from the disk, not remembered from the network."""
@@ -190,10 +193,9 @@ def _unfinished(outcome: Outcome, begun: set[str]) -> set[str]:
 
 def _sweep(folder: Path) -> None:
     """Remove what pullers that were killed had not finished writing."""
-    for name in ("marks.json", "pulling.json"):
-        for left in folder.glob(f".{name}.*.new"):
-            with suppress(OSError):
-                left.unlink()
+    for left in (folder / REMEMBERED).glob(".*.new"):
+        with suppress(OSError):
+            left.unlink()
 
 
 def _said(revoked: Mapping[str, str]) -> dict[str, str]:

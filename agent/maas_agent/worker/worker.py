@@ -36,10 +36,12 @@ from maas_agent.ipc import (
 from maas_agent.runtime.graph import Graph
 from maas_agent.runtime.interface import Accelerator
 from maas_agent.runtime.selection import accelerator
+from maas_agent.trials.confined import hint, hold
 from maas_agent.trials.limits import bound_memory, share_device
 from maas_agent.worker.engine import Engine
 from maas_agent.worker.sources.interface import Reading
-from maas_agent.worker.sources.selection import local_source
+from maas_agent.worker.sources.program import Program
+from maas_agent.worker.sources.selection import local_source, program_of
 
 _FLUSH_S = 0.001
 """Answers are gathered for so long while more requests wait: one system call and one wake-up of the hub for many."""
@@ -51,11 +53,12 @@ _INPUT_BYTES = 64 << 20
 class Worker:
     """Serves one bundle. Single-threaded: requests, pings and the local source take turns."""
 
-    def __init__(self, channel: Channel[ToWorker], start: Start, engine: Engine, log: Log) -> None:
+    def __init__(
+        self, channel: Channel[ToWorker], start: Start, engine: Engine, log: Log, program: Program | None
+    ) -> None:
         self._channel = channel
         self._engine = engine
-        mark = mark_of(Path(start.store), os.getpid())
-        self._new_source = partial(local_source, start.source, start.max_payload_bytes, log, mark)
+        self._new_source = partial(local_source, start.source, start.max_payload_bytes, log, program)
         self._source = self._new_source()
         self._told = self._source.condition if self._source else None
         self._mirror = False
@@ -213,23 +216,28 @@ def serve(end: socket.socket) -> int:
     try:
         began = time.monotonic()
         setup = start.setup
-        chosen = accelerator(setup.accelerator, setup.options, setup.library)
         share_device(start.limits)
+        mark = mark_of(Path(start.store), os.getpid())
+        program = program_of(start.source, mark, fork=True, close=[channel.fileno()])
+        staged = Staged(Path(start.store), start.manifest)
+        freedom = hold(setup, start.limits, staged.files)
+        chosen = accelerator(setup.accelerator, setup.options, setup.library)
         runtime = chosen.runtime()  # loads the library: the bound is on what the bundle takes beyond it
         if start.limits.memory_bytes:
             bound_memory(setup, start.limits.memory_bytes + _INPUT_BYTES)
         pulse = Pulse(channel, start.heartbeat_s)
-        engine = Engine(_loaded(start, chosen), start.device, start.pipeline, start.form, pulse.beat)
+        graph = _loaded(staged, setup.threads, chosen)
+        engine = Engine(graph, start.device, start.pipeline, start.form, pulse.beat)
     except (MaasError, MemoryError, OSError) as error:
-        reason = brief(error) or "there is not enough memory"
+        reason = (brief(error) or "there is not enough memory") + hint(start.setup, start.limits)
         log.error("cannot serve", setup=start.setup, reason=reason)
         channel.put(Failed(reason, not_whole=isinstance(error, BundleError)))
         channel.flush()
         return 1
     with contextlib.suppress(BrokenPipeError, ConnectionResetError):  # the hub is gone, and with it the reason to be
-        channel.put(Ready(runtime, round((time.monotonic() - began) * 1000, 1)))
+        channel.put(Ready(runtime, round((time.monotonic() - began) * 1000, 1), freedom))
         channel.flush()
-        Worker(channel, start, engine, log).run()
+        Worker(channel, start, engine, log, program).run()
     return 0
 
 
@@ -242,8 +250,7 @@ def _first_message(channel: Channel[ToWorker]) -> Start | None:
     return None
 
 
-def _loaded(start: Start, chosen: Accelerator) -> Graph:
-    staged = Staged(Path(start.store), start.manifest)
-    graph = Graph(staged.manifest, staged.path, chosen, start.setup.threads)
+def _loaded(staged: Staged, threads: int, chosen: Accelerator) -> Graph:
+    graph = Graph(staged.manifest, staged.path, chosen, threads)
     graph.warm()
     return graph

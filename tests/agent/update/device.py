@@ -4,10 +4,12 @@ import os
 import socket
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+from maas_agent.trials.__main__ import tried
+from maas_agent.trials.task import Assignment, TrialReport
 from maas_agent.trials.terms import Terms
 from maas_agent.update.protocol import (
     Go,
@@ -53,7 +55,7 @@ class Device:
         """One job for several pipelines."""
         hub, puller = self.start(*wanted)
         with hub, hub.makefile("rb") as stream:
-            outcomes = self._answer(hub, stream, len(wanted))
+            outcomes = self._answer(hub, stream, wanted)
         assert puller.wait(10) == 0
         return outcomes
 
@@ -84,10 +86,15 @@ class Device:
             return None
         return RepositoryAccess(url=self.url, root=str(self.root), timeout_s=self.timeout_s, **self.access)
 
-    def _answer(self, hub: socket.socket, stream: Any, expected: int) -> list[Outcome]:
+    def _tried(self, event: PullProgress, wanted: Sequence[Wanted]) -> TrialReport:
+        """What the process says that a hub has a bundle tried by."""
+        terms = next(one.terms for one in wanted if one.pipeline == event.pipeline)
+        return tried(Assignment(str(self.store), event.digest, terms))
+
+    def _answer(self, hub: socket.socket, stream: Any, wanted: Sequence[Wanted]) -> list[Outcome]:
         self.progress = []
         outcomes: list[Outcome] = []
-        while len(outcomes) < expected:
+        while len(outcomes) < len(wanted):
             line = stream.readline()
             assert line, "the puller ended without an outcome"
             event = decode_event(line)
@@ -95,5 +102,5 @@ class Device:
                 outcomes.append(event)
             else:
                 self.progress.append(event)
-                hub.sendall(line_of(Go()))
+                hub.sendall(line_of(Go(report=self._tried(event, wanted) if event.state == "testing" else None)))
         return outcomes

@@ -47,7 +47,7 @@ def test_without_the_marks_that_clock_believes_what_has_expired(
     publisher.signed_at = None
     publisher.release(expired=("timestamp",))
     running.environment = wrong_clock(tmp_path, at_the_epoch())
-    (running.store / "marks.json").unlink()
+    (running.store / "updates" / "marks.json").unlink()
     assert running.update(active_version="1.0.0").version == "1.1.0"
 
 

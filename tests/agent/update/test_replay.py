@@ -61,12 +61,13 @@ def test_the_true_repository_is_taken_again_after_a_replay(seen: Device, publish
 
 def test_damaged_marks_are_set_aside_said_and_made_anew(seen: Device, publisher: Publisher) -> None:
     """A torn file must not stop updates; from the next look on the marks are there again."""
-    (seen.store / "marks.json").write_bytes(b'{"anchor": ')
+    (seen.store / "updates" / "marks.json").write_bytes(b'{"anchor": ')
     assert seen.update(active_version="1.1.0").result == "current"
-    assert (seen.store / "marks.json.damaged").exists()
+    assert (seen.store / "updates" / "marks.json.damaged").exists()
     assert "is told only by the files in tuf/ and by the clock" in seen.log.read_text()
     assert (
-        json.loads((seen.store / "marks.json").read_text())["roles"]["targets"]["version"] == publisher.targets.version
+        json.loads((seen.store / "updates" / "marks.json").read_text())["roles"]["targets"]["version"]
+        == publisher.targets.version
     )
 
 
@@ -114,7 +115,7 @@ def test_marks_are_on_the_disk_before_an_offer_is_acted_on(seen: Device, publish
         assert b"pulling" in hub.recv(4096)
         puller.kill()
         puller.wait(10)
-    marks = json.loads((seen.store / "marks.json").read_text())
+    marks = json.loads((seen.store / "updates" / "marks.json").read_text())
     assert marks["roles"]["targets"]["version"] == publisher.targets.version
 
 
@@ -148,7 +149,7 @@ def test_metadata_and_marks_are_synced_with_their_folders(
     access = RepositoryAccess(url=str(its_device.url), root=str(its_device.root))
     Repository(access, its_device.store).refresh()
     tuf, history = its_device.store / "tuf", its_device.store / "tuf" / "root_history"
-    written = [history / "1.root.json", history / "2.root.json", its_device.store / "marks.json"]
+    written = [history / "1.root.json", history / "2.root.json", its_device.store / "updates" / "marks.json"]
     written += [tuf / f"{role}.json" for role in ("timestamp", "snapshot", "targets")]
     for path in written:
         beside = str(path.with_name(f".{path.name}.{os.getpid()}.new"))
@@ -158,7 +159,10 @@ def test_metadata_and_marks_are_synced_with_their_folders(
 
 def test_what_a_killed_puller_left_half_written_is_removed(seen: Device) -> None:
     """Each has its own process id in its name; ten thousand cuts must not fill the disk."""
-    left = [seen.store / name for name in (".marks.json.7.new", ".pulling.json.7.new", "tuf/.targets.json.7.new")]
+    left = [
+        seen.store / name
+        for name in ("updates/.marks.json.7.new", "updates/.pulling.json.7.new", "tuf/.targets.json.7.new")
+    ]
     for path in left:
         path.write_bytes(b"{")
     assert seen.update(active_version="1.1.0").result == "current"

@@ -22,7 +22,8 @@ from maas_agent.ipc import SourceIs
 from maas_agent.processing.decode import decode
 from maas_agent.worker.sources.command import CommandRunner, LineSplitter
 from maas_agent.worker.sources.interface import Reading
-from maas_agent.worker.sources.selection import local_source
+from maas_agent.worker.sources.program import OwnProgram
+from maas_agent.worker.sources.selection import local_source, program_of
 from tests.system.device import alive
 
 TOO_LONG = "more than 10 bytes"
@@ -90,6 +91,10 @@ def test_a_line_that_is_too_long_is_not_kept_in_memory() -> None:
 Run = Callable[..., CommandRunner]
 
 
+def runner_of(config: CommandSource, max_line_bytes: int, log: Log) -> CommandRunner:
+    return CommandRunner(config, max_line_bytes, log, OwnProgram(config.command, uuid.uuid4().hex))
+
+
 class Quiet(Log):
     """Keeps the events."""
 
@@ -114,7 +119,7 @@ def run(log: Quiet) -> Iterator[Run]:
     def start(script: str, **options: Any) -> CommandRunner:
         options = {"restart_s": 0.01, "restart_max_s": 0.08} | options
         command = CommandSource((sys.executable, "-S", "-c", script), **options)
-        runners.append(CommandRunner(command, 10_000, log, uuid.uuid4().hex))
+        runners.append(runner_of(command, 10_000, log))
         runners[-1].start()
         return runners[-1]
 
@@ -174,7 +179,7 @@ def test_a_program_that_fails_is_logged_with_its_status(run: Run, log: Quiet) ->
 
 def test_a_program_that_cannot_be_started_is_tried_again(log: Quiet, tmp_path: Path) -> None:
     program = tmp_path / "program"
-    runner = CommandRunner(CommandSource((str(program),), restart_s=0.001), 100, log, uuid.uuid4().hex)
+    runner = runner_of(CommandSource((str(program),), restart_s=0.001), 100, log)
     runner.start()
     assert runner.fileno() is None and runner.read() == []
     assert [event for event, _ in log.events] == ["cannot start the source"]
@@ -207,7 +212,7 @@ def test_what_a_program_says_when_it_is_told_to_end_is_returned(run: Run) -> Non
 
 
 def test_a_program_that_does_not_listen_is_killed(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("maas_agent.worker.sources.command._TERMINATE_S", 0.1)
+    monkeypatch.setattr("maas_agent.worker.sources.program._TERMINATE_S", 0.1)
     script = (
         "import os, signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN)\n"
         "print(os.getpid(), flush=True)\n"
@@ -251,8 +256,8 @@ def test_everything_that_a_program_has_started_ends_with_it(
     log: Quiet, monkeypatch: pytest.MonkeyPatch, command: str
 ) -> None:
     """A reader that goes on keeps the device: the next program would wait for it."""
-    monkeypatch.setattr("maas_agent.worker.sources.command._TERMINATE_S", 0.5 if "trap" in command else 10.0)
-    runner = CommandRunner(CommandSource(("sh", "-c", command)), 100, log, uuid.uuid4().hex)
+    monkeypatch.setattr("maas_agent.worker.sources.program._TERMINATE_S", 0.5 if "trap" in command else 10.0)
+    runner = runner_of(CommandSource(("sh", "-c", command)), 100, log)
     runner.start()
     (line,) = take(runner, 1)
     assert alive(_pid(line))
@@ -264,7 +269,7 @@ def test_everything_that_a_program_has_started_ends_with_it(
 
 def test_what_a_program_left_in_the_background_ends_before_it_is_started_again(log: Quiet) -> None:
     script = "sh -c 'exec > /dev/null; sleep 600' & echo $!"
-    runner = CommandRunner(CommandSource(("sh", "-c", script), 0.01, 0.01), 100, log, uuid.uuid4().hex)
+    runner = runner_of(CommandSource(("sh", "-c", script), 0.01, 0.01), 100, log)
     runner.start()
     first, second = take(runner, 2)
     assert not alive(_pid(first))
@@ -316,7 +321,7 @@ def test_a_program_that_is_silent_and_lives_is_well(run: Run, monkeypatch: pytes
 
 def test_a_script_that_an_interpreter_cannot_find_is_the_reason(log: Quiet, tmp_path: Path) -> None:
     script = tmp_path / "read.py"
-    runner = CommandRunner(CommandSource((sys.executable, str(script)), 0.01), 100, log, uuid.uuid4().hex)
+    runner = runner_of(CommandSource((sys.executable, str(script)), 0.01), 100, log)
     runner.start()
     reason = condition(runner, "failed").reason or ""
     assert f"ended with status 2: there is no {script}, which {sys.executable} is to run" in reason
@@ -325,7 +330,7 @@ def test_a_script_that_an_interpreter_cannot_find_is_the_reason(log: Quiet, tmp_
 
 def test_what_no_program_can_be_given_is_a_reason_too(log: Quiet) -> None:
     for command in (("a\0b",), ("",), ("/bin/echo", "a\0b"), ("/bin/echo", "x" * (1 << 22))):
-        runner = CommandRunner(CommandSource(command), 100, log, uuid.uuid4().hex)
+        runner = runner_of(CommandSource(command), 100, log)
         runner.start()
         assert runner.condition.state == "failed" and runner.condition.reason
         runner.stop()
@@ -342,5 +347,6 @@ def test_a_program_inherits_no_descriptor_and_reads_nothing(run: Run) -> None:
 def test_the_configuration_says_which_source_runs_in_the_worker(log: Quiet) -> None:
     from maas_agent.config import MqttSource
 
-    assert local_source(MqttSource(), 100, log, "m") is None
-    assert isinstance(local_source(CommandSource(("true",)), 100, log, "m"), CommandRunner)
+    assert local_source(MqttSource(), 100, log, program_of(MqttSource(), "m", fork=False, close=())) is None
+    source = CommandSource(("true",))
+    assert isinstance(local_source(source, 100, log, program_of(source, "m", fork=False, close=())), CommandRunner)

@@ -36,7 +36,7 @@ from maas_agent.trials.terms import WorkerLimits
 from tests.agent.staging import stage
 from tests.bundles import make_bundle, samples
 from tests.runtimes import RUNTIME
-from tests.system.device import alive
+from tests.system.device import alive, programs_of
 
 SAMPLE = samples(1)[0].tobytes()
 
@@ -272,8 +272,7 @@ def test_a_drain_ends_the_program(hub: Hub) -> None:
     heard = [hub.hear(), hub.hear()]
     hub.say(Drain())
     assert hub.hear() == Drained()
-    children = Path(f"/proc/{hub.process.pid}/task/{hub.process.pid}/children").read_text()
-    assert children == ""
+    assert programs_of(hub.process.pid) == []
     assert [answer.code for answer in heard] == ["bad_json", None]
 
 
@@ -282,7 +281,7 @@ def test_the_program_ends_when_the_hub_is_gone(hub: Hub) -> None:
     hub.hear()
     hub.say(Serve())
     hub.hear()
-    (child,) = map(int, Path(f"/proc/{hub.process.pid}/task/{hub.process.pid}/children").read_text().split())
+    (child,) = programs_of(hub.process.pid)
     assert hub.hang_up()[0] == 0
     with pytest.raises(ProcessLookupError):
         os.kill(child, 0)
@@ -310,7 +309,7 @@ def test_the_program_ends_when_the_hub_goes_in_the_middle_of_an_answer(hub: Hub)
     hub.hear()
     hub.say(Serve())
     hub.hear()
-    (child,) = map(int, Path(f"/proc/{hub.process.pid}/task/{hub.process.pid}/children").read_text().split())
+    (child,) = programs_of(hub.process.pid)
     os.kill(hub.process.pid, signal.SIGSTOP)  # so that it does not hear of the end before it says something
     hub._socket.close()
     os.kill(hub.process.pid, signal.SIGCONT)

@@ -13,14 +13,15 @@ _OPEN = Path("/proc/self/fd")
 
 
 def spawn(module: str, end: socket.socket) -> int:
-    """Start ``python -m module FD`` with one end of a socketpair; returns its process id.
+    """Start ``python -P -m module FD`` with one end of a socketpair; returns its process id.
 
     It leads a process group of its own: Ctrl-C in a terminal does not reach it, and what it leaves behind can be ended
     with it. Not a session: the kernel shares the processor between sessions before it looks at what is in them
     (sched(7), autogroup), and a worker that steps back would get as much as the hub.
     """
     end.set_inheritable(True)
-    arguments = [sys.executable, "-m", module, str(end.fileno())]
+    # -P: no module is taken from the folder in which the agent was started, nor may a confined child read that.
+    arguments = [sys.executable, "-P", "-m", module, str(end.fileno())]
     actions = [(os.POSIX_SPAWN_OPEN, 0, os.devnull, os.O_RDONLY, 0)]
     pid = os.posix_spawn(sys.executable, arguments, os.environ, file_actions=actions, setpgroup=0)
     _spawned.add(pid)

@@ -19,9 +19,12 @@ import msgspec
 
 from maas_agent.base.untrusted import MALFORMED
 from maas_agent.errors import VerifyError, brief
-from maas_agent.host.files import write_durably
+from maas_agent.host.files import make_folder, write_durably
+from maas_agent.update.folders import REMEMBERED
 
-_NAME = "marks.json"
+_PLACE = Path(REMEMBERED, "marks.json")
+_FORMER_PLACE = Path("marks.json")
+"""Where older agents kept it."""
 
 
 class HighWaterMark(msgspec.Struct, frozen=True):
@@ -84,13 +87,14 @@ def load(store: Path, anchor: str, warn: Callable[[str], None]) -> HighWaterMark
 
     Raises ``OSError`` if the file is there and cannot be read.
     """
-    path = store / _NAME
+    path = store / _PLACE
     try:
-        return belonging_to(msgspec.json.decode(path.read_bytes(), type=HighWaterMarks), anchor)
+        return belonging_to(msgspec.json.decode(_content(store), type=HighWaterMarks), anchor)
     except FileNotFoundError:
         return HighWaterMarks(anchor)
     except MALFORMED as error:
-        aside = path.with_name(f"{_NAME}.damaged")
+        path = path if path.exists() else store / _FORMER_PLACE
+        aside = path.with_name(f"{path.name}.damaged")
         path.replace(aside)
         warn(
             f"{path} was damaged ({brief(error)}) and is now {aside}: until the next look at the repository, old "
@@ -101,7 +105,15 @@ def load(store: Path, anchor: str, warn: Callable[[str], None]) -> HighWaterMark
 
 def save(store: Path, marks: HighWaterMarks) -> None:
     """Persist ``marks``; raises ``OSError`` (disk full) with the old ones untouched."""
-    write_durably(store / _NAME, msgspec.json.format(msgspec.json.encode(marks), indent=2) + b"\n")
+    make_folder(store / REMEMBERED)
+    write_durably(store / _PLACE, msgspec.json.format(msgspec.json.encode(marks), indent=2) + b"\n")
+
+
+def _content(store: Path) -> bytes:
+    try:
+        return (store / _PLACE).read_bytes()
+    except FileNotFoundError:
+        return (store / _FORMER_PLACE).read_bytes()
 
 
 def signed_time(said: object, expires: datetime) -> datetime | None:

@@ -20,7 +20,7 @@ from tuf.ngclient.fetcher import FetcherInterface
 from tuf.ngclient.updater import Updater
 
 from maas_agent.bundle.manifest import NAME
-from maas_agent.host.files import make_folder, sync_folder, write_durably
+from maas_agent.host.files import make_folder, write_durably
 
 Signed = TypeVar("Signed", Root, Targets)
 
@@ -86,15 +86,10 @@ class TufClient(Updater):
             write_durably(path, data)
 
     def _update_root_symlink(self) -> None:
+        # A copy, and no link: this process may make none. Older agents have left one here, which is as good.
         folder = Path(self._dir)
-        link, target = folder / "root.json", Path("root_history", f"{self.root.version}.root.json")
-        if link.is_symlink() and link.readlink() == target:
-            return
-        beside = folder / ".root.json.new"
-        beside.unlink(missing_ok=True)
-        beside.symlink_to(target)
-        beside.replace(link)
-        sync_folder(folder)
+        newest = (folder / "root_history" / f"{self.root.version}.root.json").read_bytes()
+        self._persist_file(str(folder / "root.json"), newest)
 
 
 class _Role(msgspec.Struct):

@@ -18,8 +18,11 @@ from maas_agent.base.untrusted import MALFORMED
 from maas_agent.bundle.manifest import Sha256, decode_manifest, digest_of
 from maas_agent.errors import BundleError, PullError
 from maas_agent.host.files import make_folder, sync_folder, write_durably
+from maas_agent.update.folders import REMEMBERED
 from maas_agent.update.store.deliveries import Deliveries, kept, removed
 from maas_agent.update.transfer.partial_download import SUFFIX, PartialDownload, Request, what_the_disk_said
+
+_PULLING = "pulling.json"
 
 
 class BlobStore:
@@ -28,7 +31,7 @@ class BlobStore:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self._blobs = folder / "blobs"
-        self._pulling = folder / "pulling.json"
+        self._pulling = folder / REMEMBERED / _PULLING
         self.deliveries = Deliveries(folder)
 
     def blob_path(self, digest: str) -> Path:
@@ -120,8 +123,10 @@ class BlobStore:
 
     def pulling(self) -> set[str]:
         """The manifests that were begun with and will be tried again: what arrived for them is no garbage."""
+        # Older agents kept it in the store itself.
+        path = self._pulling if self._pulling.exists() else self.folder / _PULLING
         try:
-            return set(msgspec.json.decode(self._pulling.read_bytes(), type=tuple[Sha256, ...]))
+            return set(msgspec.json.decode(path.read_bytes(), type=tuple[Sha256, ...]))
         except (OSError, *MALFORMED):
             return set()
 
@@ -130,6 +135,7 @@ class BlobStore:
         # Should it not be possible (a full disk), then what arrived is fetched again, and no more.
         with suppress(OSError):
             if manifests != self.pulling():
+                make_folder(self._pulling.parent)
                 write_durably(self._pulling, msgspec.json.encode(tuple(sorted(manifests))))
 
     def collect_garbage(self, keep: set[str], unfinished: set[str] | None = None) -> int:

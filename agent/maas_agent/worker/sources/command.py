@@ -1,8 +1,8 @@
 """Runs a program that prints one JSON sample a line: any sensor that a script can read.
 
-The program runs as a child of the worker; its standard error goes to the log. When it ends, for whatever reason, it is
-started again after a delay that doubles up to a bound and is halved at random, so that a fleet does not start in step.
-Reading stops while the worker computes: a program that prints faster than the model answers waits in its pipe.
+Its standard error goes to the log. When it ends, for whatever reason, it is started again after a delay that doubles up
+to a bound and is halved at random, so that a fleet does not start in step. Reading stops while the worker computes: a
+program that prints faster than the model answers waits in its pipe.
 
 It ends with everything it has started: a reader that a shell leaves behind keeps the device, and the next program would
 get nothing.
@@ -11,42 +11,32 @@ get nothing.
 import contextlib
 import os
 import random
-import signal
-import subprocess
 import time
 
 from maas_agent.base.log import Log
 from maas_agent.base.untrusted import Lines
 from maas_agent.config import CommandSource
-from maas_agent.host import descendants
 from maas_agent.host.children import signal_name
-from maas_agent.host.programs import obstacle
 from maas_agent.ipc import SourceIs
 from maas_agent.worker.sources.condition import SourceCondition
 from maas_agent.worker.sources.interface import Reading
+from maas_agent.worker.sources.program import Ended, Program, Refused
 
 _READ_BYTES = 1 << 16
 _MARK = b"\xef\xbb\xbf"
 """Of UTF-8, which some programs print first."""
 _HEALTHY_S = 10.0
 """A program that ran for so long is well, and starts again with the shortest delay."""
-_TERMINATE_S = 2.0
-_CLOSING_S = 0.2
-"""A program that ends closes its output a moment before."""
-_LOOK_S = 0.01
 
 
 class CommandRunner:
-    """Runs the program; see `maas_agent.worker.sources.interface.LocalSource`.
+    """Runs the program; see `maas_agent.worker.sources.interface.LocalSource`. ``program`` starts and ends it."""
 
-    ``mark`` is what everything that it starts carries, and nothing else.
-    """
-
-    def __init__(self, config: CommandSource, max_line_bytes: int, log: Log, mark: str) -> None:
-        self._config, self._mark = config, mark
+    def __init__(self, config: CommandSource, max_line_bytes: int, log: Log, program: Program) -> None:
+        self._config, self._program = config, program
         self._lines = LineSplitter(max_line_bytes)
         self._log = log
-        self._child: subprocess.Popen[bytes] | None = None
+        self._output: int | None = None
         self._condition = SourceCondition()
         self._started_at = 0.0
         self._spoke = self._is_proved = False
@@ -63,28 +53,20 @@ class CommandRunner:
         self._restart_at = None
         self._started_at = time.monotonic()
         self._spoke = self._is_proved = False
-        try:
-            self._child = subprocess.Popen(
-                self._config.command,
-                stdin=subprocess.DEVNULL,
-                stdout=subprocess.PIPE,
-                bufsize=0,
-                env=os.environ | {descendants.MARK: self._mark},
-                process_group=0,
-            )
-        except (OSError, ValueError) as error:  # ValueError: what no program can be given, such as a zero byte
-            reason = str(obstacle(self._config.command) or getattr(error, "strerror", None) or error)
-            self._log.error("cannot start the source", command=self._config.command[0], reason=reason)
-            self._condition.refused(reason)
+        found = self._program.start()
+        if isinstance(found, Refused):
+            self._log.error("cannot start the source", command=self._config.command[0], reason=found.reason)
+            self._condition.refused(found.reason)
             self._schedule_restart()
             return
-        os.set_blocking(self._child.stdout.fileno(), False)  # type: ignore[union-attr]  # stdout is a pipe
+        started, self._output = found
+        os.set_blocking(self._output, False)
         self._condition.started()
-        self._log.info("source started", command=self._config.command[0], pid=self._child.pid)
+        self._log.info("source started", command=self._config.command[0], pid=started.pid)
 
     def fileno(self) -> int | None:
         """The program's standard output."""
-        return self._child.stdout.fileno() if self._child and self._child.stdout else None
+        return self._output
 
     def read(self) -> list[Reading]:
         """One read's worth of whole lines; notices when the program has ended."""
@@ -107,7 +89,7 @@ class CommandRunner:
         """Seconds until the program is to be started again, or has lived for long enough to be called well."""
         if self._restart_at is not None:
             return max(0.0, self._restart_at - time.monotonic())
-        if self._child is not None and not self._is_proved:
+        if self._output is not None and not self._is_proved:
             return max(0.0, self._started_at + _HEALTHY_S - time.monotonic())
         return None
 
@@ -116,15 +98,15 @@ class CommandRunner:
         now = time.monotonic()
         if self._restart_at is not None and now >= self._restart_at:
             self.start()
-        elif self._child is not None and not self._is_proved and now >= self._started_at + _HEALTHY_S:
+        elif self._output is not None and not self._is_proved and now >= self._started_at + _HEALTHY_S:
             self._prove()
 
     def stop(self) -> list[Reading]:
         """Terminate the program (SIGKILL if it does not listen) and return what it had printed."""
         self._restart_at = None
-        if self._child is None:
+        if self._output is None:
             return []
-        self._end(self._child)
+        self._program.end()
         readings = self._rest()
         self._close()
         return readings
@@ -142,49 +124,27 @@ class CommandRunner:
         return readings
 
     def _ended(self) -> None:
-        child = self._child
-        if child is None:
+        if self._output is None:
             return
         # Its output is closed: what goes on without one is no source.
-        went_on = not _exits(child, _CLOSING_S)
-        status = self._end(child)
+        ended = self._program.end(closed=True)
         self._close()
-        how = self._how_it_ended(status, went_on=went_on)
-        self._log.warning("source ended", command=self._config.command[0], status=status, reason=how)
-        self._condition.ended(how, well=status == 0 and not went_on, spoke=self._spoke)
+        how = self._how_it_ended(ended)
+        self._log.warning("source ended", command=self._config.command[0], status=ended.status, reason=how)
+        self._condition.ended(how, well=ended.status == 0 and not ended.went_on, spoke=self._spoke)
         self._schedule_restart()
 
-    def _how_it_ended(self, status: int, *, went_on: bool) -> str:
-        program = self._config.command[0]
-        if went_on:
+    def _how_it_ended(self, ended: Ended) -> str:
+        program, status = self._config.command[0], ended.status
+        if ended.went_on:
             return f"{program} closed its output and went on: it was ended"
         how = f"was killed by {signal_name(-status)}" if status < 0 else f"ended with status {status}"
         if self._spoke:
             return f"{program} {how}"
-        if status > 0 and (found := obstacle(self._config.command)) is not None:
-            return f"{program} {how}: {found}"
+        if ended.obstacle is not None:
+            return f"{program} {how}: {ended.obstacle}"
         advice = "; what it printed on standard error is in the log" if status else ""
         return f"{program} {how} without printing a line{advice}"
-
-    def _end(self, child: subprocess.Popen[bytes]) -> int:
-        """End the program and whatever it has started; returns its status.
-
-        It is waited for last: until then nothing else can have the number of its process group.
-        """
-        self._signal(child, signal.SIGTERM)
-        deadline = time.monotonic() + _TERMINATE_S
-        _exits(child, _TERMINATE_S)
-        while descendants.marked(self._mark) and time.monotonic() < deadline:
-            time.sleep(_LOOK_S)
-        self._signal(child, signal.SIGKILL)
-        descendants.kill(self._mark)
-        return child.wait()
-
-    def _signal(self, child: subprocess.Popen[bytes], number: int) -> None:
-        with contextlib.suppress(ProcessLookupError, PermissionError):
-            os.killpg(child.pid, number)
-        others = {pid for pid in descendants.marked(self._mark) if _group_of(pid) != child.pid}
-        descendants.send(others, number)
 
     def _schedule_restart(self) -> None:
         if time.monotonic() - self._started_at > _HEALTHY_S:
@@ -193,26 +153,9 @@ class CommandRunner:
         self._delay_s = min(self._delay_s * 2, self._config.restart_max_s)
 
     def _close(self) -> None:
-        if self._child and self._child.stdout:
-            self._child.stdout.close()
-        self._child = None
-
-
-def _exits(child: subprocess.Popen[bytes], seconds: float) -> bool:
-    """Whether it has ended by then; it stays a zombie, and its number is not given away."""
-    deadline = time.monotonic() + seconds
-    while os.waitid(os.P_PID, child.pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is None:
-        if time.monotonic() >= deadline:
-            return False
-        time.sleep(_LOOK_S)
-    return True
-
-
-def _group_of(pid: int) -> int:
-    try:
-        return os.getpgid(pid)
-    except ProcessLookupError:
-        return 0
+        if self._output is not None:
+            os.close(self._output)
+        self._output = None
 
 
 class LineSplitter:

@@ -83,6 +83,16 @@ def test_marks_are_read_as_they_were_written(tmp_path: Path) -> None:
     assert load(tmp_path, "another root", silent) == HighWaterMarks("another root")
 
 
+def test_what_an_older_agent_has_seen_counts_until_there_is_more(tmp_path: Path) -> None:
+    """It kept its marks in the store itself: an update of the agent is no way to replay old metadata."""
+    save(tmp_path, SEEN)
+    (tmp_path / "updates" / "marks.json").rename(tmp_path / "marks.json")
+    assert load(tmp_path, "anchor", silent) == SEEN
+    (tmp_path / "updates" / "marks.json").write_bytes((tmp_path / "marks.json").read_bytes())
+    (tmp_path / "marks.json").write_bytes(b"{")
+    assert load(tmp_path, "anchor", silent) == SEEN
+
+
 @pytest.mark.parametrize("damage", [b"", b"{", b"[]", b'{"anchor": "a", "schema": 2}', b"\xff\xfe"])
 def test_a_damaged_file_is_set_aside_and_said(tmp_path: Path, damage: bytes) -> None:
     """It must not stop the device; the warning says what is lost."""

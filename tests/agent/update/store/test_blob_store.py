@@ -183,8 +183,17 @@ def test_nothing_at_all_leaves_no_part(store: BlobStore, tmp_path: Path) -> None
 
 def test_a_damaged_list_of_downloads_is_no_list(store: BlobStore, tmp_path: Path) -> None:
     """It costs a download that begins anew."""
-    (tmp_path / "pulling.json").write_bytes(b"{")
+    (tmp_path / "updates").mkdir()
+    (tmp_path / "updates" / "pulling.json").write_bytes(b"{")
     assert store.pulling() == set()
+
+
+def test_what_an_older_agent_had_begun_goes_on(store: BlobStore, tmp_path: Path) -> None:
+    """It kept the list in the store itself."""
+    (tmp_path / "pulling.json").write_bytes(b'["' + b"a" * 64 + b'"]')
+    assert store.pulling() == {"a" * 64}
+    store.set_pulling(set())
+    assert store.pulling() == set() and (tmp_path / "updates" / "pulling.json").exists()
 
 
 def test_what_a_sealed_bundle_needs_is_what_is_stored_and_its_delivery_stays(store: BlobStore, tmp_path: Path) -> None:
