@@ -1,5 +1,7 @@
 """A wall clock that is wrong, for one process and its children: a library that is preloaded, made from ``clocks.c``."""
 
+import os
+import struct
 import time
 from pathlib import Path
 
@@ -20,9 +22,10 @@ class WrongClock:
 
     def jump(self, ahead_s: float) -> None:
         """From now on the clock is so many seconds ahead of the right one."""
-        beside = self._shift.with_suffix(".new")
-        beside.write_text(str(int(ahead_s)))
-        beside.replace(self._shift)
+        # In its place: processes have it mapped.
+        descriptor = os.open(self._shift, os.O_WRONLY | os.O_CREAT)
+        os.pwrite(descriptor, struct.pack("=q", int(ahead_s)), 0)
+        os.close(descriptor)
 
 
 def wrong_clock(folder: Path, ahead_s: float) -> dict[str, str]:

@@ -6,10 +6,14 @@ Each command imports only what it needs: a device starts fast.
 import argparse
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from maas_agent import __version__
 from maas_agent.base.terminal import guard_streams, keep_quiet_about_libraries, write_line
 from maas_agent.errors import MaasError
+
+if TYPE_CHECKING:
+    from maas_agent.trials.terms import WorkerLimits
 
 _DEFAULT_CONFIG = "/etc/maas-agent/agent.toml"
 
@@ -76,7 +80,7 @@ def _infer(options: argparse.Namespace) -> int:
 
     name = CPU if options.accelerator == "auto" else options.accelerator
     setup = Setup(name, options=dict(options.option), library=options.runtime)
-    return infer(options.bundle, options.file, setup, as_json=options.json)
+    return infer(options.bundle, options.file, setup, _limits(options), as_json=options.json)
 
 
 def _bench(options: argparse.Namespace) -> int:
@@ -87,8 +91,15 @@ def _bench(options: argparse.Namespace) -> int:
 
     if not ACCELERATOR.match(options.accelerator):
         raise UsageError(f"--accelerator {options.accelerator}: choose one of auto, cpu, gpu, npu, delegate:PATH")
-    terms = Terms(options.accelerator, options.threads, dict(options.option), options.runtime)
+    terms = Terms(options.accelerator, options.threads, dict(options.option), options.runtime, limits=_limits(options))
     return bench(options.bundle, terms, as_json=options.json)
+
+
+def _limits(options: argparse.Namespace) -> "WorkerLimits":
+    """What the process that runs the model may reach, as in a worker."""
+    from maas_agent.trials.terms import WorkerLimits
+
+    return WorkerLimits(confine=not options.unconfined, allow_paths=tuple(options.allow))
 
 
 def _key_and_value(text: str) -> tuple[str, str]:
@@ -115,6 +126,14 @@ def _add_setup(parser: argparse.ArgumentParser, accelerators: str) -> None:
         choices=("auto", "ai-edge-litert", "tflite-runtime"),
         help="the interpreter library (default: the first that is installed)",
     )
+    parser.add_argument(
+        "--allow",
+        action="append",
+        default=[],
+        metavar="PATH",
+        help="a file, folder or device that the accelerator needs beside its own; may be given again",
+    )
+    parser.add_argument("--unconfined", action="store_true", help="let the model's process reach all that you do")
 
 
 class _Parser(argparse.ArgumentParser):

@@ -15,11 +15,12 @@ from maas_agent.offline.messages import NO_INPUT, Answered, InferTask
 from maas_agent.offline.run import answers
 from maas_agent.offline.show import lines
 from maas_agent.runtime.setup import Setup
+from maas_agent.trials.terms import WorkerLimits
 
 _TERMINATED = 128 + signal.SIGTERM
 
 
-def infer(bundle: Path, files: list[str], setup: Setup, *, as_json: bool) -> int:
+def infer(bundle: Path, files: list[str], setup: Setup, limits: WorkerLimits, *, as_json: bool) -> int:
     """Print an answer for each sample; returns 0, 66 if a file is not there, or 65 if one could not be answered.
 
     Raises `MaasError` if the bundle cannot be run; what was answered until then is printed.
@@ -27,7 +28,7 @@ def infer(bundle: Path, files: list[str], setup: Setup, *, as_json: bool) -> int
     with _ended_by_sigterm(), scratch_folder("maas-infer-") as scratch:
         found: list[Answered] = []
         try:
-            with closing(answers(InferTask(str(bundle), tuple(files), setup, scratch), _warn)) as coming:
+            with closing(answers(InferTask(str(bundle), tuple(files), setup, scratch, limits), _warn)) as coming:
                 for answer in coming:
                     found.append(answer)
         finally:

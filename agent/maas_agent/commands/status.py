@@ -54,6 +54,8 @@ def _readable(status: dict[str, Any]) -> list[str]:
         lines.append(f"  {pipeline['pipeline']}: {state}, {version}, {_setup(pipeline)}")
         errors = sum(counters["errors"].values())
         lines.append(f"    {counters['answered']} answered, {errors} errors, {counters['worker_restarts']} restarts")
+        if pipeline.get("not_confined"):
+            lines.append(f"    NOT confined: {pipeline['not_confined']}")
         if source := pipeline.get("source"):
             state = "FAILED" if source["state"] == "failed" else source["state"]
             lines.append(f"    source: {state}" + (f": {source['reason']}" if source["reason"] else ""))

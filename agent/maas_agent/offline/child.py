@@ -38,11 +38,12 @@ from maas_agent.offline.messages import (
     RunFailed,
     Warned,
 )
-from maas_agent.offline.samples import FileSample, inputs
+from maas_agent.offline.samples import STANDARD_INPUT, FileSample, inputs
 from maas_agent.processing.preprocess import reach_of
 from maas_agent.runtime.graph import Graph, deviation
 from maas_agent.runtime.selection import accelerator
 from maas_agent.runtime.setup import CPU, Setup
+from maas_agent.trials.confined import hold
 from maas_agent.trials.limits import available_bytes, bound_memory
 from maas_agent.worker.engine import Engine
 
@@ -101,13 +102,14 @@ def _serve(task: InferTask, tell: Callable[[Message], None]) -> None:
 def _loaded(task: InferTask, cap: int, tell: Callable[[Message], None]) -> tuple[Engine, Manifest]:
     setup, scratch = task.setup, Path(task.scratch)
     tell(Doing(f"the libraries for {setup.accelerator} were loaded"))
+    with open_bundle(Path(task.bundle)) as bundle:
+        for digest in bundle.manifest.blobs():
+            (scratch / digest).write_bytes(bundle.blob(digest))
+    hold(setup, task.limits, [scratch, *(Path(name) for name in task.files if name != STANDARD_INPUT)])
     chosen = accelerator(setup.accelerator, setup.options, setup.library)
     chosen.runtime()
     bound_memory(setup, cap)  # what follows is the bundle's
     tell(Doing("it was loaded"))
-    with open_bundle(Path(task.bundle)) as bundle:
-        for digest in bundle.manifest.blobs():
-            (scratch / digest).write_bytes(bundle.blob(digest))
     graph = Graph(bundle.manifest, lambda digest: scratch / digest, chosen, setup.threads)
     tell(Doing("it ran for the first time"))
     graph.warm()

@@ -5,6 +5,7 @@ from typing import Any
 import msgspec
 
 from maas_agent.runtime.setup import Setup
+from maas_agent.trials.terms import WorkerLimits
 
 NO_INPUT = "no_input"
 BAD_DATA = "bad_data"
@@ -24,6 +25,7 @@ class InferTask(msgspec.Struct, frozen=True):
     setup: Setup
     scratch: str
     """A folder for the models, which the parent removes."""
+    limits: WorkerLimits = WorkerLimits()
 
 
 class _Message(msgspec.Struct, frozen=True, tag_field="kind"):

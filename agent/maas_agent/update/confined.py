@@ -8,6 +8,8 @@ import ssl
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
+from urllib.parse import urlsplit
+from urllib.request import url2pathname
 
 from maas_agent.confinement.access import Access
 from maas_agent.host.files import make_folder
@@ -49,6 +51,8 @@ def _read(job: PullJob) -> Iterator[str]:
     repository = job.repository
     if repository is not None:
         yield from (path for path in (repository.root, repository.password_file, repository.ca) if path)
+        if repository.url.startswith("file:"):
+            yield url2pathname(urlsplit(repository.url).path)
     for wanted in job.wanted:
         yield from (path for path in (wanted.bundle, wanted.device_key) if path)
     places = ssl.get_default_verify_paths()

@@ -41,13 +41,15 @@ def slot(slot: Slot | None) -> dict[str, str] | None:
 def running(pool: WorkerPool | None) -> dict[str, Any]:
     """What the workers run on."""
     if pool is None:
-        return {"accelerator": None, "threads": None, "options": {}, "runtime": None, "deadline_s": None}
+        nothing: dict[str, Any] = {"accelerator": None, "threads": None, "options": {}, "runtime": None}
+        return nothing | {"deadline_s": None, "not_confined": None}
     return {
         "accelerator": pool.setup.accelerator,
         "threads": pool.setup.threads,
         "options": pool.setup.options,
         "runtime": pool.runtime,
         "deadline_s": round(pool.deadlines.inference_s, 3),
+        "not_confined": pool.freedom,
     }
 
 

@@ -115,6 +115,11 @@ class WorkerPool:
         return next((worker.runtime for worker in self.workers if worker.ready), None)
 
     @property
+    def freedom(self) -> str | None:
+        """What the workers can do although they should not; ``None`` if nothing, or nobody knows yet."""
+        return next((worker.freedom for worker in self.workers if worker.ready and worker.freedom), None)
+
+    @property
     def drained(self) -> bool:
         """Whether every worker that lives has said that nothing more comes from it."""
         return self._draining and all(worker in self._drained for worker in self.workers if worker.ready)
@@ -207,8 +212,12 @@ class WorkerPool:
         match message:
             case Ready() if self._ended:
                 pass  # it was on its way when nobody wanted it any more
-            case Ready(runtime=runtime, load_ms=load_ms):
-                worker.is_ready(runtime)
+            case Ready(runtime=runtime, load_ms=load_ms, freedom=freedom):
+                worker.is_ready(runtime, freedom)
+                if freedom:
+                    self._log_limiter.warning(
+                        freedom, "a worker is not confined", pipeline=self.start.pipeline, reason=freedom
+                    )
                 self._log.info("worker ready", pipeline=self.start.pipeline, pid=worker.pid, load_ms=load_ms)
                 if self._draining:
                     worker.send(Drain())

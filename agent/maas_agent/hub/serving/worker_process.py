@@ -44,7 +44,7 @@ class WorkerProcess:
     ) -> None:
         self.setup = start.setup
         self.ready = False
-        self.runtime = ""
+        self.runtime = self.freedom = ""
         self._killed_for = ""
         self._loop, self._log = loop, log
         self._on_message, self._on_exit = on_message, on_exit
@@ -70,9 +70,9 @@ class WorkerProcess:
         self.send(start)
         self.flush()
 
-    def is_ready(self, runtime: str) -> None:
+    def is_ready(self, runtime: str, freedom: str) -> None:
         """It has loaded the bundle, and may be given work."""
-        self.ready, self.runtime = True, runtime
+        self.ready, self.runtime, self.freedom = True, runtime, freedom
         self._step_forward()
 
     def _step_forward(self) -> None:
