@@ -134,7 +134,12 @@ def alive(pid: int) -> bool:
 
 def programs_of(worker: int) -> list[int]:
     """The programs that a worker has had started for its source."""
-    return [program for starter in _children(worker) for program in _children(starter)]
+    return [program for starter in starters_of(worker) for program in _children(starter)]
+
+
+def starters_of(worker: int) -> list[int]:
+    """The process that a worker with a source has forked, to start the programs for it."""
+    return _children(worker)
 
 
 def _children(pid: int) -> list[int]:

@@ -12,7 +12,7 @@ from typing import Any
 from tests.bundles import samples
 from tests.system.conftest import MakeDevice
 from tests.system.console import Console
-from tests.system.device import Device, alive, programs_of, wait_until
+from tests.system.device import Device, alive, programs_of, starters_of, wait_until
 from tests.system.repositories import Repository
 from tests.system.updating import check_for_updates
 
@@ -153,6 +153,8 @@ def test_what_a_source_has_started_ends_when_its_worker_or_the_whole_agent_is_ki
     assert not alive(first) and alive(second)
     workers = device.workers()
     os.kill(device.pid, signal.SIGSTOP)  # nobody is to see to it
+    for starter in starters_of(workers[0]):
+        os.kill(starter, signal.SIGKILL)
     os.kill(workers[0], signal.SIGKILL)
     device.kill()
     assert alive(second)
