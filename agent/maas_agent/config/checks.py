@@ -129,6 +129,8 @@ def _paths(config: Config) -> Iterator[tuple[str, str]]:
     for index, pipeline in enumerate(config.pipeline):
         named[f"pipeline[{index}].bundle"] = pipeline.bundle
         named[f"pipeline[{index}].accelerator"] = pipeline.accelerator.removeprefix("delegate:")
+        for number, allowed in enumerate(pipeline.limits.allow_paths):
+            named[f"pipeline[{index}].limits.allow_paths[{number}]"] = allowed
         if isinstance(pipeline.source, CommandSource):
             named[f"pipeline[{index}].source.command"] = pipeline.source.command[0]
     return ((where, path) for where, path in named.items() if path)
