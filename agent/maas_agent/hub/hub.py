@@ -5,7 +5,6 @@ import resource
 import signal
 import time
 from contextlib import suppress
-from math import ceil
 from pathlib import Path
 from typing import Any, assert_never
 
@@ -18,17 +17,17 @@ from maas_agent.config import Config, PipelineSettings, unprotected
 from maas_agent.host import descendants
 from maas_agent.host.clock import is_set
 from maas_agent.hub import health
-from maas_agent.hub.api.announcements import Announcements
 from maas_agent.hub.api.commands import COMMANDS, CommandName, Commands, Finish, Handler
 from maas_agent.hub.api.control_socket import ControlSocket
 from maas_agent.hub.api.desired_state import DesiredStates
 from maas_agent.hub.api.mqtt_inputs import MqttInputs, SampleTopic
 from maas_agent.hub.api.topics import Command, Topics
 from maas_agent.hub.api.unfinished_commands import UnfinishedCommands
+from maas_agent.hub.extensions.extension import Context
+from maas_agent.hub.extensions.table import extensions
 from maas_agent.hub.health import Health
 from maas_agent.hub.mqtt.link import Link
 from maas_agent.hub.mqtt.message import Inbound, Outbound
-from maas_agent.hub.mqtt.packet_limit import TooLargeError
 from maas_agent.hub.mqtt.shared_subscriptions import SharedSubscriptions
 from maas_agent.hub.outbox import journal
 from maas_agent.hub.outbox.entry import OnSafe, Priority
@@ -51,7 +50,6 @@ _STOP_S = 20.0
 _PROBATION = "a bundle is on probation there; it is tried when that has ended"
 _EXPIRE_S = 10.0
 _DISK_S = 5.0
-_METRICS_INTERVALS = 3
 
 
 _ENDS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGQUIT, signal.SIGUSR1, signal.SIGUSR2)
@@ -84,14 +82,24 @@ class Hub:
         self._services = Services(self._loop, self._store, self._device, log, MemoryGroups.delegated())
         self._pipelines = {settings.name: self._make_pipeline(settings) for settings in config.pipeline}
         self._inputs = MqttInputs(self._topics, self._pipelines, self._outbox)
-        self._announced = Announcements(self._store, self._pipelines, log)
-        self._clearing = set[str]()
         self._desired_states = DesiredStates(self._loop, self._store, self._topics, self._device, log)
         self._updates = UpdateScheduler(self._loop, config, self._pipelines, self._desired_states.of, log)
         self._health = Health(
             self._loop, self._device, config.device.groups, self._pipelines.values(), self._outbox, self._store
         )
-        self._alarms_told: list[str] = []
+        self._extensions = extensions(
+            Context(
+                self._services,
+                config,
+                self._topics,
+                self._link,
+                self._outbox,
+                self._health,
+                list(self._pipelines.values()),
+            )
+        )
+        for pipeline in self._pipelines.values():
+            pipeline.on_answer = self._extensions.listener_to(pipeline)
         self._unfinished = UnfinishedCommands(self._store, log)
         self._commands = Commands(
             {name: self._handler(name) for name in COMMANDS},
@@ -127,8 +135,7 @@ class Hub:
             pipeline.start()
         self._updates.check()
         self._desired_states.watch(self._pipelines.values())
-        self._health.changed()
-        every(self._loop, self._config.metrics_s, self._publish_metrics)
+        self._extensions.started()
         every(self._loop, _EXPIRE_S, self._outbox.expire)
         every(self._loop, _DISK_S, self._look_at_the_disk)
         self._loop.run()
@@ -143,11 +150,7 @@ class Hub:
     def link_up(self) -> None:
         """Birth: who is here and what it runs."""
         self._outbox.link_up()
-        self._publish_status()
-        for pipeline in self._pipelines.values():
-            self._publish_state(pipeline)
-        self._clear_what_is_gone()
-        self._publish_metrics()
+        self._extensions.link_up()
         self._sharing.ask(self._link.publish)
 
     def link_down(self) -> None:
@@ -183,64 +186,19 @@ class Hub:
 
     # ------------------------------------------------------------- what is told
 
-    def _publish(
-        self, topic: str, document: dict[str, Any], *, retain: bool = False, expiry_s: int | None = None
-    ) -> None:
-        """Tell the present state of something: not queued, because a newer one will follow a reconnect.
-
-        With QoS 0, so that it takes nothing from the window in which the broker accepts results.
-        """
-        if self._link.connected:
-            with suppress(TooLargeError):  # the link has said so
-                self._link.publish(Outbound(topic, msgspec.json.encode(document), 0, retain, expiry_s=expiry_s))
-
-    def _publish_state(self, pipeline: Pipeline) -> None:
-        self._publish(self._topics.state(pipeline.settings.name), pipeline.state(), retain=True)
-
-    def _clear_what_is_gone(self) -> None:
-        """What the broker retains of pipelines that are not configured any more would look as if they were served."""
-        for name in self._announced.gone:
-            if name in self._clearing:
-                continue
-            self._clearing.add(name)
-            self._log.info("clearing what is retained of a pipeline that is gone", pipeline=name)
-            # An empty retained message removes the one that is there (MQTT 5.0 section 3.3.1.3).
-            out = Outbound(self._topics.out(name), b"", 1, True)
-            state = Outbound(self._topics.state(name), b"", 1, True)
-            self._outbox.put(out, None, Priority.EVENT)
-            self._outbox.put(state, lambda name=name: self._announced.cleared(name), Priority.EVENT)  # type: ignore[misc]
-
-    def _publish_status(self) -> None:
-        self._alarms_told = self._health.alarms
-        self._publish(self._topics.status, self._health.online(), retain=True)
-
-    def _publish_metrics(self) -> None:
-        """Who is here but was away for some intervals has no use for old ones.
-
-        Those of an outage are kept: that is when somebody will want to look at them.
-        """
-        document = self._health.metrics() | {"link": msgspec.to_builtins(self._link.counters)}
-        if self._link.connected:
-            self._publish(self._topics.metrics, document, expiry_s=ceil(_METRICS_INTERVALS * self._config.metrics_s))
-        else:
-            kept = Outbound(self._topics.metrics, msgspec.json.encode(document), 1)
-            self._outbox.put(kept, priority=Priority.METRIC)
-
     def _publish_command(self, command: Command, document: dict[str, Any], on_safe: OnSafe | None) -> None:
         topic = f"{self._topics.base}/cmd/{command.name}/{command.id}"
         self._outbox.put(Outbound(topic, msgspec.json.encode(document), 1, True), on_safe, Priority.EVENT)
 
     def _on_alarm(self) -> None:
         """The outbox's disk has failed or recovered: told in the next turn, when there is a hub to tell it."""
-        self._loop.call(self._publish_status)
-        self._loop.call(self._publish_metrics)
+        self._loop.call(lambda: self._extensions.disk_changed())
 
     def _look_at_the_disk(self) -> None:
         """It may have become read-only, or be mounted for writing again."""
         if self._health.look():
             self._log_alarms()
-            self._health.changed()
-            self._publish_status()
+            self._extensions.disk_changed()
 
     def _log_alarms(self) -> None:
         for alarm in self._health.store_alarms:
@@ -258,10 +216,7 @@ class Hub:
     def _on_pipeline_event(self, pipeline: Pipeline, event: PipelineEvent) -> None:
         match event:
             case Changed():
-                self._publish_state(pipeline)
-                self._health.changed()
-                if self._health.alarms != self._alarms_told:
-                    self._publish_status()
+                self._extensions.pipeline_changed(pipeline)
             case Judged():  # what was asked for while a bundle was on probation has waited for this
                 self._loop.call(self._updates.check)
             case NotWhole():
@@ -372,7 +327,7 @@ class Hub:
             return
         self._stopping = True
         self._log.info("stopping")
-        self._health.stopping()
+        self._extensions.stopping()
         self._outbox.stop_replaying()
         self._commands.interrupt()
         self._updates.stop()

@@ -16,7 +16,7 @@ from maas_agent.hub.system.loop import every
 from maas_agent.hub.system.services import Services
 from maas_agent.hub.takeover.pipeline_state import PipelineState
 from maas_agent.hub.takeover.takeover import Judged, OnDone
-from maas_agent.ipc import SourceIs
+from maas_agent.ipc import Answer, SourceIs
 from maas_agent.update.protocol import Outcome, PullProgress
 
 _EXPIRE_S = 1.0
@@ -33,6 +33,8 @@ class Pipeline:
         self, services: Services, settings: PipelineSettings, samples: Samples, on_event: OnPipelineEvent
     ) -> None:
         self.settings, self.metrics, self._on_event = settings, PipelineMetrics(), on_event
+        self.on_answer: Callable[[Answer], None] | None = None
+        """Called with each answer, whoever it goes to."""
         self._replies = Replies(services.device, settings.name, samples, self.metrics)
         dead_letters = DeadLetters(services.store, settings.name, services.log)
         self._intake = Intake(settings, self._replies, self.metrics, dead_letters, services.log)
@@ -132,8 +134,12 @@ class Pipeline:
         match event:
             case SampleAnswered(answer):
                 self._replies.report(answer)
+                if self.on_answer is not None:
+                    self.on_answer(answer)
             case Answered(request, answer):
                 self._intake.answered(request, answer)
+                if self.on_answer is not None:
+                    self.on_answer(answer)
             case GivenUp(request, pool, how):
                 self._intake.given_up(request, pool, how)
             case Changed() | Judged() | NotWhole():
