@@ -39,9 +39,9 @@ from maas_agent.runtime.selection import accelerator
 from maas_agent.trials.confined import hint, hold
 from maas_agent.trials.limits import bound_memory, share_device
 from maas_agent.worker.engine import Engine
-from maas_agent.worker.sources.interface import Reading
+from maas_agent.worker.sources.interface import LocalSource, Reading
 from maas_agent.worker.sources.program import Program
-from maas_agent.worker.sources.selection import local_source, program_of
+from maas_agent.worker.sources.selection import access_of, local_source, program_of
 
 _FLUSH_S = 0.001
 """Answers are gathered for so long while more requests wait: one system call and one wake-up of the hub for many."""
@@ -95,7 +95,7 @@ class Worker:
             elif not self._obey():
                 return False
         if self._source:
-            self._source.tick()
+            self._take(self._source.tick())
         return True
 
     def _obey(self) -> bool:
@@ -119,16 +119,22 @@ class Worker:
             case Mirror(on=on):
                 self._mirror = on
             case Drain():
-                self._take(self._close_source())
+                source = self._source
+                self._take(self._close_source(), source)
                 self._channel.put(Drained())
             case Start():
                 raise BundleError("a worker is started once")
 
-    def _take(self, readings: list[Reading]) -> None:
+    def _take(self, readings: list[Reading], source: LocalSource | None = None) -> None:
+        """Answer readings of the source, by default of the one that is open."""
         for reading in readings:
             self._channel.put(self._answer_reading(reading))
             self._flush_if_due()
         self._channel.flush()
+        source = source or self._source
+        if source is not None:
+            for reading in readings:
+                source.done(reading)
 
     def _answer_reading(self, reading: Reading) -> Answer:
         self._count += 1
@@ -220,7 +226,7 @@ def serve(end: socket.socket) -> int:
         mark = mark_of(Path(start.store), os.getpid())
         program = program_of(start.source, mark, fork=True, close=[channel.fileno()])
         staged = Staged(Path(start.store), start.manifest)
-        freedom = hold(setup, start.limits, staged.files)
+        freedom = hold(setup, start.limits, staged.files, access_of(start.source))
         chosen = accelerator(setup.accelerator, setup.options, setup.library)
         runtime = chosen.runtime()  # loads the library: the bound is on what the bundle takes beyond it
         if start.limits.memory_bytes:

@@ -93,13 +93,17 @@ class CommandRunner:
             return max(0.0, self._started_at + _HEALTHY_S - time.monotonic())
         return None
 
-    def tick(self) -> None:
-        """Start the program again if it is time."""
+    def tick(self) -> list[Reading]:
+        """Start the program again if it is time; what it prints is there to be read later."""
         now = time.monotonic()
         if self._restart_at is not None and now >= self._restart_at:
             self.start()
         elif self._output is not None and not self._is_proved and now >= self._started_at + _HEALTHY_S:
             self._prove()
+        return []
+
+    def done(self, reading: Reading) -> None:
+        """A line that was printed is gone: nothing is kept for it."""
 
     def stop(self) -> list[Reading]:
         """Terminate the program (SIGKILL if it does not listen) and return what it had printed."""

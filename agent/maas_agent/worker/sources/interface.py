@@ -44,8 +44,15 @@ class LocalSource(Protocol):
         """Seconds until `tick` wants to be called; ``None`` if never."""
         ...
 
-    def tick(self) -> None:
-        """Do what was due: restart a program, open a device again."""
+    def tick(self) -> list[Reading]:
+        """Do what was due: restart a program, open a device again, ask a sensor; return what that gave."""
+        ...
+
+    def done(self, reading: Reading) -> None:
+        """A reading of this source has been answered, and its answer is with the hub: a file may go now, not before.
+
+        ``reading`` is the very object that `read`, `tick` or `stop` returned; they are told in that order.
+        """
         ...
 
     def stop(self) -> list[Reading]:

@@ -1,9 +1,11 @@
 """Chooses the source that a pipeline's configuration means."""
 
 from collections.abc import Sequence
+from typing import assert_never
 
 from maas_agent.base.log import Log
 from maas_agent.config import CommandSource, MqttSource, Source
+from maas_agent.trials.confined import SourceAccess
 from maas_agent.worker.sources.command import CommandRunner
 from maas_agent.worker.sources.interface import LocalSource
 from maas_agent.worker.sources.program import ForkedProgram, OwnProgram, Program
@@ -27,3 +29,14 @@ def local_source(config: Source, max_payload_bytes: int, log: Log, program: Prog
             return CommandRunner(config, max_payload_bytes, log, program)
         case CommandSource() | MqttSource():
             return None
+        case _:
+            assert_never(config)
+
+
+def access_of(config: Source) -> SourceAccess:
+    """What the source needs in this worker. A program runs in a process of its own, and is not held by it."""
+    match config:
+        case MqttSource() | CommandSource():
+            return SourceAccess()
+        case _:
+            assert_never(config)
