@@ -18,7 +18,7 @@ from maas_agent.commands import install, status
 from maas_agent.commands.infer import _document
 from maas_agent.errors import DataError, MaasError, UnavailableError
 from maas_agent.hub.api import control_client
-from maas_agent.offline.messages import Answered, Mistake
+from maas_agent.offline.messages import FileAnswered, Mistake
 from maas_agent.offline.run import _message
 from maas_agent.offline.show import lines as answer_lines
 from maas_converter.cli import description as describe
@@ -123,10 +123,10 @@ def _answers() -> list[bytes]:
     result = {"label": "a", "score": 0.5, "top": [["a", 0.5], ["b", 0.25]]}
     several = {"labels": [["a", 0.5]], "scores": {"a": 0.5, "b": 0.25}}
     values, both = {"values": [[1.0, 2.0], [3.5, 1e300]]}, {"one": result, "two": {"values": [1.0]}}
-    given = Answered(file="x", row=1, given="cat", model="m", version="1.0.0", latency_ms=1.0, result=result)
-    wrong = Answered(file="x", error=Mistake("bad_json", "x: it is none"))
-    whole = Answered(file="x", response={"parameters": {"result": [result, result]}})
-    each = [given, wrong, whole, *(Answered(file="x", result=one) for one in (several, values, both, [result]))]
+    given = FileAnswered(file="x", row=1, given="cat", model="m", version="1.0.0", latency_ms=1.0, result=result)
+    wrong = FileAnswered(file="x", error=Mistake("bad_json", "x: it is none"))
+    whole = FileAnswered(file="x", response={"parameters": {"result": [result, result]}})
+    each = [given, wrong, whole, *(FileAnswered(file="x", result=one) for one in (several, values, both, [result]))]
     return [msgspec.json.encode(one) for one in each]
 
 
@@ -140,7 +140,7 @@ def _answers() -> list[bytes]:
 )
 def answers(data: bytes) -> None:
     message = _message(data)
-    if not isinstance(message, Answered):
+    if not isinstance(message, FileAnswered):
         return
     with shown() as seen:
         expected = list(answer_lines([message]))

@@ -11,7 +11,7 @@ import msgspec
 
 from maas_agent.base.terminal import write_document, write_line, write_lines
 from maas_agent.host.scratch import scratch_folder
-from maas_agent.offline.messages import NO_INPUT, Answered, InferTask
+from maas_agent.offline.messages import NO_INPUT, FileAnswered, InferTask
 from maas_agent.offline.run import answers
 from maas_agent.offline.show import lines
 from maas_agent.runtime.setup import Setup
@@ -26,7 +26,7 @@ def infer(bundle: Path, files: list[str], setup: Setup, limits: WorkerLimits, *,
     Raises `MaasError` if the bundle cannot be run; what was answered until then is printed.
     """
     with _ended_by_sigterm(), scratch_folder("maas-infer-") as scratch:
-        found: list[Answered] = []
+        found: list[FileAnswered] = []
         try:
             with closing(answers(InferTask(str(bundle), tuple(files), setup, scratch, limits), _warn)) as coming:
                 for answer in coming:
@@ -41,14 +41,14 @@ def _warn(reason: str) -> None:
     write_line(f"maas-agent: warning: {reason}", error=True)
 
 
-def _show(found: list[Answered], as_json: bool) -> None:
+def _show(found: list[FileAnswered], as_json: bool) -> None:
     if as_json and found:
         write_document([_document(answer) for answer in found])
     elif found:
         write_lines(lines(found))
 
 
-def _document(answer: Answered) -> dict[str, Any]:
+def _document(answer: FileAnswered) -> dict[str, Any]:
     document: dict[str, Any] = msgspec.to_builtins(answer)
     del document["kind"]
     return document

@@ -41,7 +41,7 @@ from maas_agent.hub.system.log_limiter import LogLimiter
 from maas_agent.hub.system.loop import Loop, every
 from maas_agent.hub.system.orphans import reap_orphans
 from maas_agent.hub.system.services import Services
-from maas_agent.hub.takeover.takeover import Judged
+from maas_agent.hub.takeover.takeover import ProbationEnded
 from maas_agent.hub.updates.scheduler import UpdateScheduler
 from maas_agent.network.addresses import shown
 from maas_agent.update.protocol import Outcome
@@ -217,7 +217,7 @@ class Hub:
         match event:
             case Changed():
                 self._extensions.pipeline_changed(pipeline)
-            case Judged():  # what was asked for while a bundle was on probation has waited for this
+            case ProbationEnded():  # what was asked for while a bundle was on probation has waited for this
                 self._loop.call(self._updates.check)
             case NotWhole():
                 self._loop.call(lambda: self._updates.mend(pipeline.settings.name))

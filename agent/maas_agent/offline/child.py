@@ -30,8 +30,8 @@ from maas_agent.ipc import InferenceRequest
 from maas_agent.offline.messages import (
     BAD_DATA,
     NO_INPUT,
-    Answered,
     Doing,
+    FileAnswered,
     InferTask,
     Message,
     Mistake,
@@ -141,19 +141,19 @@ def _told_of(outside: Outside, manifest: Manifest) -> str:
     )
 
 
-def _answers(engine: Engine, manifest: Manifest, name: str, cap: int, outside: Outside) -> Iterator[Answered]:
+def _answers(engine: Engine, manifest: Manifest, name: str, cap: int, outside: Outside) -> Iterator[FileAnswered]:
     try:
         for found in inputs(name, manifest.inputs[0].decode, _labels(manifest)):
             yield _answer(engine, name, found, outside)
     except NoInputError as error:
-        yield Answered(name, error=Mistake(NO_INPUT, str(error)))
+        yield FileAnswered(name, error=Mistake(NO_INPUT, str(error)))
     except DataError as error:
-        yield Answered(name, error=Mistake(BAD_DATA, str(error)))
+        yield FileAnswered(name, error=Mistake(BAD_DATA, str(error)))
     except MemoryError:
-        yield Answered(name, error=Mistake(codes.TOO_LARGE, f"{name} needs more than {cap >> 20} MiB of memory"))
+        yield FileAnswered(name, error=Mistake(codes.TOO_LARGE, f"{name} needs more than {cap >> 20} MiB of memory"))
 
 
-def _answer(engine: Engine, name: str, found: FileSample, outside: Outside) -> Answered:
+def _answer(engine: Engine, name: str, found: FileSample, outside: Outside) -> FileAnswered:
     request = InferenceRequest(
         1, name, found.payload, found.content_type, arrived=time.time(), arrived_at=time.monotonic()
     )
@@ -161,10 +161,10 @@ def _answer(engine: Engine, name: str, found: FileSample, outside: Outside) -> A
     outside.add(name, answer.outside)
     document = json.loads(answer.document)
     if "outputs" in document:
-        return Answered(name, found.row, found.given, response=document)
+        return FileAnswered(name, found.row, found.given, response=document)
     known = {key: document[key] for key in ("model", "version", "latency_ms", "result") if key in document}
     error = Mistake(**document["error"]) if "error" in document else None
-    return Answered(name, found.row, found.given, error=error, **known)
+    return FileAnswered(name, found.row, found.given, error=error, **known)
 
 
 def _labels(manifest: Manifest) -> tuple[str, ...]:

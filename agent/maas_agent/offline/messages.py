@@ -45,7 +45,7 @@ class Mistake(msgspec.Struct, frozen=True):
     message: str
 
 
-class Answered(_Message, frozen=True, tag="answered", omit_defaults=True):
+class FileAnswered(_Message, frozen=True, tag="answered", omit_defaults=True):
     """The answer to a file, or to one ``row`` (from 0) of a file that holds many samples."""
 
     file: str
@@ -75,4 +75,4 @@ class RunFailed(_Message, frozen=True, tag="failed"):
     reason: str
 
 
-Message = Doing | Answered | Warned | RunFailed
+Message = Doing | FileAnswered | Warned | RunFailed

@@ -12,7 +12,7 @@ from maas_agent.base.terminal import relayed_stderr
 from maas_agent.base.untrusted import MALFORMED, is_deeper
 from maas_agent.errors import DataError, MaasError, NoInputError, RuntimeFailure, UnavailableError, UsageError
 from maas_agent.host.children import signal_name
-from maas_agent.offline.messages import Answered, Doing, InferTask, Message, RunFailed, Warned
+from maas_agent.offline.messages import Doing, FileAnswered, InferTask, Message, RunFailed, Warned
 
 _ERRORS: dict[int, type[MaasError]] = {
     kind.exit_code: kind for kind in (UsageError, DataError, NoInputError, UnavailableError, RuntimeFailure)
@@ -22,7 +22,7 @@ _MAX_LEVELS = 32
 """Of an answer: a result has a list for each dimension of an output."""
 
 
-def answers(task: InferTask, warn: Callable[[str], None]) -> Generator[Answered, None, None]:
+def answers(task: InferTask, warn: Callable[[str], None]) -> Generator[FileAnswered, None, None]:
     """Run ``task``; raises the child's `MaasError`, or `RuntimeFailure` if a signal ended it.
 
     The child is gone when this ends, however it ends: a model that hangs is ended by Ctrl-C.
@@ -41,7 +41,7 @@ def answers(task: InferTask, warn: Callable[[str], None]) -> Generator[Answered,
 
 def _listen(
     ours: socket.socket, child: subprocess.Popen[bytes], task: InferTask, warn: Callable[[str], None]
-) -> Iterator[Answered]:
+) -> Iterator[FileAnswered]:
     doing = "it started"
     with ours.makefile("rwb") as lines:
         lines.write(msgspec.json.encode(task) + b"\n")
@@ -54,7 +54,7 @@ def _listen(
                     warn(reason)
                 case RunFailed(exit_code, reason):
                     raise _ERRORS.get(exit_code, RuntimeFailure)(reason)
-                case Answered() as answer:
+                case FileAnswered() as answer:
                     yield answer
     status = child.wait()
     if status == -signal.SIGINT:
@@ -68,7 +68,7 @@ def _message(line: bytes) -> Message:
         message: Message = msgspec.json.decode(line, type=Message)
     except MALFORMED:
         raise RuntimeFailure("the process that runs the model ended in the middle of an answer") from None
-    if isinstance(message, Answered) and is_deeper([message.result, message.response, message.given], _MAX_LEVELS):
+    if isinstance(message, FileAnswered) and is_deeper([message.result, message.response, message.given], _MAX_LEVELS):
         raise RuntimeFailure("the process that runs the model gives an answer that is nested without end")
     return message
 

@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
-from maas_agent.offline.messages import NO_ANSWER, Answered, Given
+from maas_agent.offline.messages import NO_ANSWER, FileAnswered, Given
 
 _WIDEST = 48
 """A longer label pushes its own line only."""
@@ -15,7 +15,7 @@ _Cells = tuple[str, ...]
 """Name, label, score, latency, what is given; or name and error."""
 
 
-def lines(answers: Sequence[Answered]) -> Iterator[str]:
+def lines(answers: Sequence[FileAnswered]) -> Iterator[str]:
     """One line a sample; of a bundle with several outputs, one line for each."""
     rows = [row for answer in answers for row in _readable(answer)]
     name_width = max((len(row[0]) for row in rows), default=0)
@@ -33,7 +33,7 @@ def _width(cells: Iterable[str]) -> int:
     return min(_WIDEST, max(map(len, cells), default=0))
 
 
-def _readable(answer: Answered) -> list[_Cells]:
+def _readable(answer: FileAnswered) -> list[_Cells]:
     """The rows of an answer. The process that gave it runs a model from anywhere: it may be none."""
     try:
         rows = list(_rows(answer))
@@ -44,7 +44,7 @@ def _readable(answer: Answered) -> list[_Cells]:
     return [(_called(answer), f"error: what the process that runs the model says is no answer ({NO_ANSWER})")]
 
 
-def _rows(answer: Answered) -> Iterator[_Cells]:
+def _rows(answer: FileAnswered) -> Iterator[_Cells]:
     if answer.error is not None:
         yield _called(answer), f"error: {_said(answer)} ({answer.error.code})"
         return
@@ -55,17 +55,17 @@ def _rows(answer: Answered) -> Iterator[_Cells]:
             latency = ""  # that of the whole payload was said
 
 
-def _called(answer: Answered) -> str:
+def _called(answer: FileAnswered) -> str:
     return answer.file if answer.row is None else f"{answer.file}[{answer.row}]"
 
 
-def _said(answer: Answered) -> str:
+def _said(answer: FileAnswered) -> str:
     """The message, without the name of the file where that stands at the beginning of the line already."""
     message = answer.error.message if answer.error else ""
     return message.removeprefix(answer.file).lstrip(" ,:")
 
 
-def _results(answer: Answered) -> Iterator[tuple[str, Any]]:
+def _results(answer: FileAnswered) -> Iterator[tuple[str, Any]]:
     """Each sample's result, with what it is called."""
     result = answer.result if answer.response is None else answer.response.get("parameters", {}).get("result")
     if isinstance(result, list):

@@ -26,7 +26,7 @@ _CHUNK = 1 << 16
 
 
 class Downloader:
-    """One bundle on its way from ``repository`` into ``store``; ``key`` is the file of this device's key."""
+    """Brings one bundle from ``repository`` into ``store``; ``key`` is the file of this device's key."""
 
     def __init__(self, repository: "Repository", offer: Offer, store: BlobStore, key: str | None) -> None:
         self._repository, self._offer, self._store, self._key = repository, offer, store, key

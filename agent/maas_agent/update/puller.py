@@ -49,7 +49,7 @@ def pull(job: PullJob, hub: HubLink, log: Log) -> None:
 
 
 class Attempt:
-    """One pipeline's update, from what is offered to a tested bundle. It knows how far it has come."""
+    """Leads one pipeline's update, from what is offered to a tested bundle. It knows how far it has come."""
 
     def __init__(self, wanted: Wanted, store: BlobStore, room: DiskQuota, hub: HubLink) -> None:
         self._wanted = wanted

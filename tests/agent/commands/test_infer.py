@@ -17,7 +17,7 @@ import pytest
 from PIL import Image
 
 from maas_agent.offline import show
-from maas_agent.offline.messages import Answered
+from maas_agent.offline.messages import FileAnswered
 from tests.bundles import make_bundle, samples
 from tests.delegates import build_delegate
 from tests.models import crashing_tflite, endless_tflite
@@ -348,8 +348,8 @@ def test_a_label_that_the_terminal_cannot_show_is_an_escape_and_no_traceback(bun
 
 def test_for_people_all_labels_that_are_named_stand_in_one_line() -> None:
     scores = {"cat": 0.9, "dog": 0.7, "tree": 0.1}
-    several = Answered("a", result={"labels": [["cat", 0.9], ["dog", 0.7]], "scores": scores})
-    none = Answered("b", result={"labels": [], "scores": {"cat": 0.2, "dog": 0.4, "tree": 0.1}})
+    several = FileAnswered("a", result={"labels": [["cat", 0.9], ["dog", 0.7]], "scores": scores})
+    none = FileAnswered("b", result={"labels": [], "scores": {"cat": 0.2, "dog": 0.4, "tree": 0.1}})
     assert list(show.lines([several, none])) == [
         "a  cat, dog          0.900, 0.700",
         "b  none of 3 labels         0.400",

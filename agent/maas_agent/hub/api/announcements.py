@@ -16,7 +16,7 @@ _STATE, _MARK = ".json", ".json.announced"
 
 
 class Announcements:
-    """The names. A store from before there were such files tells them by its states."""
+    """Knows the names. A store from before there were such files tells them by its states."""
 
     def __init__(self, store: Path, pipelines: Iterable[str], log: Log) -> None:
         self._folder, self._pipelines, self._log = store / "pipelines", frozenset(pipelines), log

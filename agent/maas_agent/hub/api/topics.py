@@ -8,7 +8,7 @@ MAX_ID = 128
 
 
 class Route(msgspec.Struct, frozen=True):
-    """Where an input goes and where its answer comes out. ``out`` has no id yet."""
+    """Says where an input goes and where its answer comes out. ``out`` has no id yet."""
 
     pipeline: str
     out: str
@@ -30,7 +30,7 @@ class Command(msgspec.Struct, frozen=True):
 
 
 class Topics:
-    """All topics of one configured device."""
+    """Names all topics of one configured device."""
 
     def __init__(self, config: Config) -> None:
         self._device = config.device.id

@@ -22,7 +22,7 @@ class _Row(msgspec.Struct, frozen=True):
 
 
 class UnfinishedCommands:
-    """What was said last of each command, until the broker or the outbox's disk has the end of it.
+    """Remembers what was said last of each command, until the broker or the outbox's disk has the end of it.
 
     Changes are written by `save`, at the end of a turn: before anything of that turn is sent.
     """

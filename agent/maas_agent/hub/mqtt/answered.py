@@ -48,7 +48,7 @@ class AnsweredInput(msgspec.Struct, frozen=True):
 
 
 class AnsweredInputs:
-    """The newest of them, by packet identifier. `changes` and `saved` are for who writes them to the disk."""
+    """Knows the newest of them, by packet identifier. `changes` and `saved` are for who writes them to the disk."""
 
     def __init__(self) -> None:
         self._known: dict[int, AnsweredInput] = {}

@@ -8,7 +8,7 @@ from maas_agent.config import BrokerSettings
 
 
 class BrokerLimits(msgspec.Struct, frozen=True):
-    """The defaults are those of the standard."""
+    """Holds what one broker allows; the defaults are those of the standard."""
 
     receive_maximum: int = 65535
     """QoS 1 messages it takes before it has acknowledged any."""

@@ -31,7 +31,7 @@ class InFlightInput(msgspec.Struct, eq=False):
 
 
 class InFlightInputs:
-    """What the broker waits for an acknowledgement of, by packet identifier, over all connections of one session."""
+    """Knows what the broker waits for an acknowledgement of, by packet identifier, over a session's connections."""
 
     def __init__(self) -> None:
         self._open: dict[int, InFlightInput] = {}

@@ -21,7 +21,7 @@ class TooLargeError(Exception):
 
 
 class PacketLimit:
-    """What the connections to a broker have taught, one after the other. Times are monotonic, in seconds."""
+    """Learns from the connections to a broker, one after the other. Times are monotonic, in seconds."""
 
     def __init__(self) -> None:
         self._learned: int | None = None

@@ -24,7 +24,7 @@ _UNSUPPORTED_VERSION = 0x84
 
 
 class Failure(msgspec.Struct, frozen=True):
-    """``reason`` is what happened and where, ``mend`` what to type or change, if that is known."""
+    """Says in ``reason`` what happened and where, ``mend`` what to type or change, if that is known."""
 
     reason: str
     mend: str | None = None

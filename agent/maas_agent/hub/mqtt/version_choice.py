@@ -8,7 +8,7 @@ _OTHER_EVERY = 4
 
 
 class VersionChoice:
-    """The version of the next attempt. ``configured`` is ``auto``, ``3.1.1`` or ``5``.
+    """Chooses the version of the next attempt. ``configured`` is ``auto``, ``3.1.1`` or ``5``.
 
     With ``auto`` a broker that ends the talk before it began is spoken to in the other version next. A version that has
     worked is given up only when it has failed for a while, and then every fourth time: a broker that is just starting,

@@ -115,7 +115,10 @@ def sequence_of(key: int) -> int:
 
 
 class Journal:
-    """The file. Methods raise `JournalUnavailable` or `JournalDamaged`; then nothing has changed, and it is closed."""
+    """Keeps the file.
+
+    Methods raise `JournalUnavailable` or `JournalDamaged`; then nothing has changed, and it is closed.
+    """
 
     def __init__(self, path: Path, *, survives_power_cuts: bool) -> None:
         self.path = path

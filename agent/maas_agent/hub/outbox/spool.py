@@ -63,7 +63,7 @@ class SpoolListener(Protocol):
 
 
 class Spool:
-    """What of the outbox is on the disk, or should be.
+    """Holds what of the outbox is on the disk, or should be.
 
     ``keeps`` says whether new messages are written; without a ``journal`` nothing is ever on the disk.
     """

@@ -28,7 +28,7 @@ class ClockReading(msgspec.Struct, frozen=True):
 
 
 class Timeline:
-    """The clock of the outbox. Its messages are named by their sequence, which only grows."""
+    """Keeps the clock of the outbox. Its messages are named by their sequence, which only grows."""
 
     def __init__(self) -> None:
         self._boot = boot_id() or uuid4().hex  # a run that has no name is like no other

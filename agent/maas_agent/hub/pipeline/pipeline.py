@@ -15,14 +15,14 @@ from maas_agent.hub.serving.switch import Answered, GivenUp, SampleAnswered
 from maas_agent.hub.system.loop import every
 from maas_agent.hub.system.services import Services
 from maas_agent.hub.takeover.pipeline_state import PipelineState
-from maas_agent.hub.takeover.takeover import Judged, OnDone
+from maas_agent.hub.takeover.takeover import OnDone, ProbationEnded
 from maas_agent.ipc import Answer, SourceIs
 from maas_agent.update.protocol import Outcome, PullProgress
 
 _EXPIRE_S = 1.0
 """How often waiting inputs are looked at; what a worker is about to get is looked at anyway."""
 
-PipelineEvent = Changed | Judged | NotWhole
+PipelineEvent = Changed | ProbationEnded | NotWhole
 OnPipelineEvent = Callable[["Pipeline", PipelineEvent], None]
 
 
@@ -142,7 +142,7 @@ class Pipeline:
                     self.on_answer(answer)
             case GivenUp(request, pool, how):
                 self._intake.given_up(request, pool, how)
-            case Changed() | Judged() | NotWhole():
+            case Changed() | ProbationEnded() | NotWhole():
                 self._on_event(self, event)
             case _:
                 assert_never(event)

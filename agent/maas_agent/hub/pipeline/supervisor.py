@@ -27,7 +27,7 @@ from maas_agent.hub.system.services import Services
 from maas_agent.hub.takeover import pipeline_state
 from maas_agent.hub.takeover.pipeline_state import PipelineState, Slot
 from maas_agent.hub.takeover.state_store import StateStore
-from maas_agent.hub.takeover.takeover import Judged, NowRuns, OnDone, Takeover, TakeoverEvent
+from maas_agent.hub.takeover.takeover import NowRuns, OnDone, ProbationEnded, Takeover, TakeoverEvent
 from maas_agent.ipc import Start
 from maas_agent.runtime.setup import Setup
 from maas_agent.trials.record import Trials
@@ -49,7 +49,7 @@ class NotWhole(msgspec.Struct, frozen=True):
     """A worker cannot serve because files of the bundle are damaged or missing."""
 
 
-SupervisorEvent = Answered | SampleAnswered | GivenUp | Changed | Judged | NotWhole
+SupervisorEvent = Answered | SampleAnswered | GivenUp | Changed | ProbationEnded | NotWhole
 OnSupervisorEvent = Callable[[SupervisorEvent], None]
 
 
@@ -143,7 +143,7 @@ class Supervisor:
         match event:
             case NowRuns(slot):
                 self._now_runs(slot)
-            case Judged():
+            case ProbationEnded():
                 self._on_event(event)
             case SourceChanged():
                 self._changed()

@@ -47,7 +47,7 @@ OnPlacementEvent = Callable[[PlacementEvent], None]
 
 
 class Placement:
-    """For one pipeline."""
+    """Chooses the setup of one pipeline."""
 
     def __init__(self, services: Services, settings: PipelineSettings, on_event: OnPlacementEvent) -> None:
         self._loop, self._store, self._log = services.loop, services.store, services.log

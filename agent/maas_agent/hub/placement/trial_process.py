@@ -12,7 +12,7 @@ from maas_agent.update.protocol import MAX_LINE_BYTES, SELF_TEST_S
 
 
 class TrialProcess:
-    """One assignment; ``on_report`` gets what came of it, also if the process dies."""
+    """Carries out one assignment; ``on_report`` gets what came of it, also if the process dies."""
 
     def __init__(self, loop: Loop, assignment: Assignment, on_report: Callable[[TrialReport], None]) -> None:
         self._on_report = on_report

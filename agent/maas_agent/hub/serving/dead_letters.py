@@ -29,7 +29,7 @@ class DeadLetter(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class DeadLetters:
-    """The folder ``aside/<pipeline>`` of the store."""
+    """Keeps the folder ``aside/<pipeline>`` of the store."""
 
     def __init__(self, store: Path, pipeline: str, log: Log) -> None:
         self._folder = store / "aside" / pipeline

@@ -11,7 +11,7 @@ _COUNT = 6 * _BUCKETS_A_DECADE
 
 
 class LatencyHistogram:
-    """A histogram of milliseconds since it was last read."""
+    """Counts milliseconds in a histogram, from one reading of it to the next."""
 
     def __init__(self) -> None:
         self._buckets = [0] * (_COUNT + 1)
@@ -34,7 +34,7 @@ class LatencyHistogram:
 
 
 class PipelineMetrics:
-    """What one pipeline has done since the hub started."""
+    """Counts what one pipeline has done since the hub started."""
 
     def __init__(self) -> None:
         self.received = 0

@@ -22,7 +22,7 @@ class Samples(Protocol):
 
 
 class Replies:
-    """The answers of one pipeline: to requests by their own way, to samples of the local source to ``samples``."""
+    """Sends one pipeline's answers: to requests by their own way, to samples of the local source to ``samples``."""
 
     def __init__(self, device: str, pipeline: str, samples: Samples, metrics: PipelineMetrics) -> None:
         self._device, self._pipeline = device, pipeline

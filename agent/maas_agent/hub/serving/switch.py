@@ -83,7 +83,7 @@ OnSwitchEvent = Callable[[SwitchEvent], None]
 
 
 class Switch:
-    """The dispatcher, the pool it feeds, the one that comes, and the one that stands by."""
+    """Holds the dispatcher, the pool it feeds, the one that comes, and the one that stands by."""
 
     def __init__(self, loop: Loop, dispatcher: Dispatcher, on_event: OnSwitchEvent) -> None:
         self._loop, self._dispatcher, self._on_event = loop, dispatcher, on_event

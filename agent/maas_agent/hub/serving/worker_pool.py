@@ -59,7 +59,7 @@ OnPoolEvent = Callable[[PoolEvent], None]
 
 
 class WorkerPool:
-    """``replicas`` workers. They are restarted only once the pool serves: one that cannot even start is of no use.
+    """Runs ``replicas`` workers. They are restarted only once the pool serves: one that cannot even start is of no use.
 
     Where another pool serves, the workers load ``gentle``.
     """

@@ -26,7 +26,7 @@ _SPARE = 16
 
 
 class WorkerProcess:
-    """One worker. ``on_message`` gets what it says, ``on_exit`` how it ended (a sentence), after its last message.
+    """Runs one worker. ``on_message`` gets what it says, ``on_exit`` how it ended (a sentence), after its last message.
 
     A ``gentle`` one gives way to others until it is ready. Raises ``OSError`` if it cannot be started.
     """

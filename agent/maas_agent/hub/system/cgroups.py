@@ -16,7 +16,7 @@ _MARKS = ("user.delegate", "trusted.delegate")
 
 
 class MemoryGroups:
-    """The delegated group of this process; workers get groups below it."""
+    """Holds the delegated group of this process; workers get groups below it."""
 
     def __init__(self, folder: Path, limit_file: str) -> None:
         self._folder, self._limit_file = folder, limit_file

@@ -11,7 +11,7 @@ _RECEIVE_BYTES = 1 << 16
 
 
 class JobProcess:
-    """``python -m module`` with one end of a socketpair; killed after ``seconds``.
+    """Runs ``python -m module`` with one end of a socketpair, and kills it after ``seconds``.
 
     ``on_bytes`` gets what it says, ``on_end`` how it ended (a phrase), after its last word. Raises ``OSError`` if it
     cannot be started.

@@ -38,7 +38,7 @@ class AnswerSummary(msgspec.Struct, frozen=True):
 
 
 class AnswerStatistics:
-    """The latest thousand answers of one bundle."""
+    """Sums up the latest thousand answers of one bundle."""
 
     def __init__(self) -> None:
         self._codes: deque[str | None] = deque(maxlen=_WINDOW)

@@ -36,7 +36,7 @@ OnJudged = Callable[[str | None], None]
 
 
 class Shadow:
-    """One candidate, until ``on_judged``. ``make_pool`` makes its worker, which tells its listener what it does."""
+    """Runs one candidate until ``on_judged``. ``make_pool`` makes its worker, which tells its listener what it does."""
 
     def __init__(
         self, loop: Loop, terms: ShadowSettings, make_pool: Callable[[OnPoolEvent], WorkerPool], on_judged: OnJudged

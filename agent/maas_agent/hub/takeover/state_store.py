@@ -9,7 +9,7 @@ from maas_agent.hub.takeover.pipeline_state import PipelineState
 
 
 class StateStore:
-    """The pipeline's `PipelineState` and its file. ``on_change`` is called after every change."""
+    """Keeps the pipeline's `PipelineState` and its file. ``on_change`` is called after every change."""
 
     def __init__(self, store: Path, pipeline: str, on_change: Callable[[], None], log: Log) -> None:
         self._store, self._pipeline, self._on_change, self._log = store, pipeline, on_change, log

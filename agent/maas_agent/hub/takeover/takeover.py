@@ -48,11 +48,11 @@ class NowRuns(msgspec.Struct, frozen=True):
     slot: Slot
 
 
-class Judged(msgspec.Struct, frozen=True):
+class ProbationEnded(msgspec.Struct, frozen=True):
     """A probation has ended: other bundles may be looked for again."""
 
 
-TakeoverEvent = NowRuns | Judged | SourceChanged
+TakeoverEvent = NowRuns | ProbationEnded | SourceChanged
 OnTakeoverEvent = Callable[[TakeoverEvent], None]
 
 
@@ -96,7 +96,7 @@ class Probation:
 
 
 class Takeover:
-    """For one pipeline. The `StateStore` says how far it is, `Switch` switches."""
+    """Leads one pipeline through its takeovers. The `StateStore` says how far it is, `Switch` switches."""
 
     def __init__(
         self,
@@ -362,7 +362,7 @@ class Takeover:
             return
         self._probation = None
         self._switch.dismiss()
-        self._on_event(Judged())
+        self._on_event(ProbationEnded())
 
     def _activate(self) -> None:
         self._state_store.become(pipeline_state.activated(self._state_store.state, time.time()))
@@ -397,7 +397,7 @@ class Takeover:
         active = self._state_store.state.active
         if active is not None:
             self._return_to(active)
-        self._on_event(Judged())
+        self._on_event(ProbationEnded())
 
     def _return_to(self, active: Slot) -> None:
         self._probation = None

@@ -22,7 +22,7 @@ from maas_agent.update.protocol import (
 
 
 class PullerProcess:
-    """The puller process of one check. ``outcomes`` fills as it goes; ``on_end`` is called when it has ended."""
+    """Runs the puller of one check. ``outcomes`` fills as it goes; ``on_end`` is called when it has ended."""
 
     def __init__(
         self,

@@ -37,7 +37,7 @@ def read_root(path: Path) -> bytes:
 
 
 class OfflineTrust:
-    """What this device trusts without asking the repository: ``root`` (bytes), and what it last saw, in ``store``.
+    """Knows what is trusted without asking the repository: ``root`` (bytes), and what it last saw, in ``store``.
 
     Raises `ConfigError` if ``root`` is no root metadata, `VerifyError` if the files in the store are older than what
     the device has seen.

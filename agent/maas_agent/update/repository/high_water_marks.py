@@ -42,7 +42,7 @@ class Signed(msgspec.Struct, frozen=True):
 
 
 class HighWaterMarks(msgspec.Struct, frozen=True):
-    """``anchor`` is the SHA-256 of the root file on this device; ``root`` the highest version of the root."""
+    """Holds ``anchor``, the SHA-256 of the root file on this device, and the highest version of the ``root``."""
 
     anchor: str
     root: int = 0

@@ -16,7 +16,7 @@ from maas_agent.update.repository.tuf_client import TufClient, keys_of, mark_key
 
 
 class TrustedState:
-    """The marks in ``store`` for the root file whose SHA-256 is ``anchor``. ``now`` is the trusted time.
+    """Keeps the marks in ``store`` for the root file whose SHA-256 is ``anchor``. ``now`` is the trusted time.
 
     Raises ``OSError`` if the marks cannot be read; ``warn`` gets a sentence if they are damaged.
     """

@@ -26,7 +26,7 @@ _PULLING = "pulling.json"
 
 
 class BlobStore:
-    """The folder ``<store>/blobs``, and the deliveries beside it."""
+    """Keeps the folder ``<store>/blobs``, and the deliveries beside it."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder

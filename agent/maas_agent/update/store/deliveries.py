@@ -16,7 +16,7 @@ from maas_agent.update.transfer.partial_download import what_the_disk_said
 
 
 class Deliveries:
-    """The folder ``<store>/deliveries``; manifests are named by their digests."""
+    """Keeps the folder ``<store>/deliveries``; manifests are named by their digests."""
 
     def __init__(self, store: Path) -> None:
         self._store = store

@@ -17,7 +17,7 @@ class Need(msgspec.Struct, frozen=True):
 
 
 class DiskQuota:
-    """The space for bundles: at most ``max_bytes`` for all bundles together, 0: as much as the disk has.
+    """Bounds the space for bundles: at most ``max_bytes`` for all together, 0: as much as the disk has.
 
     ``keep`` are the digests of the manifests that stay whatever comes: what is active, previous or just tested; with
     ``keep_all`` everything stays.

@@ -39,7 +39,7 @@ _CONTENT_RANGE = re.compile(r"bytes (\d{1,19})-\d+/(?:\d+|\*)", re.IGNORECASE)  
 
 
 class Fetcher(FetcherInterface):
-    """What TUF's client downloads with. It remembers the newest metadata it saw, to explain a refusal.
+    """Downloads for TUF's client. It remembers the newest metadata it saw, to explain a refusal.
 
     ``access`` says what every request carries, and whom to trust. Raises `ConfigError` if a file of it cannot be used.
     """

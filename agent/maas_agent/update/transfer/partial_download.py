@@ -36,7 +36,7 @@ class WrongContent(PullError):  # noqa: N818 - it reads as what it is
 
 
 class PartialDownload:
-    """What is here of the blob called ``digest``, of ``size`` bytes, in the folder ``blobs``."""
+    """Keeps what is here of the blob called ``digest``, of ``size`` bytes, in the folder ``blobs``."""
 
     def __init__(self, blobs: Path, digest: str, size: int) -> None:
         self.path = blobs / f".{digest}{SUFFIX}"
