@@ -15,10 +15,11 @@ import msgspec
 
 from maas_agent.base.untrusted import MALFORMED
 from maas_agent.bundle.manifest import Sha256, Size
+from maas_agent.bundle.schema import Schemas, check_schema, check_used, needed
 from maas_agent.errors import BundleError
 
-SCHEMA = 1
-"""The delivery schema this code writes, and the only one it reads."""
+SCHEMAS = Schemas("the delivery", oldest=1, newest=1)
+"""The schemas of the delivery that this code reads; it writes the lowest that has what a delivery uses."""
 
 MAX_DELIVERY_BYTES = 1 << 20
 _CHUNK = 1 << 16
@@ -51,7 +52,7 @@ class Delivery(_Part, frozen=True, kw_only=True):
     for each, in base64; it is empty if nothing is sealed.
     """
 
-    schema: int = SCHEMA
+    schema: int = SCHEMAS.oldest
     blobs: dict[Sha256, DeliveredBlob]
     recipients: dict[Sha256, Annotated[str, msgspec.Meta(max_length=4096)]] = {}
 
@@ -86,8 +87,9 @@ def expanded(chunks: Iterable[bytes]) -> Iterator[bytes]:
 
 
 def encode_delivery(delivery: Delivery) -> bytes:
-    """The bytes of ``delivery.json``: what is signed."""
-    return msgspec.json.format(msgspec.json.encode(delivery, order="sorted"), indent=2) + b"\n"
+    """The bytes of ``delivery.json``, which is what is signed, with the lowest schema that suffices."""
+    stated = msgspec.structs.replace(delivery, schema=needed(delivery, SCHEMAS.since))
+    return msgspec.json.format(msgspec.json.encode(stated, order="sorted"), indent=2) + b"\n"
 
 
 def decode_delivery(data: bytes) -> Delivery:
@@ -98,12 +100,9 @@ def decode_delivery(data: bytes) -> Delivery:
     if len(data) > MAX_DELIVERY_BYTES:
         raise BundleError(f"the delivery is larger than {MAX_DELIVERY_BYTES} bytes")
     try:
-        schema = msgspec.json.decode(data, type=_Schema).schema
-        if schema != SCHEMA:
-            raise BundleError(
-                f"the delivery has schema {schema}, this program reads {SCHEMA}: update maas-edge on this machine"
-            )
+        check_schema(msgspec.json.decode(data, type=_Schema).schema, SCHEMAS)
         delivery = msgspec.json.decode(data, type=Delivery)
+        check_used(delivery.schema, delivery, SCHEMAS.since, "the delivery")
         for sealed in delivery.recipients.values():
             base64.b64decode(sealed, validate=True)
     except (*MALFORMED, binascii.Error, ValueError) as error:

@@ -64,9 +64,8 @@ def test_a_manifest_of_an_unknown_schema_is_set_aside_with_advice(device: Device
     lie("digits/1.0.0/manifest.json", b'{"schema": 99}')
     outcome = device.update()
     assert (outcome.result, outcome.set_aside) == ("failed", True)
-    assert outcome.reason == (
-        "digits 1.0.0: manifest has schema 99, this program reads 1 to 2: update maas-edge on this machine"
-    )
+    said = "digits 1.0.0: manifest has schema 99, this program reads 1 to 2: update maas-edge on this machine ("
+    assert outcome.reason is not None and outcome.reason.startswith(said)
 
 
 def test_a_bundle_that_lies_there_but_was_not_signed_is_not_offered(

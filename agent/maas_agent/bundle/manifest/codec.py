@@ -1,5 +1,7 @@
 """Reads, checks and writes a manifest as bytes, in one way only."""
 
+import re
+
 import msgspec
 
 from maas_agent.base.untrusted import MALFORMED
@@ -7,6 +9,11 @@ from maas_agent.bundle import schema
 from maas_agent.bundle.manifest.checks import check_consistency
 from maas_agent.bundle.manifest.model import SINCE, Manifest
 from maas_agent.errors import BundleError
+
+_UNKNOWN = re.compile(
+    r"(?:unknown field|[Ii]nvalid (?:enum )?value)(?: of)? ([`'][^`']{1,64}[`'])(?: - at `\$\.?([^`]{0,200})`)?"
+)
+"""What msgspec says of a field, or a kind, that a structure does not have, and where."""
 
 MAX_MANIFEST_BYTES = 1 << 20
 
@@ -28,7 +35,8 @@ def decode_manifest(data: bytes) -> Manifest:
     """
     if len(data) > MAX_MANIFEST_BYTES:
         raise BundleError(f"manifest is {len(data)} bytes, at most {MAX_MANIFEST_BYTES} are read")
-    schema.check_schema(_schema_of(data))
+    stated = _schema_of(data)
+    schema.check_schema(stated, unknown=_first_unknown(data) if stated > schema.NEWEST else None)
     try:
         manifest = msgspec.json.decode(data, type=Manifest)
     except MALFORMED as error:
@@ -36,6 +44,18 @@ def decode_manifest(data: bytes) -> Manifest:
     schema.check_used(manifest.schema, manifest, SINCE)
     check_consistency(manifest)
     return manifest
+
+
+def _first_unknown(data: bytes) -> str | None:
+    """The first field or kind of a newer manifest that this program does not know, with where it stands."""
+    try:
+        msgspec.json.decode(data, type=Manifest)
+    except msgspec.ValidationError as error:
+        found = _UNKNOWN.search(str(error))
+        return f"{found[1]} at {found[2] or 'the top'}" if found else None
+    except MALFORMED:
+        pass  # this is told by whoever reads its schema, some day
+    return None
 
 
 class _SchemaOnly(msgspec.Struct):

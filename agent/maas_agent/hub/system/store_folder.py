@@ -16,7 +16,7 @@ TAKES_NOTHING = (errno.EROFS, errno.ENOSPC, errno.EDQUOT, errno.EIO)
 """The disk is read-only, full or failing. What is on it may be good: to serve that is better than to end."""
 
 _LOCK = "lock"
-_CONTENTS = frozenset(
+CONTENTS = frozenset(
     {"aside", "blobs", "commands", "control", "deliveries", "desired", "device", "install", "lock"}
 ) | {"maas", "marks", "outbox", "pipelines", "pulling", "tuf"}
 """How the names of everything in a store begin; ``maas`` is what `check` writes there."""
@@ -88,7 +88,7 @@ def close_to_others(store: Path) -> bool:
 
 def _is_ours(name: str) -> bool:
     """Whether it is a file or folder of a store, one of its copies, or of a file system of its own."""
-    return name == "lost+found" or re.split(r"[.-]", name.lstrip("."))[0] in _CONTENTS
+    return name == "lost+found" or re.split(r"[.-]", name.lstrip("."))[0] in CONTENTS
 
 
 def alarms(store: Path) -> list[str]:

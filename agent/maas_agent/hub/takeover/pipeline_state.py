@@ -17,10 +17,12 @@ from typing import Any
 import msgspec
 
 from maas_agent.base.untrusted import MALFORMED
-from maas_agent.bundle.manifest import digest_of
-from maas_agent.bundle.staged import blob_path
+from maas_agent.bundle.delivery import SCHEMAS
+from maas_agent.bundle.manifest import decode_manifest, digest_of
+from maas_agent.bundle.schema import NEWEST, is_of_newer, is_overcome
+from maas_agent.bundle.staged import blob_path, staged_delivery
 from maas_agent.bundle.version import parse_version
-from maas_agent.errors import DataError, brief
+from maas_agent.errors import BundleError, DataError, brief
 from maas_agent.host.files import make_folder, write_durably
 from maas_agent.trials.record import Trials
 from maas_agent.update.protocol import Outcome, PullProgress, State
@@ -71,6 +73,8 @@ class PipelineState(msgspec.Struct, frozen=True):
 
     ``refused`` maps manifest digests to reasons, ``revoked`` versions that the publisher took back to his reasons;
     ``interrupted`` counts, by digest, how often the device went down while that bundle was on probation.
+    ``stands_in_for`` is the digest of the bundle that would be active, and is ``previous`` as long as this agent cannot
+    read it: a newer one has brought it, and has gone.
     """
 
     active: Slot | None = None
@@ -80,6 +84,7 @@ class PipelineState(msgspec.Struct, frozen=True):
     refused: dict[str, str] = {}
     revoked: dict[str, str] = {}
     interrupted: dict[str, int] = {}
+    stands_in_for: str | None = None
 
     @property
     def serving(self) -> Slot | None:
@@ -189,6 +194,10 @@ def rolled_back(state: PipelineState, reason: str, now: float) -> PipelineState:
     back = state.active if state.candidate else state.previous
     if bad is None or back is None:
         raise IllegalTransition("there is no bundle to roll back to")
+    if not state.candidate and back.digest == state.stands_in_for:
+        raise IllegalTransition(
+            f"{back.version} is no way back, this agent cannot read it: install the newer one again"
+        )
     if not state.candidate:
         _refuse_revoked(state.revoked, back.version, bad.version)
     return msgspec.structs.replace(
@@ -249,7 +258,7 @@ def load(store: Path, pipeline: str, warn: Callable[[str], None]) -> PipelineSta
     if other and copy is not None and _is_here(store, copy) and not _is_here(store, state):
         warn(f"what {path} names as active is not on this device, and what its copy names is: that is taken")
         state = copy
-    return _started_over(state)
+    return _with_a_stand_in(store, _started_over(_without_overcome(state)), warn)
 
 
 def save(store: Path, pipeline: str, state: PipelineState) -> None:
@@ -418,6 +427,56 @@ def _refuse_revoked(revoked: dict[str, str], back: str, bad: str) -> None:
     between = [version for version in revoked if parse_version(back) < parse_version(version) < parse_version(bad)]
     if between:
         raise IllegalTransition(f"{back} is no way back, it is older than {between[0]}, which was revoked")
+
+
+def _without_overcome(state: PipelineState) -> PipelineState:
+    """Without what an earlier agent set aside only because it did not know its schema: this one does."""
+    left = {
+        digest: reason
+        for digest, reason in state.refused.items()
+        if not is_overcome(reason, manifest=NEWEST, delivery=SCHEMAS.newest)
+    }
+    return state if len(left) == len(state.refused) else msgspec.structs.replace(state, refused=left)
+
+
+def _with_a_stand_in(store: Path, state: PipelineState, warn: Callable[[str], None]) -> PipelineState:
+    """After a downgrade the active bundle may be of a schema that only the newer agent reads.
+
+    Then the one before it is active, which was so already, and gives way again to the newer agent.
+    """
+    active, previous, update = state.active, state.previous, state.update
+    if active is None or previous is None:
+        return state
+    if state.stands_in_for == previous.digest:
+        if _unreadable(store, previous) is not None:
+            return state
+        update = UpdateState("active", previous.version, None, update.since)
+        return msgspec.structs.replace(state, active=previous, previous=active, update=update, stands_in_for=None)
+    why = _unreadable(store, active)
+    if why is None or _unreadable(store, previous) is not None:
+        return state
+    warn(f"{active.version}, which is active, is of a newer agent: {why}; {previous.version} serves in its place")
+    return msgspec.structs.replace(
+        state,
+        active=previous,
+        previous=active,
+        update=UpdateState("rolled_back", active.version, brief(why), update.since),
+        stands_in_for=active.digest,
+    )
+
+
+def _unreadable(store: Path, slot: Slot) -> str | None:
+    """Why this agent cannot read a bundle that a newer one has brought; ``None`` if it can, or if it is damaged."""
+    try:
+        data = blob_path(store, slot.digest).read_bytes()
+        if digest_of(data) == slot.digest:
+            decode_manifest(data)
+            staged_delivery(store, slot.digest)
+    except (OSError, ValueError):
+        return None
+    except BundleError as error:
+        return str(error) if is_of_newer(str(error)) else None
+    return None
 
 
 def _started_over(state: PipelineState) -> PipelineState:

@@ -11,9 +11,10 @@ that a person put on the device: with another one begins another history.
 """
 
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Literal
+from typing import Annotated
 
 import msgspec
 
@@ -25,6 +26,7 @@ from maas_agent.update.folders import REMEMBERED
 _PLACE = Path(REMEMBERED, "marks.json")
 _FORMER_PLACE = Path("marks.json")
 """Where older agents kept it."""
+_SCHEMA = 1
 
 
 class HighWaterMark(msgspec.Struct, frozen=True):
@@ -48,7 +50,7 @@ class HighWaterMarks(msgspec.Struct, frozen=True):
     root: int = 0
     signed_at: Signed | None = None
     roles: dict[str, HighWaterMark] = {}
-    schema: Literal[1] = 1
+    schema: Annotated[int, msgspec.Meta(ge=1)] = _SCHEMA
 
 
 def trusted_time(clock: datetime, marks: HighWaterMarks) -> datetime:
@@ -85,14 +87,27 @@ def raised(
 def load(store: Path, anchor: str, warn: Callable[[str], None]) -> HighWaterMarks:
     """The marks in ``store``; a file that is missing or damaged is a fresh start, the latter with a warning.
 
-    Raises ``OSError`` if the file is there and cannot be read.
+    Of the file of a newer agent counts what is known here; it is kept beside, for that agent. Raises ``OSError`` if the
+    file is there and cannot be read.
     """
     path = store / _PLACE
     try:
-        return belonging_to(msgspec.json.decode(_content(store), type=HighWaterMarks), anchor)
+        data = _content(store)
     except FileNotFoundError:
         return HighWaterMarks(anchor)
+    newer = _newer_schema(data)
+    if newer is not None:
+        beside = path.with_name(f"{path.name}.newer")
+        with suppress(OSError):
+            make_folder(beside.parent)
+            write_durably(beside, data)
+        warn(f"{path} is of a newer maas-agent (schema {newer}): what is known of it counts, it is kept as {beside}")
+    try:
+        marks = msgspec.json.decode(data, type=HighWaterMarks)
+        return belonging_to(msgspec.structs.replace(marks, schema=_SCHEMA), anchor)
     except MALFORMED as error:
+        if newer is not None:
+            return HighWaterMarks(anchor)
         path = path if path.exists() else store / _FORMER_PLACE
         aside = path.with_name(f"{path.name}.damaged")
         path.replace(aside)
@@ -101,6 +116,18 @@ def load(store: Path, anchor: str, warn: Callable[[str], None]) -> HighWaterMark
             "metadata is told only by the files in tuf/ and by the clock"
         )
         return HighWaterMarks(anchor)
+
+
+def _newer_schema(data: bytes) -> int | None:
+    try:
+        stated = msgspec.json.decode(data, type=_SchemaOnly).schema
+    except MALFORMED:
+        return None
+    return stated if stated > _SCHEMA else None
+
+
+class _SchemaOnly(msgspec.Struct):
+    schema: int
 
 
 def save(store: Path, marks: HighWaterMarks) -> None:

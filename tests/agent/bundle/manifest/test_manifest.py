@@ -1,10 +1,12 @@
 """The manifest: what is written is read, and what contradicts itself is refused."""
 
+import re
 from typing import Any
 
 import msgspec
 import pytest
 
+from maas_agent import __version__
 from maas_agent.bundle.archive import open_bundle
 from maas_agent.bundle.manifest import (
     MAX_MANIFEST_BYTES,
@@ -74,6 +76,27 @@ def test_an_unknown_schema_is_refused_before_anything_else_is_read(schema: int) 
         BundleError, match=f"schema {schema}, this program reads {OLDEST} to {NEWEST}: update maas-edge"
     ):
         decode_manifest(msgspec.json.encode({"schema": schema, "something": "new"}))
+
+
+@pytest.mark.parametrize(
+    ("path", "value", "unknown"),
+    [
+        ("window", {"hop": 1}, r"`window` at the top"),
+        ("inputs.0.window", {"hop": 1}, r"`window` at inputs\[0\]"),
+        ("outputs.0.postprocess.kind", "detection", r"'detection' at outputs\[0\]\.postprocess\.kind"),
+        ("inputs.0.decode.resize", "lanczos", r"'lanczos' at inputs\[0\]\.decode\.resize"),
+        ("version", "1.0.0", None),
+    ],
+)
+def test_a_newer_manifest_is_refused_with_what_it_needs(
+    written: bytes, path: str, value: Any, unknown: str | None
+) -> None:
+    """Which schema, what of it is not known here, and which maas-edge this is."""
+    document = changed(changed(written, path, value), "schema", NEWEST + 1)
+    told = f" and not {unknown}" if unknown else ""
+    words = rf"schema {NEWEST + 1}, this program reads .* \({re.escape(__version__)} knows schema {NEWEST}{told}\)"
+    with pytest.raises(BundleError, match=words):
+        decode_manifest(document)
 
 
 @pytest.mark.parametrize(

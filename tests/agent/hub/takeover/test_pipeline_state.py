@@ -5,6 +5,8 @@ from pathlib import Path
 import msgspec
 import pytest
 
+from maas_agent.bundle import schema
+from maas_agent.bundle.archive import open_bundle
 from maas_agent.bundle.manifest import digest_of
 from maas_agent.errors import DataError
 from maas_agent.hub.takeover import pipeline_state
@@ -23,6 +25,7 @@ from maas_agent.hub.takeover.pipeline_state import (
     save,
 )
 from maas_agent.update.protocol import Outcome, PullProgress, State, Step
+from tests.bundles import make_bundle
 
 STEPS: tuple[Step, ...] = ("pulling", "verifying", "staged", "testing")
 ONE, TWO = Slot("1.0.0", "1" * 64), Slot("2.0.0", "2" * 64)
@@ -311,3 +314,53 @@ def test_a_state_that_cannot_be_read_is_an_error_and_not_a_fresh_start(tmp_path:
     path_of(tmp_path, "p").mkdir(parents=True)
     with pytest.raises(DataError, match="cannot read the state of pipeline 'p'"):
         load(tmp_path, "p", never)
+
+
+def test_a_bundle_of_a_newer_agent_has_a_stand_in_until_that_one_is_back(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A downgrade needs nothing: the bundle before it serves; and so does the upgrade that follows."""
+    before, newer = _kept_manifest(tmp_path, "1.0.0", 1), _kept_manifest(tmp_path, "2.0.0", schema.NEWEST + 1)
+    state = PipelineState(active=newer, previous=before, update=UpdateState("active", "2.0.0", None, 5.0))
+    save(tmp_path, "p", state)
+    said: list[str] = []
+    for _ in range(2):  # whether it is saved before the next start or not
+        stands_in = load(tmp_path, "p", said.append)
+        assert (stands_in.active, stands_in.previous, stands_in.refused) == (before, newer, {})
+        assert stands_in.update.state == "rolled_back" and "update maas-edge" in str(stands_in.update.reason)
+        assert stands_in.digests() == {before.digest, newer.digest}, "what is of no use now is no garbage"
+    assert len(said) == 2 and "2.0.0, which is active, is of a newer agent" in said[0]
+    assert "1.0.0 serves in its place" in said[0]
+    save(tmp_path, "p", stands_in)
+    assert load(tmp_path, "p", never) == stands_in
+    with pytest.raises(IllegalTransition, match=r"2\.0\.0 is no way back, this agent cannot read it"):
+        rolled_back(stands_in, "somebody asked for it", 6.0)
+    monkeypatch.setattr(schema, "NEWEST", schema.NEWEST + 1)
+    again = load(tmp_path, "p", never)
+    assert (again.active, again.previous, again.update.state) == (newer, before, "active")
+
+
+def test_without_a_bundle_that_it_can_read_an_agent_changes_nothing(tmp_path: Path) -> None:
+    """It says what it lacks, and serves as soon as somebody brings it or the newer agent."""
+    newer = [_kept_manifest(tmp_path, version, schema.NEWEST + 1) for version in ("2.0.0", "1.0.0")]
+    for previous in (None, newer[1]):
+        state = PipelineState(active=newer[0], previous=previous, update=UpdateState("active", "2.0.0", None, 5.0))
+        save(tmp_path, "p", state)
+        assert load(tmp_path, "p", never) == state
+
+
+def test_what_was_set_aside_for_its_schema_is_offered_again_to_an_agent_that_reads_it(tmp_path: Path) -> None:
+    unread = "digits 2.0.0: manifest has schema 2, this program reads 1: update maas-edge on this machine"
+    state = msgspec.structs.replace(RUNNING, refused={"2" * 64: unread, "3" * 64: "output 'scores' deviates by 5"})
+    save(tmp_path, "p", state)
+    assert load(tmp_path, "p", never).refused == {"3" * 64: "output 'scores' deviates by 5"}
+
+
+def _kept_manifest(store: Path, version: str, stated: int) -> Slot:
+    """The manifest of a real bundle in the store, with this schema."""
+    with open_bundle(make_bundle(store / "made.maas", version=version)) as bundle:
+        document = msgspec.json.decode(bundle.manifest_bytes) | {"schema": stated}
+    data = msgspec.json.encode(document)
+    (store / "blobs").mkdir(exist_ok=True)
+    (store / "blobs" / digest_of(data)).write_bytes(data)
+    return Slot(version, digest_of(data))

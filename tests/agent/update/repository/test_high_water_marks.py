@@ -3,6 +3,7 @@
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from maas_agent.errors import VerifyError
@@ -93,7 +94,7 @@ def test_what_an_older_agent_has_seen_counts_until_there_is_more(tmp_path: Path)
     assert load(tmp_path, "anchor", silent) == SEEN
 
 
-@pytest.mark.parametrize("damage", [b"", b"{", b"[]", b'{"anchor": "a", "schema": 2}', b"\xff\xfe"])
+@pytest.mark.parametrize("damage", [b"", b"{", b"[]", b'{"anchor": "a", "schema": 0}', b"\xff\xfe"])
 def test_a_damaged_file_is_set_aside_and_said(tmp_path: Path, damage: bytes) -> None:
     """It must not stop the device; the warning says what is lost."""
     (tmp_path / "marks.json").write_bytes(damage)
@@ -101,6 +102,20 @@ def test_a_damaged_file_is_set_aside_and_said(tmp_path: Path, damage: bytes) -> 
     assert load(tmp_path, "anchor", warnings.append) == HighWaterMarks("anchor")
     assert (tmp_path / "marks.json.damaged").read_bytes() == damage
     assert len(warnings) == 1 and "is told only by the files in tuf/ and by the clock" in warnings[0]
+
+
+@pytest.mark.parametrize("root", [7, {"version": 7}], ids=["what is known", "something else"])
+def test_a_newer_agents_file_is_no_damage_and_is_kept_for_it(tmp_path: Path, root: object) -> None:
+    """After a downgrade what is known of it counts on: nothing that was seen may be offered again."""
+    written = msgspec.json.encode({"anchor": "anchor", "schema": 2, "root": root, "seen_by": ["a newer rule"]})
+    (tmp_path / "marks.json").write_bytes(written)
+    warnings: list[str] = []
+    marks = load(tmp_path, "anchor", warnings.append)
+    assert marks == HighWaterMarks("anchor", root if isinstance(root, int) else 0)
+    assert len(warnings) == 1 and "is of a newer maas-agent (schema 2)" in warnings[0]
+    save(tmp_path, marks)
+    assert (tmp_path / "updates" / "marks.json.newer").read_bytes() == written
+    assert load(tmp_path, "anchor", silent) == marks and not (tmp_path / "marks.json.damaged").exists()
 
 
 def test_signed_at_is_a_time_before_the_expiry_or_refused() -> None:
