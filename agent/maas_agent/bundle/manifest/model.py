@@ -20,7 +20,8 @@ SINCE: dict[str, int] = {
     "Decode.background": 2,
     "Golden.inflated": 2,
 }
-"""The schema that brought a kind (``Kind``) or a field (``Kind.field``), see `maas_agent.bundle.schema`."""
+"""The schema that brought a kind (``Kind``), a field (``Kind.field``) or a value of a text (``Kind.field=value``), see
+`maas_agent.bundle.schema`. A test holds it against what schema 1 had."""
 
 
 class Quantization(ManifestPart, frozen=True):
