@@ -1,6 +1,7 @@
 """Today's agent on the store of an earlier one, and that one again on what today's has left: nothing is lost."""
 
 import os
+import re
 import sqlite3
 import subprocess
 import sys
@@ -12,6 +13,7 @@ from typing import Any
 import msgspec
 import pytest
 
+from maas_agent.hub.system.store_folder import CONTENTS
 from tests.bundles import samples
 from tests.system.brokers import Mosquitto
 from tests.system.conftest import MakeDevice
@@ -137,3 +139,7 @@ def test_an_upgrade_and_the_way_back_lose_nothing_and_need_nothing(
     assert subprocess.run(command, capture_output=True).returncode == 0
     console.wait("maas/dev/digits/state", lambda state: (state["active"] or {}).get("version") == "1.0.0")
     console.close()
+    device.stop()
+    assert {re.split("[.-]", path.name)[0] for path in device.store.iterdir()} <= CONTENTS, (
+        "as docs/updates.md knows them"
+    )

@@ -18,7 +18,7 @@ TAKES_NOTHING = (errno.EROFS, errno.ENOSPC, errno.EDQUOT, errno.EIO)
 _LOCK = "lock"
 CONTENTS = frozenset(
     {"aside", "blobs", "commands", "control", "deliveries", "desired", "device", "install", "lock"}
-) | {"maas", "marks", "outbox", "pipelines", "pulling", "tuf"}
+) | {"maas", "marks", "outbox", "pipelines", "pulling", "tuf", "updates"}
 """How the names of everything in a store begin; ``maas`` is what `check` writes there."""
 _READ = os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC
 
