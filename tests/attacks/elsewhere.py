@@ -66,6 +66,25 @@ ELSEWHERE: dict[str, tuple[str, ...]] = {
         f"{_CONVERTER}/importers/test_table.py::test_a_member_of_a_zip_is_bounded_whatever_the_zip_says",
     ),
     "code named by a model": (f"{_CONVERTER}/importers/keras/test_allowed.py",),
+    "ops of a graph that write, read or send": (
+        f"{_CONVERTER}/importers/tensorflow/test_hostile.py::"
+        "test_an_op_that_may_do_more_than_compute_is_refused_by_its_name_and_with_the_reason",
+        f"{_CONVERTER}/importers/tensorflow/test_hostile.py::"
+        "test_nothing_was_written_or_read_though_tensorflow_itself_would_have",
+        "tests/attacks/test_model_files.py",
+    ),
+    "what a model runs while it is loaded": (
+        f"{_CONVERTER}/importers/tensorflow/test_hostile.py::"
+        "test_an_initializer_is_not_run_which_is_told_and_the_model_answers",
+    ),
+    "weights from other files": (
+        f"{_CONVERTER}/importers/keras/test_containers.py",
+        f"{_CONVERTER}/importers/tensorflow/test_hostile.py::test_a_link_out_of_the_models_folder_is_not_followed",
+    ),
+    "graph without an end": (
+        f"{_CONVERTER}/importers/tensorflow/test_hostile.py::"
+        "test_a_graph_without_an_end_or_with_weights_from_elsewhere",
+    ),
     "root beside the publisher's keys": (
         f"{_CONVERTER}/publishing/keys/test_slipped_in.py::"
         "test_a_root_that_names_our_keys_and_is_not_ours_gets_nothing_signed",

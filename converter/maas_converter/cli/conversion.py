@@ -59,7 +59,9 @@ def convert(
         str | None, typer.Option(metavar="SIZES", help="Sizes of one sample, without the batch: 96,96,3.")
     ] = None,
     signature: Annotated[str | None, typer.Option(metavar="KEY", help="Which signature of a SavedModel.")] = None,
-    trust: Annotated[bool, typer.Option("--trust", help="Run Python code in the model file (Lambda layers).")] = False,
+    trust: Annotated[
+        bool, typer.Option("--trust", help="Run code in the model file: Lambda layers, ops that may reach files.")
+    ] = False,
     custom: Annotated[
         Path | None, typer.Option(metavar="FILE.py", help="Python file with the model's own classes; needs --trust.")
     ] = None,

@@ -1,5 +1,6 @@
 """The rule for a model's input: one tensor, one sample at a time, every size fixed."""
 
+import math
 from collections.abc import Sequence
 
 from maas_agent.errors import DataError
@@ -7,6 +8,8 @@ from maas_agent.errors import DataError
 Shape = Sequence[int | None]
 
 _CHANNELS = (1, 3, 4)
+_MOST_VALUES = 1 << 28
+"""Of one sample: a gigabyte of float32. A picture of 4,096 by 4,096 pixels has a fifth of that."""
 
 
 def only_input(names: Sequence[str]) -> None:
@@ -27,6 +30,16 @@ def refuse_text(name: str, dtype: object) -> None:
 
 
 def fixed_shape(shape: Shape | None, wanted: tuple[int, ...] | None) -> tuple[int, ...]:
+    """As `_fixed_shape`; raises `DataError` also for a sample that nothing could hold."""
+    fixed = _fixed_shape(shape, wanted)
+    if math.prod(fixed) > _MOST_VALUES:
+        raise DataError(
+            f"its input {_told(fixed)} has {math.prod(fixed):,} values a sample, more than {_MOST_VALUES:,}"
+        )
+    return fixed
+
+
+def _fixed_shape(shape: Shape | None, wanted: tuple[int, ...] | None) -> tuple[int, ...]:
     """The model's input shape for one sample, with a batch of 1 in front where the model has a batch.
 
     ``shape`` is the model's, batch first, ``None`` or -1 for an open size; without it the rank is open too. One size

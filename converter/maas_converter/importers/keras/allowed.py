@@ -19,7 +19,8 @@ _FAMILIES = (
     "|quantizers|losses|metrics|optimizers"
 )
 _MODULE = re.compile(rf"(tf_)?keras(\.api|\.src|\._tf_keras\.keras)*(\.({_FAMILIES})(\.\w+)*)?")
-_NAME = re.compile(r"[A-Za-z_]\w*")
+_NAME = re.compile(r"([\w -]+>)?[A-Za-z_]\w*")
+"""``Package>Name`` is what somebody has registered: nobody has here, so Keras says that it does not know it."""
 _RUNNING = {
     "Lambda": "runs Python code",
     "__lambda__": "runs Python code",
@@ -43,8 +44,8 @@ YOUR_OWN = (
 _CALLING = {"TFOpLambda", "SlicingOpLambda"}
 _RAW = "TensorFlowOpLayer"
 _SPECS = {"tensorflow.python.framework.tensor", "tensorflow.python.framework.tensor_spec"}
-_FILES = ("vocabulary", "idf_weights")
-"""Keys under which a text is the path of a file that the layer reads."""
+_FILES = re.compile(r"vocabulary|idf_weights|(\w+_)?(file|filename|filepath|path|dir|directory|url|uri)")
+"""Keys under which a text is the path of a file that the layer, or a feature column of it, reads."""
 _VERSION = re.compile(r"^(compat\.v[12]\.)+")
 
 FUNCTIONS = frozenset(
@@ -143,17 +144,30 @@ def _problem(entry: Entry) -> str | None:
     kind, module, inner = entry.get("class_name"), entry.get("module"), entry.get("config")
     config = inner if isinstance(inner, dict) else {}
     if kind == "__typespec__":
-        known = isinstance(module, str) and module in _SPECS
-        return None if known else f"it names the type {entry.get('spec_name')!r} of {module!r}: leave it out"
+        named = (entry.get("spec_name"), entry.get("registered_name"))
+        if (
+            isinstance(module, str)
+            and module in _SPECS
+            and named in (("TensorSpec", None), ("TensorSpec", "TensorSpec"))
+        ):
+            return None
+        return f"it names the type {entry.get('spec_name')!r} of {module!r}: leave it out"
     if module is not None and not (module == "builtins" or (isinstance(module, str) and _MODULE.fullmatch(module))):
         return f"it names {kind} of the module {module!r}, which is no part of Keras: {YOUR_OWN}"
+    path = next((value for key, value in entry.items() if isinstance(value, str) and _FILES.fullmatch(key)), None)
+    if path is not None:
+        return f"it reads the file {path!r}: give it its words as a list"
     if kind is None:
         return None
     told = f"its layer {_label(entry)!r}"
     if not isinstance(kind, str) or not _NAME.fullmatch(kind):
         return f"it names a class {kind!r}, which is no name: save the model again"
+    if not _is_itself(entry):
+        return f"{told} ({kind}) is registered as {entry['registered_name']!r}, which is another: {YOUR_OWN}"
     if kind in _RUNNING:
         return f"{told} ({kind}) {_RUNNING[kind]}: replace it by layers"
+    if kind == "function" and not (isinstance(inner, str) and _NAME.fullmatch(inner)):
+        return f"it names a function {inner!r}, which is no name: save the model again"
     if kind == "function" and module == "builtins" and hasattr(builtins, str(inner)):
         return f"it names Python's own function {inner!r}: replace it by one of Keras"
     if kind in _CALLING and _VERSION.sub("", str(config.get("function"))) not in FUNCTIONS:
@@ -163,12 +177,21 @@ def _problem(entry: Entry) -> str | None:
     if kind == _RAW and not set(_ops_of(config.get("node_def"))) <= OPS:
         ops = ", ".join(sorted(set(_ops_of(config.get("node_def"))) - OPS))
         return f"{told} is TensorFlow's op {ops}, which may do more than compute: replace it by layers"
-    path = next((config[key] for key in _FILES if isinstance(config.get(key), str)), None)
+    path = next((value for key, value in config.items() if isinstance(value, str) and _FILES.fullmatch(key)), None)
     if path is not None:
         return f"{told} reads the file {path!r}: give it its words as a list"
+    if ".." in re.split(r"[\\/]", str(config.get("name"))):
+        return f"{told} is called what leads to another folder, where Keras would look for its words: rename it"
     if any(key.endswith("_type") and value == "lambda" for key, value in config.items()):
         return f"{told} ({kind}) runs Python code: replace it by layers"
     return None
+
+
+def _is_itself(entry: Entry) -> bool:
+    """Whether it is registered under its own name: tf-keras takes what is called otherwise, where it finds no other."""
+    registered, kind = entry.get("registered_name"), entry.get("class_name")
+    own = (kind, entry.get("config")) if kind == "function" else (kind,)
+    return registered in (None, *own) or (isinstance(registered, str) and registered.rpartition(">")[2] in own)
 
 
 def entries(configuration: Any, *, trained: bool) -> Iterator[Entry]:

@@ -14,6 +14,7 @@ from maas_agent.base.terminal import printable
 from maas_agent.base.untrusted import read_member
 from maas_agent.errors import DataError
 from maas_converter.importers.keras.allowed import entries, name_of, refuse_reach
+from maas_converter.importers.keras.containers import refuse_archive, refuse_hdf5
 
 _HDF5 = b"\x89HDF\r\n\x1a\n"
 _CODE = ("Lambda", "__lambda__")
@@ -33,9 +34,12 @@ def is_hdf5(head: bytes) -> bool:
 def refuse_code(source: Path, *, trust: bool) -> None:
     """Raise `DataError` if the model in ``source`` holds Python code, or reaches for what may do more than compute.
 
-    ``trust`` allows both. Nothing is run, see `maas_converter.importers.keras.allowed`.
+    ``trust`` allows both. Nothing is run, see `maas_converter.importers.keras.allowed`. Files that take their weights
+    from others are refused in any case.
     """
     configuration = read_configuration(source)
+    with source.open("rb") as file:
+        (refuse_hdf5 if is_hdf5(file.read(8)) else refuse_archive)(source)
     if trust:
         return
     found = set(code_in(configuration))

@@ -9,7 +9,9 @@ from maas_converter.importers.tensorflow.answering import Answering, in_one_prec
 from maas_converter.importers.tensorflow.conversion import save, to_tflite
 from maas_converter.importers.tensorflow.effects import bodies, calls, rename_functions, without_effects
 from maas_converter.importers.tensorflow.outputs import keyed
+from maas_converter.importers.tensorflow.serving import shown
 from maas_converter.importers.tensorflow.spelling import compare_signs
+from maas_converter.importers.tensorflow.weights import VARIABLES
 from maas_converter.tflite.signature import with_outputs
 
 _VARIABLE = "VarHandleOp"
@@ -27,37 +29,32 @@ _ELEMENT_SHAPE = {
 there, as a constant: no inference fixes it, and TFLite needs it fixed."""
 
 
-def freeze(tensorflow: Any, session: Any, outputs: Mapping[str, str]) -> Answering:
-    """The part of the session's graph that ``outputs`` (name: tensor) need, with the values of its variables.
+def freeze(tensorflow: Any, session: Any, outputs: Mapping[str, str], values: Mapping[str, Any]) -> Answering:
+    """The part of the session's graph that ``outputs`` (name: tensor) need, with the ``values`` of its variables.
 
-    Raises `DataError` if it remembers something, `Passed` if the values cannot be read.
+    Raises `DataError` if it remembers something, or a variable has no value; `Passed` if TensorFlow cannot freeze it.
     """
     graph = session.graph.as_graph_def()
     without_effects(graph, outputs.values(), {node.name: node.name for node in graph.node if node.op == _VARIABLE})
-    _refuse_tables(graph)
+    missing = [node.name for node in graph.node if node.op in VARIABLES and node.name not in values]
+    if missing:
+        raise DataError(
+            f"its variable {shown(missing[0])!r} has no value in variables/variables.*: TensorFlow would fill it in "
+            "while it loads the model, which is not done here; save the model with all of its variables"
+        )
     handles = [node.name for node in graph.node if node.op == _VARIABLE]
     nodes = [tensor.partition(":")[0] for tensor in outputs.values()]
     try:
-        values = session.run({f"{name}:0": f"{name}/Read/ReadVariableOp:0" for name in handles})
         # Those of TensorFlow 1, which no function can take, become constants.
         graph = tensorflow.compat.v1.graph_util.convert_variables_to_constants(
             session, graph, nodes, variable_names_blacklist=handles
         )
-    except Exception as error:  # TensorFlow's errors for variables that were not restored, and Python's own
-        raise Passed(f"its variables cannot be read: {first_sentence(error)}") from None
+    except Exception as error:  # TensorFlow's errors, and Python's own
+        raise Passed(f"its variables cannot be made constants: {first_sentence(error)}") from None
     for node in graph.node:
         if node.name in handles:
             _become_placeholder(tensorflow, node)
-    return Answering(graph, values)
-
-
-def _refuse_tables(graph: Any) -> None:
-    """What a table holds is filled in by initializers, which the graph of an answer does not have."""
-    if any(node.op.startswith(("LookupTable", "HashTable")) for nodes in bodies(graph) for node in nodes):
-        raise DataError(
-            "it looks values up in a table (IntegerLookup, StringLookup, tf.lookup), which is not in the graph: save "
-            "the model with model.save('NAME.keras') and convert that"
-        )
+    return Answering(graph, {f"{name}:0": values[name] for name in handles})
 
 
 def take_one_sample(tensorflow: Any, graph: Any) -> None:

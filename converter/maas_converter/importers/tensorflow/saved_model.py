@@ -1,7 +1,8 @@
 """SavedModel folders of TensorFlow 2 and 1 to float32 TFLite. A program, see `maas_converter.importers.task`.
 
-A SavedModel is a graph and has no Python in it; but a graph may read and write files, and TensorFlow runs its
-initializers while loading. Such ops are looked for first.
+A SavedModel is a graph and has no Python in it; but a graph may read and write files. So TensorFlow does not load it:
+of the graph is taken what answers, if it only computes (`maas_converter.importers.tensorflow.serving`), and weights are
+read as data (`maas_converter.importers.tensorflow.weights`).
 """
 
 import re
@@ -19,54 +20,84 @@ from maas_converter.importers.task import Task, run
 from maas_converter.importers.tensorflow.answering import Answering
 from maas_converter.importers.tensorflow.graphs import convert_graph, freeze
 from maas_converter.importers.tensorflow.precision import coarsest_precision
+from maas_converter.importers.tensorflow.serving import not_run, serving_part, shown
+from maas_converter.importers.tensorflow.weights import places, weights
 
 _DEFAULT = "serving_default"
 _INITIALIZER = "__saved_model_init_op"
 _SERVE = "serve"
-# The first three are those that TensorFlow's own `saved_model_cli scan` warns of.
-_REACHING_OUT = {"ReadFile", "WriteFile", "PrintV2", "PyFunc", "PyFuncStateless", "EagerPyFunc"}
-_VARIABLES = {"VarHandleOp", "VariableV2", "Variable"}
+_MOST_BYTES = (2 << 30) - 1
+"""Of ``saved_model.pb``: what a protobuf can be."""
 
 
 def convert(task: Task) -> Converted:
     """Load the folder ``task.source`` and convert one signature; raises a `MaasError`."""
     tensorflow = _library()
     meta = _meta_graph(task.source)
-    # (1) Before TensorFlow loads it: loading runs its initializers.
-    _refuse_reaching_out(meta, trust=task.options.trust)
-    _check_variables(task.source, meta)
     signature = chosen_signature(meta.signature_def, task.options.signature)
-    # (2) What comes in and what goes out.
+    # (1) What comes in and what goes out.
     only_input(list(signature.inputs))
     ((name, info),) = signature.inputs.items()
     spec = _fixed_spec(tensorflow, name, info, task.options.input_shape)
-    outputs = {key: signature.outputs[key].name for key in sorted(signature.outputs, key=_with_numbers)}
+    outputs = {key: _output(key, signature.outputs[key]) for key in sorted(signature.outputs, key=_with_numbers)}
+    # (2) What that needs of the graph, if it only computes; the rest never gets into TensorFlow.
+    graph = serving_part(tensorflow, meta, info, outputs.values(), trust=task.options.trust)
+    served = _Served(tensorflow, task.source, graph, meta, info.name, list(outputs.values()))
+    _tell_of_what_is_not_run(meta)
     # (3) Constants for variables, a batch of 1, TFLite.
-    frozen = _frozen(tensorflow, task.source, list(meta.meta_info_def.tags), outputs)
+    frozen = served.frozen(outputs)
     precision = coarsest_precision(frozen.graph)
     with tempfile.TemporaryDirectory() as folder:
         made = convert_graph(tensorflow, frozen, spec, info.name, outputs, folder)
-    tags = list(meta.meta_info_def.tags)
-    return Converted(made, _Served(tensorflow, task.source, tags, info.name, list(outputs.values())), precision)
+    return Converted(made, served, precision)
 
 
 class _Served:
-    """The SavedModel as it is, run by TensorFlow; loaded when it is asked for the first time."""
+    """The part of the SavedModel that answers, with its weights, run by TensorFlow."""
 
-    def __init__(self, tensorflow: Any, source: Path, tags: list[str], taken: str, made: list[str]) -> None:
-        self._v1, self._source, self._tags = tensorflow.compat.v1, source, tags
-        self._graph, self._taken, self._made = tensorflow.Graph(), taken, made
+    def __init__(self, tensorflow: Any, source: Path, graph: Any, meta: Any, taken: str, made: list[str]) -> None:
+        self._tensorflow, self._source, self._graph, self._taken, self._made = tensorflow, source, graph, taken, made
+        self._places = places(meta.graph_def, meta.saver_def.restore_op_name)
+        self._known = meta.meta_info_def.stripped_op_list
 
-    @cached_property
-    def _session(self) -> Any:
-        session = self._v1.Session(graph=self._graph)
-        with self._graph.as_default():
-            self._v1.saved_model.load(session, self._tags, str(self._source))
-        return session
+    def frozen(self, outputs: Mapping[str, str]) -> Answering:
+        """Its graph with values for variables."""
+        session, values = self._loaded()
+        with session:
+            return freeze(self._tensorflow, session, outputs, values)
 
     def __call__(self, inputs: list[Array]) -> list[Array]:
         taken = self._session.graph.get_tensor_by_name(self._taken)
         return list(self._session.run(self._made, {taken: inputs[0].astype(taken.dtype.as_numpy_dtype)}))
+
+    @cached_property
+    def _session(self) -> Any:
+        return self._loaded()[0]
+
+    def _loaded(self) -> tuple[Any, dict[str, Any]]:
+        """A new session, and the values that its variables have got."""
+        tensorflow = self._tensorflow
+        values = weights(tensorflow, self._source, self._graph, self._places)
+        session = tensorflow.compat.v1.Session(graph=tensorflow.Graph())
+        try:
+            with session.graph.as_default():
+                tensorflow.graph_util.import_graph_def(self._graph, name="", producer_op_list=self._known)
+                assigned = {name: _assign(tensorflow, session.graph, name, value) for name, value in values.items()}
+            session.run(
+                [op for op, _ in assigned.values()], {batch: values[name] for name, (_, batch) in assigned.items()}
+            )
+        except Exception as error:  # TensorFlow's own errors for damaged graphs, and Python's
+            raise DataError(f"TensorFlow cannot load it, it is damaged or truncated: {first_sentence(error)}") from None
+        return session, values
+
+
+def _assign(tensorflow: Any, graph: Any, name: str, value: Any) -> tuple[Any, Any]:
+    """An op that gives the variable at the node ``name`` a value, and the placeholder that takes it."""
+    variable = graph.get_tensor_by_name(f"{name}:0")
+    taken = tensorflow.compat.v1.placeholder(value.dtype, value.shape)
+    if variable.dtype == tensorflow.resource:
+        return tensorflow.raw_ops.AssignVariableOp(resource=variable, value=taken), taken
+    return tensorflow.raw_ops.Assign(ref=variable, value=taken, validate_shape=False), taken
 
 
 def chosen_signature(signatures: Mapping[str, Any], wanted: str | None) -> Any:
@@ -105,8 +136,11 @@ def _meta_graph(source: Path) -> Any:
     from google.protobuf.message import DecodeError
     from tensorflow.core.protobuf import saved_model_pb2
 
+    graph = source / "saved_model.pb"
+    if graph.stat().st_size > _MOST_BYTES:
+        raise DataError("saved_model.pb in it has more than 2 GiB, which no graph can have: it is damaged")
     try:
-        saved = saved_model_pb2.SavedModel.FromString((source / "saved_model.pb").read_bytes())
+        saved = saved_model_pb2.SavedModel.FromString(graph.read_bytes())
     except DecodeError as error:
         raise DataError(f"saved_model.pb in it is damaged or truncated ({error})") from None
     graphs = list(saved.meta_graphs)
@@ -117,25 +151,16 @@ def _meta_graph(source: Path) -> Any:
     return serving[0] if len(serving) == 1 else graphs[0]
 
 
-def _ops(meta: Any) -> set[str]:
-    ops = {node.op for node in meta.graph_def.node}
-    return ops.union(*({node.op for node in function.node_def} for function in meta.graph_def.library.function))
+def _tell_of_what_is_not_run(meta: Any) -> None:
+    left = not_run(meta)
+    if left:
+        note(f"TensorFlow would run {', '.join(map(shown, left[:5]))} while it loads the model; that is not run here")
 
 
-def _refuse_reaching_out(meta: Any, *, trust: bool) -> None:
-    found = sorted(_ops(meta) & _REACHING_OUT)
-    if found and not trust:
-        raise DataError(
-            f"its graph reads or writes files, prints or calls Python ({', '.join(found)}): allow that with --trust "
-            "if you know who wrote it"
-        )
-
-
-def _check_variables(source: Path, meta: Any) -> None:
-    if _ops(meta) & _VARIABLES and not (source / "variables" / "variables.index").is_file():
-        raise DataError(
-            "its weights are missing: there is no file variables/variables.index in it; copy the whole folder"
-        )
+def _output(key: str, info: Any) -> str:
+    if info.WhichOneof("encoding") != "name":
+        raise DataError(f"its output {key!r} is no plain tensor: save it with dense outputs")
+    return str(info.name)
 
 
 def _fixed_spec(tensorflow: Any, name: str, info: Any, wanted: tuple[int, ...] | None) -> Any:
@@ -144,16 +169,6 @@ def _fixed_spec(tensorflow: Any, name: str, info: Any, wanted: tuple[int, ...] |
     refuse_text(name, tensorflow.as_dtype(info.dtype))
     shape = None if info.tensor_shape.unknown_rank else [int(size.size) for size in info.tensor_shape.dim]
     return tensorflow.TensorSpec(fixed_shape(shape, wanted), tensorflow.as_dtype(info.dtype), name=name)
-
-
-def _frozen(tensorflow: Any, source: Path, tags: list[str], outputs: Mapping[str, str]) -> Answering:
-    v1 = tensorflow.compat.v1
-    with v1.Session(graph=tensorflow.Graph()) as session:
-        try:
-            v1.saved_model.load(session, tags, str(source))
-        except Exception as error:  # TensorFlow's own errors for damaged checkpoints, and Python's for damaged graphs
-            raise DataError(f"TensorFlow cannot load it, it is damaged or truncated: {first_sentence(error)}") from None
-        return freeze(tensorflow, session, outputs)
 
 
 if __name__ == "__main__":

@@ -59,6 +59,39 @@ REACHING = {
         layer("Dense", activation={"module": "keras.utils", "class_name": "function", "config": "get_file"}),
         "module 'keras.utils'",
     ),
+    "a function by a path": (
+        layer("Dense", activation={"module": "keras.layers", "class_name": "function", "config": "os.system"}),
+        "names a function 'os.system', which is no name",
+    ),
+    "a layer under another's name": (
+        {**layer("Innocent", module="tf_keras.src.layers.core.tf_op_layer"), "registered_name": "TFOpLambda"},
+        r"registered as 'TFOpLambda', which is another.*--custom FILE\.py",
+    ),
+    "the same by a package": (
+        {**layer("Innocent", module="tf_keras.src.layers.core.lambda_layer"), "registered_name": "p>Lambda"},
+        "registered as 'p>Lambda'",
+    ),
+    "a feature column of a file": (
+        layer(
+            "DenseFeatures",
+            feature_columns=[{"class_name": "VocabularyFileCategoricalColumn", "config": {"vocabulary_file": "/a"}}],
+        ),
+        "reads the file '/a'",
+    ),
+    "a file somewhere": (layer("Dense", extra={"deeper": [{"filepath": "/etc/passwd"}]}), "reads the file '/etc"),
+    "a name that leads elsewhere": (layer("StringLookup", name="../../../etc"), "leads to another folder"),
+    "a type under another's name": (
+        layer(
+            "Dense",
+            shape={
+                "class_name": "__typespec__",
+                "spec_name": "TensorSpec",
+                "module": "tensorflow.python.framework.tensor",
+                "registered_name": "ops",
+            },
+        ),
+        "type 'TensorSpec' of 'tensorflow",
+    ),
     "a type of another module": (
         layer("Dense", shape={"class_name": "__typespec__", "spec_name": "Popen", "module": "subprocess"}),
         "type 'Popen' of 'subprocess'",
@@ -91,6 +124,22 @@ COMPUTING = {
     "words": [layer("IntegerLookup", vocabulary=[1, 2])],
     "a policy": [{"module": "keras", "class_name": "DTypePolicy", "config": {"name": "mixed_float16"}}],
     "a legacy layer of one's own, which tf-keras will not find": [{"class_name": "Mine", "config": {}}],
+    "what somebody has registered, which Keras will not find": [
+        {**layer("Mine", module=None), "registered_name": "Custom>Mine"},
+        {"class_name": "Custom>Mine", "config": {"name": "block1/mine"}},
+        layer("Dense", activation={"module": None, "class_name": "function", "config": "Custom>mine"}),
+    ],
+    "a function of Keras 2": [
+        layer(
+            "Dense",
+            activation={
+                "module": "builtins",
+                "class_name": "function",
+                "config": "relu",
+                "registered_name": "function",
+            },
+        )
+    ],
 }
 
 
