@@ -2,13 +2,22 @@
 
 import pytest
 
+from tests.agent.hub.pipeline.test_supervisor_states import SUPERVISOR
+from tests.agent.hub.pipeline.test_takeover_states import TAKEOVER
+from tests.agent.hub.placement.test_placement_states import PLACEMENT
 from tests.agent.hub.rows import Rows
 from tests.agent.hub.serving.test_switch_states import SWITCH
 from tests.agent.hub.serving.test_worker_pool import POOL
 from tests.docs.pages import rows, section
 
 PAGE = "docs/states.md"
-MACHINES = {"Switch": SWITCH, "Worker pool": POOL}
+MACHINES = {
+    "Switch": SWITCH,
+    "Worker pool": POOL,
+    "Supervisor": SUPERVISOR,
+    "Takeover": TAKEOVER,
+    "Placement": PLACEMENT,
+}
 
 
 @pytest.mark.parametrize("name", MACHINES)

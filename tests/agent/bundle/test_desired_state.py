@@ -152,3 +152,20 @@ def test_notes_of_an_operator_that_are_nested_too_deep_are_refused() -> None:
     with pytest.raises(DataError, match="nested in more than"):
         decode_desired(document(m=DesiredModel(rollout={"a": deep})))
     assert decode_desired(document(m=DesiredModel(rollout={"a": {"b": [1]}}))).models["m"].rollout == {"a": {"b": [1]}}
+
+
+def test_the_largest_document_that_is_read() -> None:
+    largest = b'{"serial": 1, "models": {}, "x": "' + b"x" * (MAX_BYTES - 36) + b'"}'
+    assert len(largest) == MAX_BYTES and decode_desired(largest) == Document(1, {})
+    with pytest.raises(DataError, match=r"^it has 65537 bytes, at most 65536 are read$"):
+        decode_desired(largest + b" ")
+    with pytest.raises(DataError, match="missing required field `serial`"):
+        decode_desired(b"{}")
+
+
+def test_a_device_at_the_very_end_of_the_percentage_is_not_in_it() -> None:
+    at = position("r1", "gate-1")
+    for percent, version in ((at, None), (at + 1e-9, "2.0.0")):
+        wish = DesiredModel(version="2.0.0", percent=percent, salt="r1")
+        state = received({}, "own", encode_desired(Document(1, {"digits": wish})))
+        assert chosen(state, "own", "gate-1", "digits").version == version

@@ -21,6 +21,7 @@ class HandLoop:
         self.now = 1000.0
         self._timers: list[tuple[float, Timer]] = []
         self._calls: list[Callable[[], None]] = []
+        self._turn_end: list[Callable[[], None]] = []
 
     def monotonic(self) -> float:
         return self.now
@@ -36,10 +37,13 @@ class HandLoop:
     def call(self, action: Callable[[], None]) -> None:
         self._calls.append(action)
 
+    def at_turn_end(self, action: Callable[[], None]) -> None:
+        self._turn_end.append(action)
+
     def turn(self) -> None:
-        """What was put off to the next turn."""
+        """What was put off to the next turn, and what is done at its end."""
         calls, self._calls = self._calls, []
-        for action in calls:
+        for action in [*calls, *self._turn_end]:
             action()
 
     def advance(self, seconds: float) -> None:
@@ -76,6 +80,7 @@ class FakeWorker:
     def __init__(self, *, ready: bool = False) -> None:
         self.ready = ready
         self.runtime = "litert" if ready else ""
+        self.freedom = ""
         self.pid = 4711
         self.started_at = 1000.0
         self.sent: list[ToWorker] = []
@@ -91,8 +96,8 @@ class FakeWorker:
     def asked(self) -> list[str]:
         return [message.id for message in self.sent if isinstance(message, InferenceRequest)]
 
-    def is_ready(self, runtime: str) -> None:
-        self.ready, self.runtime = True, runtime
+    def is_ready(self, runtime: str, freedom: str = "") -> None:
+        self.ready, self.runtime, self.freedom = True, runtime, freedom
 
     def receive(self) -> bool:
         return True
@@ -117,7 +122,8 @@ class FakePool:
 
     def __init__(self, digest: str = "1" * 64, *, ready: bool = False, workers: int = 1) -> None:
         self.start: Any = SimpleNamespace(manifest=digest)
-        self.version, self.setup = "1.0.0", None
+        self.version = "1.0.0"
+        self.setup: Any = None
         self.workers: list[Any] = [FakeWorker(ready=ready) for _ in range(workers)]
         self.told: list[str] = []
         self.messages: list[ToWorker] = []

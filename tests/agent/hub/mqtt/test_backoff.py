@@ -85,3 +85,14 @@ def test_a_cut_while_an_id_is_shared_is_a_cut() -> None:
     backoff.accepted(0.0)
     backoff.ended(End.TAKEN_OVER, 1.0)
     assert backoff.ended(End.FAILED, 2.0) <= FIRST_S
+
+
+def test_after_a_connection_that_lasted_a_row_of_short_lives_begins_anew() -> None:
+    backoff, now = Backoff(MAX_S), 0.0
+    for lived_s in (2.0, 2.0, 2.0, STABLE_S, 2.0, 2.0, 2.0):
+        backoff.accepted(now)
+        now += lived_s
+        assert backoff.ended(End.CLOSED, now) < MAX_S / 2
+        assert not backoff.is_shared(now)
+    backoff.accepted(now)
+    assert backoff.ended(End.CLOSED, now + 2.0) >= MAX_S / 2
