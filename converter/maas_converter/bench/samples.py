@@ -18,14 +18,15 @@ from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 import msgspec
 
-from maas_agent.bundle.manifest import Decode, DType, Input, LogMel, Normalize, Preprocess, Scale, Tensor, check_input
+from maas_agent.bundle.manifest import Decode, DType, Input, LogMel, Preprocess, Tensor, check_input
 from maas_agent.errors import DataError
 from maas_converter.base.user_files import check_keys, read_toml
 from maas_converter.bench import pixels
 from maas_converter.bench.pixels import ReadyMadeModel
 from maas_converter.data.dataset import Dataset, SampleFiles
 
-_STEPS: dict[str, type[msgspec.Struct]] = {"scale": Scale, "normalize": Normalize, "log_mel": LogMel}
+_STEPS: dict[str, type[msgspec.Struct]] = {str(step.__struct_config__.tag): step for step in get_args(Preprocess)}
+"""By the name in a preprocess file, every step that there is."""
 
 
 class Processing(msgspec.Struct, frozen=True):

@@ -30,6 +30,8 @@ def check_input(spec: Input) -> None:
                     raise BundleError("log_mel has to be the first step: it takes sound as it was decoded")
                 _check_log_mel(step, spec.decode)
                 shape = step.shape_of(shape[0])
+            case _:
+                pass  # it asks for nothing, and keeps the shape
     if prod(shape) != prod(spec.tensor.shape):
         after = f", {list(shape)} after log_mel," if shape != spec.decode.shape else ""
         raise BundleError(

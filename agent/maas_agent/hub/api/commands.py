@@ -18,8 +18,7 @@ from maas_agent.hub.system.log_limiter import LogLimiter
 
 CommandName = Literal["update", "rollback", "restart"]
 COMMANDS: tuple[CommandName, ...] = get_args(CommandName)
-"""What this device can be told to do. Another one is a name here, a handler in `maas_agent.hub.hub` (the type checker
-asks for it) and a row in docs/mqtt.md."""
+"""What this device can be told to do. Another one: see docs/extending.md."""
 
 Finish = Callable[[str | None, dict[str, Any]], None]
 """Called once with a reason (failed) or ``None`` (successful), and fields for the document."""
