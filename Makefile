@@ -15,7 +15,7 @@ TFLITE := .venv-tflite-runtime
 STAMP := $(VENV)/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test zoo test-arm test-systemd test-tflite-runtime swaps brokers fleet attacks cuts faults soak mutants fuzz check format bench broker accelerators systemd network clean
+.PHONY: help install demo test test-fast zoo test-arm test-systemd test-tflite-runtime swaps brokers fleet attacks cuts faults soak mutants mutation fuzz conformance check format bench broker accelerators systemd network clean
 
 help: ## list these targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -35,6 +35,11 @@ test: $(STAMP) broker accelerators systemd network ## all tests
 	@scripts/ensure-brokers
 	$(BIN)/python -m pytest $(SIDE_BY_SIDE) $(SUITES)
 	$(BIN)/python -m pytest -m alone $(SUITES)
+
+# What is decided without a real device: the hub's parts and rules, the contract with the converter, the configuration.
+FAST := tests/agent/base tests/agent/bundle tests/agent/hub tests/agent/config tests/agent/update/test_choose.py tests/docs
+test-fast: $(STAMP) ## the agent's hub and rules, and the documentation (under a minute)
+	$(BIN)/python -m pytest $(SIDE_BY_SIDE) $(FAST)
 
 test-arm: $(STAMP) broker ## the package on emulated 64-bit and 32-bit ARM; needs root (8 minutes, then 3)
 	@scripts/test-arm-ready
@@ -97,6 +102,11 @@ MUTANTS := tests/agent/trials/test_mutants.py tests/system/test_bad_bundles.py
 mutants: $(STAMP) $(TFLITE)/.installed broker ## two thousand damaged models on either interpreter (12 minutes)
 	MAAS_MUTANTS=2000 $(BIN)/python -m pytest $(MUTANTS)
 	MAAS_MUTANTS=2000 MAAS_TEST_RUNTIME=tflite-runtime $(TFLITE)/bin/python -m pytest $(MUTANTS)
+
+mutation: $(STAMP) ## break a module of rules in every small way, and see that its own tests notice (a minute each): MODULE=its name, or all
+	@$(BIN)/python -c 'import mutmut.core' 2>/dev/null || \
+	    $(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[mutation]'
+	@$(BIN)/python -m tests.mutation $(MODULE)
 
 fuzz: $(STAMP) ## a million hostile inputs for everything that parses (10 to 20 minutes); RUNS=... for more or fewer
 	@$(BIN)/python -c 'import atheris' 2>/dev/null || \
