@@ -130,6 +130,12 @@ runpy.run_module("maas_agent.confinement", run_name="__main__", alter_sys=True)
 """An older kernel: it answers ENOSYS to some calls. No simulation: a filter before the one that is tried."""
 
 
+def on_an_older_kernel(module: str, *refused: str) -> list[str]:
+    """The command that runs ``module`` on a kernel that has not the calls ``refused``; its arguments follow."""
+    program = _OLDER.replace('"maas_agent.confinement", run_name', f'"{module}", run_name')
+    return [sys.executable, "-P", "-c", program, ",".join(refused), "-"]
+
+
 def users() -> list[str]:
     """Whom processes can be run as: ``self``, and ``nobody`` where that is somebody else."""
     can_change = os.geteuid() == 0 and shutil.which("setpriv") is not None and _python_of_nobody() is not None

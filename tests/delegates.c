@@ -3,6 +3,7 @@
  * Options (tflite_plugin_create_delegate gets them as text):
  *   behaviour   works | wrong | crashes | hangs | takes-nothing | fails-to-prepare | cannot-be-made
  *   while       a path: `crashes`, `hangs` and `wrong` hold only while that file exists, else it works
+ *   needs       at: and a path: that of its device, without which it cannot be made
  *   python      a program that is run in the process that loads this: it has been taken over
  *
  * The structures are those of TensorFlow Lite's C API (tensorflow/lite/core/c/common.h), as far as they are needed: a
@@ -11,6 +12,7 @@
  */
 #define _GNU_SOURCE
 #include <dlfcn.h>
+#include <fcntl.h>
 #include <math.h>
 #include <stdint.h>
 #include <stdlib.h>
@@ -134,7 +136,11 @@ Delegate *tflite_plugin_create_delegate(char **keys, char **values, size_t count
     for (size_t i = 0; i < count; i++) {
         if (strcmp(keys[i], "behaviour") == 0) strncpy(behaviour, values[i], sizeof behaviour - 1);
         else if (strcmp(keys[i], "while") == 0) strncpy(trigger, values[i], sizeof trigger - 1);
-        else if (strcmp(keys[i], "python") == 0) take_over(values[i]);
+        else if (strcmp(keys[i], "needs") == 0) {
+            int device = open(values[i] + strlen("at:"), O_RDONLY);
+            if (device < 0) { report("test delegate: its device does not open"); return NULL; }
+            close(device);
+        } else if (strcmp(keys[i], "python") == 0) take_over(values[i]);
         else { report("test delegate: unknown option"); return NULL; }
     }
     if (now("cannot-be-made")) { report("test delegate: no such device is plugged in"); return NULL; }

@@ -22,7 +22,9 @@ _ALL_THREADS = 1
 _NO_SLOWER = 4
 """Older kernels switch a processor's speculation off with a filter, for all that it computes afterwards."""
 
-_ALLOWED, _ERROR, _KILLED = 0x7FFF0000, 0x00050000, 0x80000000
+_NEW_LISTENER = 8
+
+_ALLOWED, _ERROR, _KILLED, _NOTIFIED = 0x7FFF0000, 0x00050000, 0x80000000, 0x7FC00000
 _REFUSED, _UNKNOWN = _ERROR | errno.EPERM, _ERROR | errno.ENOSYS
 _LOAD, _EQUAL, _AT_LEAST, _AND, _JUMP, _RETURN = 0x20, 0x15, 0x35, 0x54, 0x05, 0x06
 _NUMBER, _AUDIT, _ARGUMENTS = 0, 4, 16  # struct seccomp_data
@@ -76,6 +78,21 @@ def install_program(program: bytes, machine: Machine) -> None:
     )
     if unequal:
         raise kernel.Refused(errno.EBUSY, f"seccomp: thread {unequal} has another filter")
+
+
+def notified(names: Iterable[str], machine: Machine) -> bytes:
+    """A program by which the kernel asks somebody else before each of these calls."""
+    rules = _Rules(machine)
+    steps = [_load_number(), *rules.refuse(names, _NOTIFIED), _step(_RETURN, _ALLOWED)]
+    return b"".join(steps)
+
+
+def listening(program: bytes, machine: Machine) -> int:
+    """Have the kernel run ``program`` for this thread; a descriptor for who is asked. Raises `kernel.Refused`."""
+    held = ctypes.create_string_buffer(program, len(program))
+    header = struct.pack("@HP", len(program) // 8, ctypes.addressof(held))
+    flags = _NEW_LISTENER | _NO_SLOWER
+    return kernel.call("seccomp", _SECCOMP[machine.column], _SET_FILTER, flags, ctypes.create_string_buffer(header))
 
 
 def program_for(access: Access, machine: Machine, landlock: int) -> Iterator[bytes]:

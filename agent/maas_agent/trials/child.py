@@ -1,5 +1,7 @@
 """One trial, in a process of its own: ``python -m maas_agent.trials.child``, a `TrialTask` in, a `TrialVerdict` out.
 
+With a descriptor as its argument it tells the process at the other end which files it opens.
+
 Well-formed models can still crash an interpreter or loop for ever (measured: 10-18 of 2,000 edited ones crash
 LiteRT), and a driver may do anything; here that is the end of one process, and a row in a table.
 """
@@ -7,6 +9,7 @@ LiteRT), and a driver may do anything; here that is the end of one process, and 
 import os
 import resource
 import signal
+import socket
 import sys
 import time
 from collections.abc import Callable
@@ -25,7 +28,7 @@ from maas_agent.bundle.manifest import Manifest
 from maas_agent.bundle.staged import Staged
 from maas_agent.errors import BundleError, MaasError, SelfTestError, UnavailableError, UsageError
 from maas_agent.host.children import die_with_parent
-from maas_agent.trials.confined import hint, hold
+from maas_agent.trials.confined import hold
 from maas_agent.trials.limits import available_bytes, bound_memory, peak_resident, share_device, taken
 from maas_agent.trials.record import Trial
 from maas_agent.trials.task import TrialTask, TrialVerdict
@@ -59,9 +62,9 @@ def _verdict(task: TrialTask) -> TrialVerdict:
         share_device(task.limits)
         return _tried(task, cap)
     except (UsageError, UnavailableError) as error:
-        return _refused(task, str(error) + hint(task.setup, task.limits), device_fault=True)
+        return _refused(task, str(error), device_fault=True)
     except MaasError as error:
-        return _refused(task, str(error) + hint(task.setup, task.limits))
+        return _refused(task, str(error))
     except MemoryError:
         return _refused(task, f"it needs more than {cap >> 20} MiB of memory")
     except Exception as error:  # the edge of a process: whatever a hostile bundle provokes is a reason
@@ -87,7 +90,7 @@ def _tried(task: TrialTask, cap: int) -> TrialVerdict:
 
     setup = task.setup
     staged = _undamaged(Path(task.store), task.digest)
-    hold(setup, task.limits, staged.files)
+    hold(setup, task.limits, staged.files, before=_let_be_watched)
     chosen = accelerator(setup.accelerator, setup.options, setup.library)
     chosen.runtime()  # loads the library: what follows is the bundle's
     before = taken(setup)
@@ -123,6 +126,14 @@ def _measured(task: TrialTask, graph: "Graph", golden: "GoldenSamples", before: 
         refused=reason,
     )
     return TrialVerdict(trial, device_fault=not strayed and reason is not None, strayed=strayed)
+
+
+def _let_be_watched() -> None:
+    """If whoever has started this wants to know which files are asked for."""
+    if len(sys.argv) > 1:
+        from maas_agent.confinement.watching import watch
+
+        watch(socket.socket(fileno=int(sys.argv[1])))
 
 
 def _undamaged(store: Path, digest: str) -> Staged:

@@ -4,7 +4,8 @@ Workers and trials are held by the same, so that what passes a trial serves.
 """
 
 import os
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Mapping
+from itertools import islice
 from pathlib import Path
 
 import msgspec
@@ -13,6 +14,8 @@ from maas_agent.confinement.access import Access
 from maas_agent.runtime.needs import needs_of
 from maas_agent.runtime.setup import CPU, Setup
 from maas_agent.trials.terms import WorkerLimits
+
+_MOST_NAMED = 3
 
 
 class SourceAccess(msgspec.Struct, frozen=True):
@@ -43,24 +46,57 @@ def access_of(setup: Setup, limits: WorkerLimits, files: Iterable[Path], source:
     )
 
 
-def hold(setup: Setup, limits: WorkerLimits, files: Iterable[Path], source: SourceAccess = NOTHING) -> str:
+def hold(
+    setup: Setup,
+    limits: WorkerLimits,
+    files: Iterable[Path],
+    source: SourceAccess = NOTHING,
+    before: Callable[[], None] = lambda: None,
+) -> str:
     """Confine this process, for good; what it can do all the same, as a sentence: empty if nothing.
 
-    Call it before the accelerator's library is loaded: it may start threads, which not every kernel would hold.
+    Call it before the accelerator's library is loaded: it may start threads, which not every kernel would hold. When it
+    is known what is kept, and nothing is taken yet, ``before`` is called.
     """
     if not limits.confine:
         return OFF
     from maas_agent.confinement.confine import confine
 
     _hold_own_folder()
-    return confine(access_of(setup, limits, files, source)).sentence()
+    access = access_of(setup, limits, files, source)
+    before()
+    return confine(access).sentence()
 
 
-def hint(setup: Setup, limits: WorkerLimits) -> str:
-    """What to add to the reason why an accelerator does not work here: it may lack what it was not given."""
+def hint(setup: Setup, limits: WorkerLimits, refused: Iterable[str] | None = None) -> str:
+    """What to add to the reason why an accelerator does not work here: it may lack what it was not given.
+
+    ``refused`` are the files that it asked for in vain; ``None`` where nobody was told.
+    """
     if not limits.confine or setup.accelerator == CPU:
         return ""
-    return " (it runs confined: if it needs more files or devices, name them in limits.allow_paths)"
+    if refused is None:
+        return " (it runs confined: if it needs more files or devices, name them in limits.allow_paths)"
+    named = ", ".join(islice(refused, _MOST_NAMED))
+    return f" (it runs confined, and was refused {named}: limits.allow_paths)" if named else ""
+
+
+def refused(asked: Mapping[str, bool], access: Access) -> list[str]:
+    """Of the files that were ``asked`` for, and whether to write to them, those that are there and were not given."""
+    from maas_agent.confinement import places
+
+    written = _resolved(places.writable(access))
+    read = written + _resolved(places.readable(access))
+    there = {os.path.realpath(path): writes for path, writes in asked.items() if os.path.exists(path)}  # noqa: PTH110
+    return sorted(path for path, writes in there.items() if not _is_beneath(path, written if writes else read))
+
+
+def _resolved(paths: Iterable[str]) -> list[str]:
+    return [os.path.realpath(path) for path in paths]
+
+
+def _is_beneath(path: str, folders: Iterable[str]) -> bool:
+    return any(path == folder or path.startswith(f"{folder.rstrip('/')}/") for folder in folders)
 
 
 def _hold_own_folder() -> None:

@@ -1,6 +1,7 @@
 """Tries a bundle on this device: a child process for each setup, a table of what came of them."""
 
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -10,12 +11,13 @@ from pathlib import Path
 import msgspec
 
 from maas_agent.base.untrusted import MALFORMED
+from maas_agent.confinement.watching import Watcher
 from maas_agent.errors import SelfTestError, UnavailableError
 from maas_agent.host.children import signal_name
 from maas_agent.runtime.machine import look
-from maas_agent.runtime.setup import Setup
+from maas_agent.runtime.setup import CPU, Setup
 from maas_agent.trials import plan
-from maas_agent.trials.confined import hint
+from maas_agent.trials.confined import access_of, hint, refused
 from maas_agent.trials.hardware import cores, fingerprint, runtime_version
 from maas_agent.trials.record import Trial, Trials, ranked
 from maas_agent.trials.task import TrialTask, TrialVerdict
@@ -64,13 +66,41 @@ def try_all(
 
 def run(task: TrialTask) -> TrialVerdict:
     """Do one trial in a child process; whatever happens to that, it is a verdict."""
+    if task.setup.accelerator == CPU or not task.limits.confine:
+        return _tried(task)
+    watcher = Watcher()
+    try:
+        verdict = _tried(task, watcher.teller)
+    finally:
+        asked = watcher.close()
+    return _explained(task, verdict, asked)
+
+
+def _tried(task: TrialTask, teller: socket.socket | None = None) -> TrialVerdict:
     # -P: no module is taken from the folder in which the agent was started, nor may the child read that.
     command = [sys.executable, "-P", "-m", "maas_agent.trials.child"]
+    told = [teller.fileno()] if teller else []
     try:
-        child = subprocess.run(command, input=msgspec.json.encode(task), capture_output=True, timeout=task.seconds + 2)
+        child = subprocess.run(
+            [*command, *map(str, told)],
+            input=msgspec.json.encode(task),
+            capture_output=True,
+            timeout=task.seconds + 2,
+            pass_fds=told,
+        )
     except subprocess.TimeoutExpired:
         return _ended(task, _endless(task))
     return judged(task, child.returncode, child.stdout, child.stderr)
+
+
+def _explained(task: TrialTask, verdict: TrialVerdict, asked: dict[str, bool] | None) -> TrialVerdict:
+    """With what an accelerator that does not work has asked for in vain."""
+    reason = verdict.trial.refused
+    if reason is None or verdict.strayed:
+        return verdict
+    found = None if asked is None else refused(asked, access_of(task.setup, task.limits, [Path(task.store)]))
+    trial = msgspec.structs.replace(verdict.trial, refused=reason + hint(task.setup, task.limits, found))
+    return msgspec.structs.replace(verdict, trial=trial)
 
 
 def judged(task: TrialTask, status: int, said: bytes, complained: bytes) -> TrialVerdict:
@@ -78,8 +108,7 @@ def judged(task: TrialTask, status: int, said: bytes, complained: bytes) -> Tria
     if status in (-signal.SIGALRM, -signal.SIGXCPU):
         return _ended(task, _endless(task))
     if status < 0:
-        why = f"killed by {signal_name(-status)}: the model crashes this device{_last(complained)}"
-        return _ended(task, why + hint(task.setup, task.limits))
+        return _ended(task, f"killed by {signal_name(-status)}: the model crashes this device{_last(complained)}")
     try:
         return msgspec.json.decode(said, type=TrialVerdict)
     except MALFORMED:

@@ -138,3 +138,18 @@ def test_the_numbers_are_those_of_libseccomp(machine):
     known = {name: number for name, number in resolved.items() if number >= 0}
     assert len(known) > 90
     assert {name: calls.number(name, machine) for name in known} == known
+
+
+def test_a_process_without_a_network_may_hear_what_is_plugged_in_and_nothing_else(machine):
+    """USB libraries ask for a netlink socket of the kernel's events, and do not start without."""
+    stick = Access(hotplug=True)
+    assert answers(machine, stick, "socket", 16, 3, 15) == answers(machine, stick, "bind", 3) == ALLOWED
+    others = [(16, 3, 0), (2, 1, 0), (1, 1, 0), (2, 1, 15)]  # of routes, TCP, local
+    assert {answers(machine, stick, "socket", *other) for other in others} == {errno.EPERM}
+    assert answers(machine, stick, "connect", 3) == answers(machine, stick, "listen", 3) == errno.EPERM
+
+
+def test_who_reaches_the_network_need_not_reach_the_processes_of_this_machine(machine):
+    remote = Access(network=True, local_sockets=False)
+    assert answers(machine, remote, "socket", 1, 1, 0) == errno.EPERM
+    assert answers(machine, remote, "socket", 2, 1, 0) == answers(machine, remote, "socket", 10, 2, 0) == ALLOWED

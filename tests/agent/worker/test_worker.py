@@ -7,7 +7,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -35,22 +35,24 @@ from maas_agent.runtime.setup import Setup
 from maas_agent.trials.terms import WorkerLimits
 from tests.agent.staging import stage
 from tests.bundles import make_bundle, samples
+from tests.confining import WITHOUT_LANDLOCK, WITHOUT_SECCOMP, needs_confinement, on_an_older_kernel
 from tests.runtimes import RUNTIME
 from tests.system.device import alive, programs_of
 
 SAMPLE = samples(1)[0].tobytes()
+WORKER = (sys.executable, "-P", "-m", "maas_agent.worker")
 
 
 class Hub:
     """The hub's end, and the process at the other one."""
 
-    def __init__(self, store: Path, digest: str) -> None:
+    def __init__(self, store: Path, digest: str, command: Sequence[str] = WORKER) -> None:
         self._store, self._digest = store, digest
         ours, theirs = socket.socketpair()
         ours.settimeout(30)
         with theirs:
             self.process = subprocess.Popen(
-                [sys.executable, "-m", "maas_agent.worker", str(theirs.fileno())],
+                [*command, str(theirs.fileno())],
                 pass_fds=[theirs.fileno()],
                 stderr=subprocess.PIPE,
             )
@@ -127,6 +129,30 @@ def hub(store: Path, bundle: Path) -> Iterator[Hub]:
     hub = Hub(store, stage(bundle, store))
     yield hub
     hub.hang_up()
+
+
+@needs_confinement
+def test_a_worker_that_is_confined_says_nothing_of_it(hub: Hub) -> None:
+    hub.start(limits=WorkerLimits(confine=True))
+    assert hub.hear().freedom == ""
+    hub.ask(1)
+    assert hub.hear().code is None
+
+
+@needs_confinement
+def test_on_a_kernel_that_cannot_confine_it_serves_and_says_so(store: Path, bundle: Path) -> None:
+    """And a device whose owner has switched it off."""
+    command = on_an_older_kernel("maas_agent.worker", WITHOUT_LANDLOCK, WITHOUT_SECCOMP)
+    older, free = Hub(store, stage(bundle, store), command), Hub(store, stage(bundle, store))
+    older.start(limits=WorkerLimits(confine=True))
+    free.start(limits=WorkerLimits(confine=False))
+    freedom = older.hear().freedom
+    assert "Landlock is missing" in freedom and "seccomp is missing" in freedom
+    assert free.hear().freedom == "limits.confine is false"
+    for hub in (older, free):
+        hub.ask(1)
+        assert hub.hear().code is None
+        hub.hang_up()
 
 
 def test_a_worker_is_ready_then_answers_and_ends_with_the_hub(hub: Hub) -> None:

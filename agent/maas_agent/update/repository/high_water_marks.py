@@ -108,9 +108,12 @@ def load(store: Path, anchor: str, warn: Callable[[str], None]) -> HighWaterMark
     except MALFORMED as error:
         if newer is not None:
             return HighWaterMarks(anchor)
-        path = path if path.exists() else store / _FORMER_PLACE
         aside = path.with_name(f"{path.name}.damaged")
-        path.replace(aside)
+        if path.exists():
+            path.replace(aside)
+        else:  # in its former place it is an older agent's to change
+            make_folder(aside.parent)
+            write_durably(aside, data)
         warn(
             f"{path} was damaged ({brief(error)}) and is now {aside}: until the next look at the repository, old "
             "metadata is told only by the files in tuf/ and by the clock"
