@@ -94,13 +94,15 @@ def test_what_an_older_agent_has_seen_counts_until_there_is_more(tmp_path: Path)
     assert load(tmp_path, "anchor", silent) == SEEN
 
 
+@pytest.mark.parametrize("place", ["updates", "."])
 @pytest.mark.parametrize("damage", [b"", b"{", b"[]", b'{"anchor": "a", "schema": 0}', b"\xff\xfe"])
-def test_a_damaged_file_is_set_aside_and_said(tmp_path: Path, damage: bytes) -> None:
+def test_a_damaged_file_is_set_aside_and_said(tmp_path: Path, damage: bytes, place: str) -> None:
     """It must not stop the device; the warning says what is lost."""
-    (tmp_path / "marks.json").write_bytes(damage)
+    (tmp_path / place).mkdir(exist_ok=True)
+    (tmp_path / place / "marks.json").write_bytes(damage)
     warnings: list[str] = []
     assert load(tmp_path, "anchor", warnings.append) == HighWaterMarks("anchor")
-    assert (tmp_path / "marks.json.damaged").read_bytes() == damage
+    assert (tmp_path / "updates" / "marks.json.damaged").read_bytes() == damage
     assert len(warnings) == 1 and "is told only by the files in tuf/ and by the clock" in warnings[0]
 
 
