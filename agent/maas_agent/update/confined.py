@@ -33,13 +33,13 @@ def hold(job: PullJob) -> None:
 
     Before it has a second thread, and after it has the folders that it writes.
     """
+    for folder in WRITTEN:
+        with suppress(OSError):  # what cannot be made now is said where it is needed
+            make_folder(Path(job.store, folder))
     if job.repository is not None and not job.repository.confine:
         return
     from maas_agent.confinement.confine import confine
 
-    for folder in WRITTEN:
-        with suppress(OSError):  # what cannot be made now is said where it is needed
-            make_folder(Path(job.store, folder))
     if job.repository is not None and job.repository.url:
         # It looks whether there is IPv6 by listening for a moment, which nobody may who is confined.
         import urllib3  # noqa: F401
