@@ -45,7 +45,7 @@ ELSEWHERE: dict[str, tuple[str, ...]] = {
     ),
     "unreadable state of a pipeline": (
         f"{_SYSTEM}/test_mending.py::test_neither_damage_nor_a_new_name_costs_a_model_while_the_repository_is_away",
-        f"{_AGENT}/hub/takeover/test_pipeline_state.py",
+        f"{_AGENT}/hub/takeover/test_state_store.py",
     ),
     "no descriptors": (f"{_SYSTEM}/test_exhausted.py",),
     "read-only store": (

@@ -12,7 +12,7 @@ import msgspec
 
 from maas_agent.bundle.manifest import digest_of
 from maas_agent.bundle.staged import Staged
-from maas_agent.hub.takeover import pipeline_state
+from maas_agent.hub.takeover import state_store
 from maas_agent.hub.takeover.pipeline_state import PipelineState
 from maas_agent.update.protocol import RepositoryAccess
 from maas_agent.update.repository import high_water_marks
@@ -55,14 +55,14 @@ def recording(library: Path, store: Path, folder: Path) -> dict[str, str]:
 def remembered(store: Path) -> PipelineState:
     """What an agent that starts on this store remembers; nothing of it may be damaged."""
     said: list[str] = []
-    state = pipeline_state.load(store, "digits", said.append)
+    state = state_store.load(store, "digits", said.append)
     assert not said, said
     return state
 
 
 def remembered_as_it_is(store: Path) -> str:
     """The state of the update that the cut fell into, before a start makes something of it."""
-    path = pipeline_state.path_of(store, "digits")
+    path = state_store.path_of(store, "digits")
     return msgspec.json.decode(path.read_bytes(), type=PipelineState).update.state if path.exists() else "init"
 
 

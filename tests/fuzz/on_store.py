@@ -19,7 +19,7 @@ from maas_agent.hub.api.unfinished_commands import UnfinishedCommands
 from maas_agent.hub.mqtt.message import Outbound
 from maas_agent.hub.outbox.journal import Journal, JournalDamaged, JournalRow, JournalUnavailable, key_of
 from maas_agent.hub.outbox.timeline import Timeline
-from maas_agent.hub.takeover import pipeline_state
+from maas_agent.hub.takeover import state_store
 from maas_agent.hub.takeover.pipeline_state import PipelineState, Slot, UpdateState
 from maas_agent.update.store.blob_store import BlobStore
 from tests.fuzz.on_bundles import manifests
@@ -52,23 +52,23 @@ def pipeline(data: bytes) -> None:
     folder = store / "pipelines"
     folder.mkdir()
     known = PipelineState(active=Slot("1.0.0", "c" * 64, _trials()), previous=Slot("0.9.0", "e" * 64))
-    pipeline_state.save(store, "p", known)
+    state_store.save(store, "p", known)
     which = _BESIDE[(data[0] if data else 0) % len(_BESIDE)]
     (folder / f"p{which}").write_bytes(data[1:])
-    left = pipeline_state.left_behind(store, ())
+    left = state_store.left_behind(store, ())
     assert left is None or all(isinstance(each, str) for each in left)
-    state = pipeline_state.load(store, "p", check_sentence)
+    state = state_store.load(store, "p", check_sentence)
     if which not in (".json", ".json.copy"):
         assert state.active == known.active, "a file that is neither the state nor its copy has changed what runs"
     # (1) What is in memory goes to the disk and comes back, also over the file of a newer agent.
-    pipeline_state.save(store, "p", state)
-    again = pipeline_state.load(store, "p", check_sentence)
+    state_store.save(store, "p", state)
+    again = state_store.load(store, "p", check_sentence)
     assert (again.active, again.previous) == (state.active, state.previous)
     changed = msgspec.structs.replace(again, active=Slot("3.0.0", "3" * 64), update=UpdateState("active", "3.0.0"))
-    pipeline_state.save(store, "p", changed)
-    assert pipeline_state.load(store, "p", check_sentence).active == changed.active
+    state_store.save(store, "p", changed)
+    assert state_store.load(store, "p", check_sentence).active == changed.active
     # (2) What else reads the folder.
-    pipeline_state.is_lost(store, "p", state)
+    state_store.is_lost(store, "p", state)
     Announcements(store, ["q"], SilentLog("hub")).cleared("p")
     msgspec.json.encode(msgspec.to_builtins(state))
 
@@ -99,7 +99,7 @@ def names(data: bytes) -> None:
                     path.mkdir()
     outside = store.parent / "outside"
     outside.write_bytes(b"kept")
-    pipeline_state.left_behind(store, ["p"])
+    state_store.left_behind(store, ["p"])
     topics = Topics(Config(device=DeviceSettings(id="d")))
     announced = Announcements(store, ["p"], SilentLog("hub"))
     for name_ in announced.gone:

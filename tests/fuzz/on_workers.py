@@ -16,7 +16,7 @@ from maas_agent.hub.api.mqtt_inputs import SampleTopic
 from maas_agent.hub.mqtt.message import Outbound
 from maas_agent.hub.serving.metrics import PipelineMetrics
 from maas_agent.hub.serving.replies import Replies
-from maas_agent.hub.takeover import pipeline_state
+from maas_agent.hub.takeover import pipeline_state, state_store
 from maas_agent.hub.takeover.answer_statistics import AnswerStatistics, worse
 from maas_agent.hub.takeover.comparison import ShadowComparison, agree
 from maas_agent.hub.takeover.pipeline_state import PipelineState, Slot, UpdateState
@@ -201,12 +201,12 @@ def job(data: bytes) -> None:
 def kept_state(data: bytes) -> None:
     from tests.fuzz.registry import scratch
 
-    path = pipeline_state.path_of(scratch(), "p")
+    path = state_store.path_of(scratch(), "p")
     path.parent.mkdir(exist_ok=True)
     path.write_bytes(data)
-    state = pipeline_state.load(scratch(), "p", check_sentence)
-    pipeline_state.save(scratch(), "q", state)
-    assert pipeline_state.load(scratch(), "q", check_sentence).active == state.active
+    state = state_store.load(scratch(), "p", check_sentence)
+    state_store.save(scratch(), "q", state)
+    assert state_store.load(scratch(), "q", check_sentence).active == state.active
     for slot in (state.active, state.previous):
         if slot and slot.trials and (best := slot.trials.best()):
             document_of(best)

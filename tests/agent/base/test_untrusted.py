@@ -18,7 +18,7 @@ from maas_agent.errors import BundleError, DataError
 from maas_agent.hub.api.mqtt_inputs import SampleTopic
 from maas_agent.hub.serving.metrics import PipelineMetrics
 from maas_agent.hub.serving.replies import Replies
-from maas_agent.hub.takeover import pipeline_state
+from maas_agent.hub.takeover import pipeline_state, state_store
 from maas_agent.ipc import Answer, Channel, ToHub
 from maas_agent.runtime.setup import Setup
 from maas_agent.trials.run import judged
@@ -78,11 +78,11 @@ def test_golden_samples_whose_names_are_no_text_are_refused() -> None:
 
 def test_files_that_are_nested_without_end_are_damaged_files(tmp_path: Path) -> None:
     said: list[str] = []
-    pipeline_state.path_of(tmp_path, "p").parent.mkdir()
-    for path in (pipeline_state.path_of(tmp_path, "p"), tmp_path / "marks.json", tmp_path / "desired.json"):
+    state_store.path_of(tmp_path, "p").parent.mkdir()
+    for path in (state_store.path_of(tmp_path, "p"), tmp_path / "marks.json", tmp_path / "desired.json"):
         path.write_bytes(UNKNOWN)
     (tmp_path / "pulling.json").write_bytes(DEEP)
-    assert pipeline_state.load(tmp_path, "p", said.append) == pipeline_state.PipelineState()
+    assert state_store.load(tmp_path, "p", said.append) == pipeline_state.PipelineState()
     assert high_water_marks.load(tmp_path, "a", said.append) == high_water_marks.HighWaterMarks("a")
     assert len(said) == 2
     with pytest.raises(DataError):

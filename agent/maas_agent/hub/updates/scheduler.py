@@ -9,7 +9,7 @@ from maas_agent.bundle.desired_state import Choice
 from maas_agent.config import Config
 from maas_agent.hub.pipeline.pipeline import Pipeline
 from maas_agent.hub.system.loop import Loop, Timer
-from maas_agent.hub.takeover import pipeline_state
+from maas_agent.hub.takeover import state_store
 from maas_agent.hub.updates.puller_process import PullerProcess
 from maas_agent.update.access import access_to
 from maas_agent.update.protocol import (
@@ -211,7 +211,7 @@ class UpdateScheduler:
         more stays too: a new name may be all that has changed.
         """
         kept = {digest for pipeline in self._pipelines.values() for digest in pipeline.slots.digests()}
-        return kept if self._is_settled else kept | (pipeline_state.left_behind(self._store, self._pipelines) or set())
+        return kept if self._is_settled else kept | (state_store.left_behind(self._store, self._pipelines) or set())
 
     @property
     def _is_settled(self) -> bool:
@@ -227,11 +227,11 @@ class UpdateScheduler:
     def _knows_what_is_needed(self) -> bool:
         """Whether all else may be removed: no state is unreadable, and no pipeline waits for its source's word."""
         pipelines = self._pipelines.items()
-        if any(pipeline_state.is_lost(self._store, name, pipeline.slots) for name, pipeline in pipelines):
+        if any(state_store.is_lost(self._store, name, pipeline.slots) for name, pipeline in pipelines):
             return False
         if any(self._has_source(p) and not p.slots.active and name not in self._reached for name, p in pipelines):
             return False
-        return self._is_settled or pipeline_state.left_behind(self._store, self._pipelines) is not None
+        return self._is_settled or state_store.left_behind(self._store, self._pipelines) is not None
 
     def _collect_garbage(self) -> None:
         """Remove blobs that no pipeline needs any more; only here, where no puller is adding to them.

@@ -15,7 +15,7 @@ from maas_agent.hub.serving.metrics import PipelineMetrics
 from maas_agent.hub.serving.request import Nobody, Request
 from maas_agent.hub.serving.worker_pool import WorkerDied, WorkerReady, WorkerSaid
 from maas_agent.hub.system.services import Services
-from maas_agent.hub.takeover import pipeline_state
+from maas_agent.hub.takeover import state_store
 from maas_agent.hub.takeover import takeover as taking_over
 from maas_agent.hub.takeover.pipeline_state import PipelineState
 from maas_agent.ipc import Answer
@@ -25,7 +25,7 @@ from tests.agent.hub.doubles import Lines
 from tests.agent.hub.pools import FakePool, FakeWorker, HandLoop, hand_moved
 
 STEPS: tuple[Step, ...] = ("pulling", "verifying", "staged", "testing")
-_SAVE = pipeline_state.save
+_SAVE = state_store.save
 HARDWARE, RUNTIME = "this machine", "litert 2"
 
 
@@ -167,7 +167,7 @@ class Supervised:
         def save(*_given: Any) -> None:
             raise OSError(28, "No space left on device")
 
-        self.monkeypatch.setattr(pipeline_state, "save", save if is_full else _SAVE)
+        self.monkeypatch.setattr(state_store, "save", save if is_full else _SAVE)
 
     # ------------------------------------------------------------- how it is
 
@@ -178,7 +178,7 @@ class Supervised:
     @property
     def saved(self) -> PipelineState:
         """What the next start would find, had the device been cut off now."""
-        return pipeline_state.load(self.folder, "p", lambda text: pytest.fail(text))
+        return state_store.load(self.folder, "p", lambda text: pytest.fail(text))
 
     @property
     def active(self) -> str | None:
