@@ -78,8 +78,8 @@ def libc(name, *arguments):
         raise OSError(ctypes.get_errno(), name)
 attacks, secret, given, scratch, port = json.loads(sys.argv[1])
 model, made = given + "/model", scratch + "/made"
-with open(made, "w") as file:
-    file.write(open(model).read())
+with open(made, "wb") as file:
+    file.write(open(model, "rb").read())
 os.makedirs(scratch + "/inner/most")
 os.rename(made, scratch + "/inner/made")
 os.rename(scratch + "/inner/made", made)
@@ -166,10 +166,17 @@ def run(
         line = command(access, "attacking", arguments, lacking)
         if refused:
             line = [*line[:2], "-m", "older", ",".join(refused), *line[3:]]
-        environment = os.environ | {"PYTHONPATH": ":".join([str(folder), *_paths()]), "PYTHONDONTWRITEBYTECODE": "1"}
-        if user == "nobody":
-            line = [*_AS_NOBODY, str(_python_of_nobody()), *line[1:]]
-        return subprocess.run(line, capture_output=True, text=True, cwd="/", timeout=120, env=environment)
+        return run_as(user, line[1:], Path("/"), folder)
+
+
+def run_as(user: str, arguments: list[str], folder: Path, *paths: Path) -> "subprocess.CompletedProcess[str]":
+    """Run Python with ``arguments`` in ``folder`` as ``user``; modules are found in ``paths`` too."""
+    environment = os.environ | {
+        "PYTHONPATH": ":".join([*map(str, paths), *_paths()]),
+        "PYTHONDONTWRITEBYTECODE": "1",
+    }
+    line = [sys.executable, *arguments] if user == "self" else [*_AS_NOBODY, str(_python_of_nobody()), *arguments]
+    return subprocess.run(line, capture_output=True, text=True, cwd=folder, timeout=120, env=environment)
 
 
 def _paths() -> list[str]:
@@ -179,6 +186,7 @@ def _paths() -> list[str]:
 def _python_of_nobody() -> str | None:
     """A Python of our version that nobody in particular may run."""
     for found in (sys.executable, shutil.which(_SAME_VERSION, path="/usr/local/bin:/usr/bin")):
-        if found and subprocess.run([*_AS_NOBODY, found, "-c", ""], capture_output=True).returncode == 0:
+        starts = "import subprocess, sys; sys.exit(subprocess.call([sys.executable, '-c', '']))"
+        if found and subprocess.run([*_AS_NOBODY, found, "-c", starts], capture_output=True).returncode == 0:
             return found
     return None

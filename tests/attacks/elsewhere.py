@@ -85,6 +85,26 @@ ELSEWHERE: dict[str, tuple[str, ...]] = {
         f"{_CONVERTER}/importers/tensorflow/test_hostile.py::"
         "test_a_graph_without_an_end_or_with_weights_from_elsewhere",
     ),
+    "code in a model that no list refused": (
+        f"{_CONVERTER}/importers/test_confined.py::test_code_in_a_model_writes_nothing_even_if_nobody_refused_it",
+    ),
+    "model that takes over what reads it": (
+        f"{_AGENT}/confinement/test_confine.py",
+        f"{_AGENT}/confinement/test_filters.py",
+        f"{_CONVERTER}/importers/test_confined.py::test_an_importer_that_is_taken_over_gets_nowhere",
+        f"{_CONVERTER}/importers/test_confined.py::test_a_rung_does_not_reach_what_another_one_made",
+    ),
+    "model that takes over what runs it": (
+        f"{_CONVERTER}/cli/test_confined.py::test_a_model_that_takes_over_the_converter_gets_nowhere",
+        f"{_CONVERTER}/cli/test_confined.py::"
+        "test_every_command_that_reads_a_model_is_confined_before_numpy_has_threads",
+        f"{_CONVERTER}/base/test_sandbox.py",
+    ),
+    "model where the kernel cannot confine": (
+        f"{_CONVERTER}/importers/test_confined.py::test_it_takes_trust",
+        f"{_CONVERTER}/importers/test_confined.py::test_a_tflite_file_is_read_and_it_is_told_once",
+        f"{_CONVERTER}/cli/test_confined.py::test_where_the_kernel_cannot_it_is_said_and_gone_on",
+    ),
     "root beside the publisher's keys": (
         f"{_CONVERTER}/publishing/keys/test_slipped_in.py::"
         "test_a_root_that_names_our_keys_and_is_not_ours_gets_nothing_signed",

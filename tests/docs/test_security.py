@@ -8,6 +8,7 @@ import pytest
 from tests.attacks.elsewhere import ELSEWHERE, played_by
 from tests.attacks.registry import ATTACKS, NAMES, ways_of
 from tests.attacks.test_attacks import PLAYS
+from tests.confining import ATTACKS as ATTEMPTS
 from tests.docs.pages import ROOT, rows, section, text
 
 PAGE = "docs/security.md"
@@ -79,7 +80,7 @@ def functions(file: str) -> set[str]:
 def test_every_defence_is_shown_by_a_test_that_there_is(who: str) -> None:
     table = rows(section(PAGE, f"### {who}"))
     assert table
-    for tries, defends, shown in table:
+    for tries, defends, shown in (row for row in table if len(row) == 3):
         assert tries and defends
         cited = re.findall(r"\[\w+\]\(\.\./([\w/.]+)\)((?: `\w+`)*)", shown)
         assert cited, f"{who}: {tries}: nothing shows it"
@@ -87,6 +88,11 @@ def test_every_defence_is_shown_by_a_test_that_there_is(who: str) -> None:
             for name in re.findall(r"`(\w+)`", names):
                 assert name in functions(file), f"{file} has no {name}"
         assert len(re.findall("`", shown)) == 2 * sum(names.count("`") // 2 for _, names in cited)
+
+
+def test_what_a_model_tries_is_what_is_played() -> None:
+    tries = {what: told.split("; ") for what, told, *rest in rows(section(PAGE, "### Hostile model file")) if not rest}
+    assert sorted(name for names in tries.values() for name in names) == sorted(ATTEMPTS)
 
 
 def test_the_rules_that_are_shown_are_those_of_the_file() -> None:

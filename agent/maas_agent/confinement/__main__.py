@@ -8,7 +8,6 @@ import sys
 
 import msgspec
 
-from maas_agent.base.terminal import write_line
 from maas_agent.confinement.confine import Launch, confine
 
 _UNAVAILABLE = 69  # sysexits.h
@@ -20,6 +19,8 @@ def main() -> None:
     launch = msgspec.json.decode(given, type=Launch)
     held = confine(launch.access)
     if not set(held.lacking) <= set(launch.lacking):
+        from maas_agent.base.terminal import write_line
+
         write_line(f"{module} was not started: {held.sentence()}", error=True)
         raise SystemExit(_UNAVAILABLE)
     sys.argv[1:] = arguments

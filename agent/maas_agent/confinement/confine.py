@@ -10,6 +10,7 @@ thread: ``python -m maas_agent.confinement`` does so for any module.
 import os
 import sys
 from collections.abc import Iterable, Iterator
+from contextlib import suppress
 
 import msgspec
 
@@ -51,6 +52,15 @@ def confine(access: Access) -> Confinement:
     if not alone and not landlock.holds_all_threads(version):
         lacking.append("threads")
     return Confinement(version, filtered, (*_lacking(access, version, filtered), *lacking))
+
+
+def forbid_programs(access: Access) -> None:
+    """Have a process that is confined to ``access`` start no programs and processes any more; nor its threads."""
+    from maas_agent.confinement import filters, kernel, landlock
+
+    narrower = msgspec.structs.replace(access, programs=False, processes=False)
+    with suppress(kernel.Refused):  # what was lacking is lacking still
+        filters.install(narrower, landlock.version())
 
 
 def offered(access: Access) -> Confinement:

@@ -42,13 +42,21 @@ def writable(access: Access) -> Iterator[str]:
     yield "/dev/null"
 
 
+def _current_folder() -> str:
+    """What ``python -m`` looks for modules in, unless somebody named it: it is the user's, who may be at home there."""
+    named = os.environ.get("PYTHONPATH", "").split(":")
+    here = str(Path.cwd())
+    return "" if sys.flags.safe_path or here in named else here
+
+
 def _python() -> Iterator[str]:
     """Python, its packages and this program, wherever they are installed, for editing too."""
     yield from (sys.prefix, sys.base_prefix, sys.exec_prefix, sys.base_exec_prefix)
-    # No path is the current folder's, which is the user's: no module is taken from there.
-    yield from (path for path in sys.path if path not in ("", "/"))
+    yield from (path for path in sys.path if path not in ("", "/", _current_folder()))
     yield from filter(None, os.environ.get("LD_LIBRARY_PATH", "").split(":"))
     yield str(Path(__file__).parents[1])
     for name, module in list(sys.modules.items()):
+        if "." not in name:  # wherever it was found
+            yield from map(str, getattr(module, "__path__", ()))
         if name.startswith("__editable__"):  # setuptools finds packages that are installed for editing so
             yield from map(str, getattr(module, "MAPPING", {}).values())

@@ -8,14 +8,22 @@ import os
 import site
 import subprocess
 import sys
-from collections.abc import Iterable, Mapping, Sequence
+import tempfile
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import cache
 from pathlib import Path
 from typing import IO
 
+from maas_agent.base.terminal import write_line
 from maas_agent.confinement.access import Access
-from maas_agent.confinement.confine import command, offered
+from maas_agent.confinement.confine import command, confine, forbid_programs, offered
+from maas_agent.errors import RuntimeFailure
+from maas_converter.base import outlet
 
+UNCONFINED = "the model is read and run with what you may do yourself"
+"""What is said where this system cannot confine a process."""
+
+_MOVES_NOTHING = 1
 _LEAST_MEMORY = 4 << 30
 _FILE_BYTES = 16 << 30
 _CPU_SECONDS = 8 * 3600
@@ -27,10 +35,16 @@ _KEPT = (
 """Beginnings of the variables that are handed on: others may hold secrets."""
 
 
-def access(read: Iterable[Path], scratch: Path, *, programs: bool = False) -> Access:
-    """To read the files and folders ``read``, and what links in these lead to, and to write into ``scratch``."""
+def access(models: Iterable[Path], scratch: Path, data: Iterable[Path] = (), *, programs: bool = False) -> Access:
+    """To read ``models`` and ``data``, files and folders, and to write into ``scratch``.
+
+    What links in data lead to is read too, wherever it is. Those in a model are of who made it, and lead to it alone.
+    """
     return Access(
-        read=tuple(path for given in read for path in _files_of(given)),
+        read=(
+            *(path for model in models for path in _with_links(model, stays)),
+            *(path for given in data for path in _with_links(given, _is_small)),
+        ),
         write=(str(scratch),),
         programs=programs,
         memory_bytes=max(_LEAST_MEMORY, os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") * 3 // 4),
@@ -40,10 +54,57 @@ def access(read: Iterable[Path], scratch: Path, *, programs: bool = False) -> Ac
     )
 
 
+def confine_command(
+    models: Iterable[Path],
+    data: Iterable[Path | None],
+    promised: outlet.Promise,
+    *,
+    trusted: bool = False,
+    programs: bool = False,
+    told: bool = False,
+) -> None:
+    """Keep this child of the program to reading what it was given, before it reads any of ``models``.
+
+    What it will make it has its parent write, see `maas_converter.base.outlet`. It does nothing in a process that is
+    no such child, nor where the model is ``trusted``: what is started from here could do no more than this. What this
+    system cannot hold is said, if it is to be ``told``.
+    """
+    global _confined
+    if not outlet.has_parent():
+        return
+    outlet.promise(promised)
+    if trusted:
+        return
+    scratch = Path(tempfile.gettempdir())
+    given = [path for path in (*data, Path(promised.journals or os.devnull)) if path is not None]
+    os.environ["MPLCONFIGDIR"] = str(scratch)  # for what Matplotlib keeps at home
+    _confined = access(models, scratch, given, programs=programs)
+    held = confine(_confined)
+    if lacking() and told:
+        write_line(f"note: {UNCONFINED}: {lacking()}", error=True)
+    if held.lacking and not lacking():
+        raise RuntimeFailure(f"this process could not be confined: {held.sentence()}")
+
+
+def start_no_more() -> None:
+    """From here on models are run in this process: it starts no program any more, if it is confined."""
+    if _confined is not None:
+        forbid_programs(_confined)
+
+
+_confined: Access | None = None
+
+
 @cache
-def lacking() -> str:
-    """What this system cannot take away from such a process, as the rest of a sentence; empty if nothing."""
-    return offered(Access()).sentence()
+def lacking(*, moving: bool = False) -> str:
+    """What this system cannot take away from such a process, as a sentence; empty if nothing.
+
+    So is what it takes away too much from one that is ``moving`` files between folders, as TensorFlow is when it saves.
+    """
+    found = offered(Access())
+    if moving and found.landlock == _MOVES_NOTHING:
+        return f"Landlock {found.landlock}, that of Linux before 5.19, does not let TensorFlow move the files it writes"
+    return found.sentence()
 
 
 def environment(scratch: Path) -> dict[str, str]:
@@ -84,8 +145,32 @@ def start(
     )
 
 
-def _files_of(given: Path) -> Iterable[str]:
-    """A file or folder, and what links in the folder lead to: downloads are often kept so."""
+def stays(target: Path, folder: Path) -> bool:
+    """Whether a link leads to its own model: into ``folder``, or to where a cache of downloads keeps its contents.
+
+    Such a cache has ``snapshots/REVISION/…``, made of links, beside ``blobs/…``.
+    """
+    return folder in target.parents or target.parent in (folder.parent / "blobs", folder.parent.parent / "blobs")
+
+
+def _is_small(target: Path, folder: Path) -> bool:
+    """Whether a link of data leads to less than all there is: above the data, or to somebody's home, it does not."""
+    home = Path(os.path.realpath(os.path.expanduser("~")))  # noqa: PTH111 - where there is none, it is ~
+    return target not in (*folder.parents, folder, home, *home.parents)
+
+
+def _with_links(given: Path, allowed: Callable[[Path, Path], bool]) -> Iterable[str]:
+    """A file or folder, and what links in the folder lead to, where that is ``allowed``: both are often kept so."""
     yield str(given)
-    links = (path for path in given.rglob("*") if path.is_symlink()) if given.is_dir() else ()
-    yield from (str(link.resolve()) for link in links if link.is_file())
+    whole, folders, seen = Path(os.path.realpath(given)), [given], set[Path]()
+    while folders:
+        # What cannot be entered or leads nowhere is told by who reads it.
+        for path, names, files in os.walk(folders.pop()):
+            for found in (Path(path, name) for name in (*names, *files)):
+                if not found.is_symlink():
+                    continue
+                target = Path(os.path.realpath(found))
+                if target not in seen and allowed(target, whole):
+                    seen.add(target)
+                    yield str(target)
+                    folders.append(target)

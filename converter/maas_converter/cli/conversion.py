@@ -1,12 +1,15 @@
 """``convert``, ``inspect``, ``evaluate`` and ``split`` on the command line: arguments in, what came of it out."""
 
+import tomllib
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from maas_agent.errors import UsageError
+from maas_converter.base import sandbox
 from maas_converter.base.json_output import answer
+from maas_converter.base.outlet import Promise, journals_folder
 from maas_converter.cli.options import Json, PassphraseFile
 
 BundlePath = Annotated[Path, typer.Argument(metavar="BUNDLE", help="A .maas file.")]
@@ -75,6 +78,19 @@ def convert(
     json: Json = False,
 ) -> None:
     """Import, quantize, prove, pack."""
+    promised = Promise(
+        files=(str(out.absolute()),),
+        into=(str(report.absolute()),) if report is not None else (),
+        journals=str(journals_folder()) if quantize == "auto" else "",
+        keys=str(keys) if keys is not None else "",
+        passphrase_file=str(passphrase_file) if passphrase_file is not None else "",
+        name=name,
+        version=version,
+    )
+    models = [source, *_named_in(source)]
+    data = [calibration, evaluation, labels, preprocess, custom]
+    # Importers are programs. That the kernel cannot confine is said of each model.
+    sandbox.confine_command(models, data, promised, trusted=trust, programs=True)
     from maas_converter.base import console
     from maas_converter.cli import summary
     from maas_converter.convert.conversion import convert as run
@@ -112,6 +128,7 @@ def convert(
 
 def inspect(bundle: BundlePath, json: Json = False) -> None:
     """Open, verify, describe."""
+    sandbox.confine_command([bundle], [], Promise())
     from maas_agent.bundle.archive import open_bundle
     from maas_converter.base import console
     from maas_converter.cli import description
@@ -131,6 +148,7 @@ def evaluate(
     json: Json = False,
 ) -> None:
     """Measure quality and latency as a device would see them."""
+    sandbox.confine_command([bundle], [data], Promise(), told=True)
     from maas_converter.base import console
     from maas_converter.cli import summary
     from maas_converter.evidence.evaluate import evaluate_bundle
@@ -157,6 +175,9 @@ def split(
     json: Json = False,
 ) -> None:
     """Stages, a graph file, and the proof that they answer to the bit as the whole."""
+    promised = Promise(folders=(str(out.resolve()),) if out is not None else ())
+    # Whether ``out`` is empty is looked at.
+    sandbox.confine_command([model], [evaluation, preprocess, out], promised, told=not list_)
     from maas_converter.base import console
     from maas_converter.cli import summary
     from maas_converter.split.split import SplitRequest, list_cuts
@@ -174,3 +195,16 @@ def split(
     answer(json, done)
     if not json:
         summary.show_split(done)
+
+
+def _named_in(source: Path) -> list[Path]:
+    """The models and labels that a graph file names, found without what reads it properly, and loads NumPy."""
+    if source.suffix.lower() != ".toml":
+        return []
+    try:
+        document = tomllib.loads(source.read_text(encoding="utf-8"))
+        tables = [table for key in ("stage", "output") for table in document.get(key, [])]
+        named = [table[key] for table in tables for key in ("model", "labels") if key in table]
+        return [source.parent / name for name in named]
+    except (OSError, ValueError, TypeError, AttributeError):
+        return []  # it is told when it is read

@@ -8,18 +8,21 @@ import os
 import sys
 import traceback
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 from maas_agent import __version__
 from maas_agent.base.terminal import guard_streams, keep_quiet_about_libraries, write_line, write_lines
 from maas_agent.errors import MaasError, UsageError
 from maas_converter.base.extras import INSTALL, require
-from maas_converter.base.isolation import isolated
 from maas_converter.cli.command_list import COMMANDS
+
+if TYPE_CHECKING:
+    from maas_converter.base.outlet import Promise
 
 _EX_SOFTWARE, _INTERRUPTED = 70, 130
 
-_ISOLATED = {"convert", "evaluate", "split"}
-"""Those that run models: native code on a file from anywhere."""
+_ISOLATED = {"convert", "evaluate", "inspect", "split"}
+"""Those that read models from anywhere, and mostly run them."""
 
 
 def main() -> None:
@@ -29,10 +32,24 @@ def main() -> None:
     arguments = sys.argv[1:]
     if not arguments or arguments[0] not in _ISOLATED:
         sys.exit(run(arguments))
+    from maas_converter.base.isolation import isolated
+
     try:
-        sys.exit(isolated(lambda: run(arguments)))
+        sys.exit(isolated(lambda: run(arguments), {"signer": _check_signer, "sign": _sign}))
     except MaasError as error:
         sys.exit(_fail(str(error), error.exit_code))
+
+
+def _check_signer(promised: "Promise", content: bytes) -> bytes:
+    from maas_converter.cli.signing import check_signer
+
+    return check_signer(promised, content)
+
+
+def _sign(promised: "Promise", content: bytes) -> bytes:
+    from maas_converter.cli.signing import sign
+
+    return sign(promised, content)
 
 
 def run(arguments: Sequence[str]) -> int:

@@ -27,6 +27,7 @@ from maas_agent.bundle.schema import OLDEST
 from maas_agent.errors import DataError, UnavailableError, UsageError
 from maas_agent.runtime.interface import Model
 from maas_agent.runtime.selection import accelerator
+from maas_converter.base import outlet
 from maas_converter.bench.blobs import Blobs
 from maas_converter.convert.bundle_plan import StagePlan
 from maas_converter.convert.graph_file import OutputPlan
@@ -108,11 +109,14 @@ def finish(
 
 
 def write(path: Path, manifest_bytes: bytes, blobs: Blobs, signature: bytes | None) -> PackedBundle:
-    """Write the bundle beside ``path`` and rename it over; raises `UnavailableError`, with what was there untouched."""
+    """Put the bundle in the place of ``path``; raises `UnavailableError`, with what was there untouched."""
+    made = blobs.path("bundle.maas")
     contents = {digest: blobs.read(digest) for digest in decode_manifest(manifest_bytes).blobs()}
     try:
-        write_bundle(path, manifest_bytes, contents, signature)
-        return PackedBundle(path, path.stat().st_size, digest_of(manifest_bytes), signed=signature is not None)
+        write_bundle(made, manifest_bytes, contents, signature)
+        size = made.stat().st_size
+        outlet.deliver(made, path)
+        return PackedBundle(path, size, digest_of(manifest_bytes), signed=signature is not None)
     except OSError as error:
         raise UnavailableError(f"cannot write {path}: {error.strerror or error}") from None
 

@@ -5,6 +5,7 @@ import numpy as np
 
 from maas_agent.errors import UsageError
 from maas_agent.processing.preprocess import preprocessor
+from maas_converter.base.outlet import journals_folder
 from maas_converter.convert.baseline import Baseline, given_to
 from maas_converter.convert.context import ConversionContext
 from maas_converter.convert.importing import ImportedStage
@@ -16,7 +17,6 @@ from maas_converter.quantize.plain import PlainModel, plain
 from maas_converter.quantize.quantizer import Feed
 from maas_converter.quantize.recipes import AS_IS, AUTO
 from maas_converter.quantize.search.candidates.outcome import SearchLimits, SearchOutcome
-from maas_converter.quantize.search.measuring.journal import default_folder
 from maas_converter.quantize.search.search import search
 from maas_converter.tflite.contents import contents_of
 
@@ -99,7 +99,7 @@ def _searched(context: ConversionContext, one: ImportedStage, baseline: Baseline
         evidence.classes,
         msgspec.structs.replace(context.request.limits or SearchLimits(), integer_io=context.request.io is not None),
         folder=context.folder,
-        journal=default_folder(),
+        journal=journals_folder(),
         progress=context.progress,
         told=baseline.only_kind,
     )

@@ -7,6 +7,7 @@ import msgspec
 from maas_agent.bundle.manifest import NAME
 from maas_agent.bundle.version import parse_version
 from maas_agent.errors import DataError, NoInputError, UsageError
+from maas_converter.base import outlet
 from maas_converter.base.extras import require
 from maas_converter.convert.bundle_plan import BundlePlan, plan_of
 from maas_converter.importers.table import importer_for
@@ -95,7 +96,7 @@ def _check_words(request: ConversionRequest) -> None:
         parse_version(request.version)
     except DataError as error:
         raise UsageError(f"--version: {error}") from None
-    if request.keys is not None:
+    if request.keys is not None and outlet.asked("signer", b"") is None:
         from maas_converter.publishing.keys.key_files import load_signer
 
         load_signer(request.keys, "targets")

@@ -4,6 +4,7 @@ import hashlib
 from pathlib import Path
 
 from maas_agent.errors import DataError, NoInputError
+from maas_converter.base.sandbox import stays
 
 
 def digest_of(source: Path) -> str:
@@ -24,7 +25,7 @@ def _files(folder: Path) -> list[str]:
     found = []
     whole = folder.resolve()
     for path in folder.rglob("*"):
-        if path.is_symlink() and (path.is_dir() or not _stays(path.resolve(), whole)):
+        if path.is_symlink() and (path.is_dir() or not stays(path.resolve(), whole)):
             where = "to a folder" if path.is_dir() else "out of the model's folder"
             raise DataError(f"{path} is a link {where}: copy the model with its files, such as by cp -rL")
         if path.exists() and not (path.is_dir() or path.is_file()):
@@ -32,14 +33,6 @@ def _files(folder: Path) -> list[str]:
         if path.is_symlink() or path.is_file():
             found.append(path.relative_to(folder).as_posix())
     return sorted(found, key=str.encode)
-
-
-def _stays(target: Path, folder: Path) -> bool:
-    """Whether a link leads to its own model: into ``folder``, or to where a cache of downloads keeps its contents.
-
-    Such a cache has ``snapshots/REVISION/…``, made of links, beside ``blobs/…``.
-    """
-    return folder in target.parents or target.parent in (folder.parent / "blobs", folder.parent.parent / "blobs")
 
 
 def _of_file(path: Path) -> str:

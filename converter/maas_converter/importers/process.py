@@ -91,14 +91,9 @@ def import_model(
             f"{source}: a loop is left, because only recurrent layers of Keras models can be unrolled: "
             "save it as .keras"
         )
-    unconfined = (unconfined_note(),) if sandbox.lacking() and not options.trust else ()
+    unconfined = [f"{sandbox.UNCONFINED}: {sandbox.lacking()}"] if sandbox.lacking() and not options.trust else []
     notes = (*made.notes, *done.notes, *told, *handed.metadata.notes, *unconfined)
     return ImportedModel(tflite, digest, contents.quantized, notes, handed.metadata, agreed)
-
-
-def unconfined_note() -> str:
-    """What is told where this system cannot confine what reads a model."""
-    return f"the model was read and run with what you may do yourself: {sandbox.lacking()}"
 
 
 def _compared(
@@ -169,10 +164,11 @@ def _access(rung: Rung, source: Path, task: Task) -> Access | None:
     """What an importer may do, ``None`` for all that its user may; raises `DataError` where that would be too much."""
     if rung is not FINISH and task.options.trust:
         return None
-    if sandbox.lacking() and rung is not FINISH:
+    why = sandbox.lacking(moving=True)
+    if why and rung is not FINISH:
         raise DataError(
             f"{source}: its format can hold what runs while it is read, and this system cannot keep that from your "
-            f"files: {sandbox.lacking()}. Convert it where it can, or add --trust if you know who wrote the model"
+            f"files: {why}. Convert it where it can, or add --trust if you know who wrote the model"
         )
     return sandbox.access([task.source], task.out.parent)
 

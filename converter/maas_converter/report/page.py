@@ -4,13 +4,14 @@ report.html   everything inside: style, charts, figures
 report.json   the record (`maas_converter.evidence.record.Record`)
 """
 
+import tempfile
 from importlib.resources import files
 from pathlib import Path
 
 import msgspec
 
 from maas_agent.errors import UnavailableError, UsageError
-from maas_agent.host.files import write_durably
+from maas_converter.base import outlet
 from maas_converter.base.extras import require
 from maas_converter.base.json_output import whole
 from maas_converter.evidence.record import Record
@@ -39,9 +40,11 @@ def write_report(folder: Path, record: Record) -> None:
     page = render(record).encode()
     document = msgspec.json.format(msgspec.json.encode(whole(record)), indent=2) + b"\n"
     try:
-        folder.mkdir(parents=True, exist_ok=True)
-        write_durably(folder / PAGE, page)
-        write_durably(folder / DOCUMENT, document)
+        with tempfile.TemporaryDirectory(prefix="maas-report-") as scratch:
+            for name, content in ((PAGE, page), (DOCUMENT, document)):
+                made = Path(scratch) / name
+                made.write_bytes(content)
+                outlet.deliver_into(made, folder)
     except OSError as error:
         raise UnavailableError(f"cannot write the report to {folder}: {error.strerror or error}") from None
 

@@ -5,9 +5,8 @@ written unless the proof holds.
 """
 
 import json
-import os
 import re
-import shutil
+import tempfile
 from collections.abc import Sequence
 from difflib import get_close_matches
 from pathlib import Path
@@ -16,7 +15,7 @@ import msgspec
 
 from maas_agent.bundle.manifest import digest_of
 from maas_agent.errors import DataError, UnavailableError, UsageError
-from maas_agent.host.files import sync_folder, write_durably
+from maas_converter.base import outlet
 from maas_converter.base.console import Progress
 from maas_converter.base.user_files import content_of
 from maas_converter.split.validation import ComparedSamples, validate
@@ -162,16 +161,12 @@ def _toml(text: str) -> str:
 
 
 def _write(out: Path, contents: dict[str, bytes]) -> None:
-    """Write the files into a folder beside ``out`` and rename it; raises `UnavailableError` with nothing left over."""
+    """Put a folder with the files in the place of ``out``; raises `UnavailableError` with nothing left over."""
     out = out.resolve()
-    beside = out.with_name(f".{out.name}.{os.getpid()}.new")
     try:
-        beside.mkdir(parents=True)
-        for name, content in contents.items():
-            write_durably(beside / name, content)
-        beside.replace(out)
-        sync_folder(out.parent)
+        with tempfile.TemporaryDirectory(prefix="maas-stages-") as scratch:
+            for name, content in contents.items():
+                (Path(scratch) / name).write_bytes(content)
+            outlet.deliver(Path(scratch), out)
     except OSError as error:
         raise UnavailableError(f"cannot write {out}: {error.strerror or error}") from None
-    finally:
-        shutil.rmtree(beside, ignore_errors=True)

@@ -4,6 +4,7 @@ import ast
 from pathlib import Path
 
 import maas_converter
+from maas_converter.base import sandbox
 
 _STARTING = {
     "fork", "forkpty", "posix_spawn", "posix_spawnp", "system", "popen", "Popen", "run", "call", "check_call",
@@ -37,3 +38,22 @@ def _started(tree: ast.AST) -> list[str]:
             case ast.ImportFrom(module="concurrent.futures", names=names):
                 found += [alias.name for alias in names if alias.name == "ProcessPoolExecutor"]
     return found
+
+
+def test_links_of_data_are_followed_and_those_of_a_model_only_to_itself(tmp_path):
+    """Who made a model made its links: one to a secret gives nobody leave to read that."""
+    for name in ("model", "data", "elsewhere", "blobs"):
+        (tmp_path / name).mkdir()
+    (tmp_path / "elsewhere" / "secret").write_text("the key")
+    (tmp_path / "blobs" / "1f").write_text("weights")
+    for folder in ("model", "data"):
+        (tmp_path / folder / "out").symlink_to("../elsewhere/secret")
+        (tmp_path / folder / "above").symlink_to(tmp_path)
+        (tmp_path / folder / "kept").symlink_to("../blobs/1f")
+        (tmp_path / folder / "loop").symlink_to("loop")
+    model, data = tmp_path / "model", tmp_path / "data"
+    loops = {str(model / "loop")}
+    assert set(sandbox.access([model], tmp_path).read) - loops == {str(model), str(tmp_path / "blobs" / "1f")}
+    given = set(sandbox.access([], tmp_path, [data]).read)
+    assert {str(data), str(tmp_path / "elsewhere" / "secret"), str(tmp_path / "blobs" / "1f")} <= given
+    assert str(tmp_path) not in given

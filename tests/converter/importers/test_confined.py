@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from maas_agent.confinement.access import Confinement
 from maas_agent.errors import DataError
 from maas_converter.base import sandbox
 from maas_converter.importers import table
@@ -53,14 +54,14 @@ def test_an_importer_that_is_taken_over_gets_nowhere(rungs, tmp_path, monkeypatc
     secret.write_text("the key")
     monkeypatch.setenv("MAAS_PASSPHRASE_FILE", str(secret))
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "open sesame")
-    attacks = {name: code for name, code in ATTACKS.items() if "given + '/out'" not in code}
-    program = _TAKEN_OVER.format(secret=str(secret), port=free_port(), attacks=attacks, attacking=ATTACKING)
+    program = _TAKEN_OVER.format(secret=str(secret), port=free_port(), attacks=ATTACKS, attacking=ATTACKING)
     source = rungs(program)
+    (source.parent / "out").symlink_to(secret)
     with pytest.raises(DataError) as refused:
         import_model(source, tmp_path)
     told, variables = json.loads(str(refused.value).partition(": ")[2])
     assert [name for name, outcome in told.items() if outcome == "done"] == []
-    assert told.keys() == attacks.keys()
+    assert told.keys() == ATTACKS.keys()
     assert not {"MAAS_PASSPHRASE_FILE", "AWS_SECRET_ACCESS_KEY"} & set(variables)
     assert (secret.read_text(), source.read_text()) == ("the key", "odd")
 
@@ -97,29 +98,41 @@ def test_code_in_a_model_writes_nothing_even_if_nobody_refused_it(models, mark, 
     assert mark.exists()
 
 
-class TestWithoutAKernelThatCan:
-    """Nobody runs there what can run code, unless he says so; of a .tflite he is told."""
+@pytest.fixture
+def old_kernel(monkeypatch):
+    """One that cannot confine: nobody runs there what can run code, unless he says so."""
+    sentence = "it can read and write every file that its user can"
+    monkeypatch.setattr(sandbox, "lacking", lambda **needs: sentence)
 
-    @pytest.fixture(autouse=True)
-    def _old_kernel(self, monkeypatch):
-        sentence = "it can read and write every file that its user can"
-        monkeypatch.setattr(sandbox, "lacking", lambda: sentence)
 
-    def test_it_takes_trust(self, rungs, tmp_path):
-        source = rungs(
-            "import os; from maas_converter.importers.refusal import refuse; refuse(65, f'ran as {os.getuid()}')"
-        )
-        with pytest.raises(DataError, match=r"can read and write every file .*--trust"):
+def test_it_takes_trust(old_kernel, rungs, tmp_path):
+    source = rungs(
+        "import os; from maas_converter.importers.refusal import refuse; refuse(65, f'ran as {os.getuid()}')"
+    )
+    with pytest.raises(DataError, match=r"can read and write every file .*--trust"):
+        import_model(source, tmp_path)
+    with pytest.raises(DataError, match="ran as"):
+        import_model(source, tmp_path, Importing(trust=True))
+
+
+def test_a_tflite_file_is_read_and_it_is_told_once(old_kernel, tmp_path, digits_tflite):
+    notes = import_model(digits_tflite, tmp_path).notes
+    assert [note for note in notes if "what you may do yourself" in note] == [
+        "the model is read and run with what you may do yourself: it can read and write every file that its user can"
+    ]
+
+
+def test_a_kernel_that_holds_too_much_takes_trust_too(rungs, tmp_path, monkeypatch, digits_tflite):
+    """TensorFlow cannot save there what it converts; LiteRT is held as everywhere."""
+    source = rungs("")
+    sandbox.lacking.cache_clear()
+    monkeypatch.setattr(sandbox, "offered", lambda access: Confinement(landlock=1, seccomp=True))
+    try:
+        with pytest.raises(DataError, match=r"Landlock 1, that of Linux before 5\.19, .*--trust"):
             import_model(source, tmp_path)
-        with pytest.raises(DataError, match="ran as"):
-            import_model(source, tmp_path, Importing(trust=True))
-
-    def test_a_tflite_file_is_read_and_it_is_told_once(self, tmp_path, digits_tflite):
-        notes = import_model(digits_tflite, tmp_path).notes
-        assert [note for note in notes if "what you may do yourself" in note] == [
-            "the model was read and run with what you may do yourself: it can read and write every file that its "
-            "user can"
-        ]
+        assert not [note for note in import_model(digits_tflite, tmp_path).notes if "yourself" in note]
+    finally:
+        sandbox.lacking.cache_clear()
 
 
 class TestOddPlaces:

@@ -4,7 +4,6 @@ Lines are appended and fsynced. A line torn by a cut is ignored; a measurement w
 """
 
 import hashlib
-import os
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -16,17 +15,12 @@ from numpy.typing import NDArray
 from maas_agent.base.untrusted import MALFORMED
 from maas_agent.bundle.manifest import Input, Postprocess
 from maas_agent.errors import UnavailableError
+from maas_converter.base import outlet
 
 _FORMAT = 2
 """Raise it when what a measurement means changes: older journals are then not read."""
 
 _LIBRARIES = ("ai-edge-litert", "litert-quantizer", "numpy")
-
-
-def default_folder() -> Path:
-    """Where journals are kept: the cache folder of the XDG base directory specification."""
-    base = os.environ.get("XDG_CACHE_HOME", "")
-    return (Path(base) if base.startswith("/") else Path.home() / ".cache") / "maas-edge" / "search"
 
 
 def digest_of(
@@ -56,7 +50,7 @@ class MeasurementJournal:
         self._used: set[str] = set()
         self._known: dict[str, Any] = {}
         try:
-            folder.mkdir(parents=True, exist_ok=True)
+            outlet.append(self.path, b"")
             self._read()
         except OSError as error:
             raise UnavailableError(f"the search keeps its journal in {folder}: {error.strerror or error}") from None
@@ -78,10 +72,7 @@ class MeasurementJournal:
         self._known[key] = value
         line = msgspec.json.encode({"key": key, "value": value}) + b"\n"
         try:
-            with self.path.open("ab") as file:
-                file.write(line)
-                file.flush()
-                os.fsync(file.fileno())
+            outlet.append(self.path, line)
         except OSError as error:
             raise UnavailableError(f"cannot write {self.path}: {error.strerror or error}") from None
 
@@ -96,8 +87,7 @@ class MeasurementJournal:
             except (*MALFORMED, TypeError, KeyError):
                 continue  # torn
         if content and not content.endswith(b"\n"):
-            with self.path.open("ab") as file:
-                file.write(b"\n")
+            outlet.append(self.path, b"\n")
 
 
 def _version(name: str) -> str:

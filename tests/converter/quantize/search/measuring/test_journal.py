@@ -7,7 +7,8 @@ import pytest
 
 from maas_agent.bundle.manifest import Decode, Input, Scale, Tensor
 from maas_agent.errors import UnavailableError
-from maas_converter.quantize.search.measuring.journal import MeasurementJournal, default_folder, digest_of
+from maas_converter.base.outlet import journals_folder
+from maas_converter.quantize.search.measuring.journal import MeasurementJournal, digest_of
 
 
 def test_what_was_noted_is_known_to_the_next_search_and_counted_once(tmp_path):
@@ -61,6 +62,6 @@ def test_a_folder_that_cannot_be_used_is_named(tmp_path):
 
 def test_journals_are_kept_in_the_users_cache(monkeypatch, tmp_path):
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
-    assert default_folder() == tmp_path / "maas-edge" / "search"
+    assert journals_folder() == tmp_path / "maas-edge" / "search"
     monkeypatch.setenv("XDG_CACHE_HOME", "relative")  # the specification says to ignore it
-    assert default_folder().parts[-3:] == (".cache", "maas-edge", "search")
+    assert journals_folder().parts[-3:] == (".cache", "maas-edge", "search")
