@@ -81,7 +81,9 @@ def _statuses() -> list[bytes]:
     source = {"state": "failed", "reason": "there is none"}
     candidate = {"version": "2.0.0", "digest": "d" * 64}
     full = pipeline(source=source, update=update, quarantine=[rest], trials=[tried], trouble="x", candidate=candidate)
-    return [json.dumps(each).encode() for each in (of_agent(full), of_agent(pipeline()), of_agent())]
+    alarm = {"severity": "warning", "code": "connection", "text": "two devices", "since": "2026"}
+    alarmed = of_agent(pipeline()) | {"alarms": [alarm]}
+    return [json.dumps(each).encode() for each in (of_agent(full), alarmed, of_agent())]
 
 
 @lru_cache(maxsize=1)

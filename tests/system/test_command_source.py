@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Callable
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -129,10 +130,14 @@ def test_a_program_that_cannot_be_started_is_an_alarm_until_it_can(
     reason = f"there is no {program} -> install it there, or mend command: ls -l {program}"
     assert state["source"]["reason"] == reason
     alarm = f"the source of pipeline sensor has failed: {reason}"
-    console.wait("maas/dev/status", lambda status: status["alarms"] == [alarm])
+    console.wait("maas/dev/status", lambda status: [each["text"] for each in status["alarms"]] == [alarm])
+    began_by = console.wait("maas/dev/status", lambda status: status["alarms"]).document["time"]
     wait_until(lambda: device.log().count("cannot start the source") >= 2, "it is not tried again")
     code, status = status_of(device)
-    assert (code, status["alarms"], status["pipelines"][0]["source"]["state"]) == (1, [alarm], "failed")
+    (told,) = status["alarms"]
+    assert (told["severity"], told["code"], told["text"]) == ("error", "source", alarm)
+    assert datetime.fromisoformat(told["since"]) <= datetime.fromisoformat(began_by), "it was there from the beginning"
+    assert (code, status["pipelines"][0]["source"]["state"]) == (1, "failed")
     program.write_text(f"#!/bin/sh\necho '{json.dumps(samples(1)[0].tolist())}'\nexec sleep 600\n")
     program.chmod(0o755)
     console.wait("maas/dev/sensor/state", lambda state: state["source"] == {"state": "running", "reason": None})

@@ -43,8 +43,8 @@ def test_two_agents_with_one_id_say_so_and_do_not_fight(
             wait_until(lambda log=device.log: "error   hub: no connection" in log(), "it is not told")  # type: ignore[misc]
             (told,) = [line for line in device.log().splitlines() if "client id maas-twin" in line]
             assert "device.id" in told
-        trouble = status(one, capsys)["trouble"]
-        assert "maas-twin" in str(trouble)
+        (alarm,) = status(one, capsys)["alarms"]
+        assert (alarm["severity"], alarm["code"]) == ("warning", "connection") and "maas-twin" in alarm["text"]
 
         # From now on neither comes back before half of the longest wait has passed.
         before, begun = connections(broker), time.monotonic()
@@ -77,7 +77,7 @@ def test_a_restart_and_a_failover_are_no_conflict(
             console.forget()
             device.start()
             console.wait("maas/twin/status", lambda status: status["status"] == "online")
-            assert status(device, capsys)["trouble"] is None
+            assert not [each for each in status(device, capsys)["alarms"] if each["code"] == "connection"]
         finally:
             device.kill()
         assert "error" not in device.log()

@@ -79,8 +79,11 @@ def test_a_device_whose_store_has_become_read_only_serves_what_is_there_with_an_
     elsewhere.mkdir()
     within = within_read_only_root(elsewhere)
     serving.start(within=within)
-    status = console.wait("maas/dev/status", lambda status: status["status"] == "online" and status["alarms"])
-    assert f"the store {serving.store} is read-only" in status.document["alarms"][0]
+    has_store = lambda status: "store" in [each["code"] for each in status.get("alarms", [])]  # noqa: E731
+    told = console.wait("maas/dev/status", has_store)
+        "maas/dev/status", lambda status: "store" in [each["code"] for each in status.get("alarms", [])]
+    )
+    assert f"the store {serving.store} is read-only" in told.document["alarms"][0]["text"]
     console.wait("maas/dev/digits/state", lambda state: state["serving"])
     assert "result" in console.ask("dev", "digits", samples(1)[0].tobytes(), "1")
     shown = subprocess.run(

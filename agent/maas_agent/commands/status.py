@@ -3,6 +3,7 @@
 from pathlib import Path
 from typing import Any
 
+from maas_agent.base.alarms import Alarm, alarms_of
 from maas_agent.base.terminal import write_document, write_lines
 from maas_agent.config import load_config
 from maas_agent.hub.api import control_client
@@ -14,7 +15,7 @@ _ODD = (AttributeError, KeyError, TypeError, ValueError, OverflowError)
 
 
 def show_status(config_path: Path, *, as_json: bool) -> int:
-    """Print the status; returns 0 if every pipeline serves, the broker is connected and there is no alarm, else 1.
+    """Print the status; returns 0 if every pipeline serves, the broker is connected and no alarm is an error, else 1.
 
     Raises `UnavailableError` if no agent runs with this configuration.
     """
@@ -32,7 +33,15 @@ def show_status(config_path: Path, *, as_json: bool) -> int:
 
 
 def _is_well(status: dict[str, Any]) -> bool:
-    return bool(status["connected"] and not status["alarms"] and all(p["serving"] for p in status["pipelines"]))
+    is_alarmed = any(alarm.severity == "error" for alarm in _alarms(status))
+    return bool(status["connected"] and not is_alarmed and all(p["serving"] for p in status["pipelines"]))
+
+
+def _alarms(status: dict[str, Any]) -> list[Alarm]:
+    """Its alarms, also of an agent that was started before it was upgraded, and says them in the former way."""
+    if not isinstance(status["alarms"], list):
+        raise TypeError("the alarms are no list")
+    return alarms_of(status["alarms"], status.get("trouble"))
 
 
 def _readable(status: dict[str, Any]) -> list[str]:
@@ -42,9 +51,9 @@ def _readable(status: dict[str, Any]) -> list[str]:
         f"{status['device']}: {connected} {status['broker']}; "
         f"{outbox['results']} results waiting ({outbox['bytes']} bytes), {outbox['dropped']} dropped"
     ]
-    lines += [f"  ALARM: {alarm}" for alarm in status["alarms"]]
-    if status["trouble"]:
-        lines.append(f"  TROUBLE: {status['trouble']}")
+    heads = {"error": "ALARM", "warning": "WARNING"}
+    # What does not serve is told with its pipeline.
+    lines += [f"  {heads[alarm.severity]}: {alarm.text}" for alarm in _alarms(status) if alarm.code != "not_serving"]
     for pipeline in status["pipelines"]:
         update, counters = pipeline["update"], pipeline["counters"]
         on_probation = update["probation"] is not None

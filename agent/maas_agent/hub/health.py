@@ -1,17 +1,23 @@
 """Tells how the device is: status and metrics documents, readiness and the watchdog."""
 
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
+import msgspec
+
 from maas_agent import __version__
+from maas_agent.base.alarms import Alarm, Severity, bounded
 from maas_agent.base.documents import rfc3339
 from maas_agent.hub.outbox.outbox import Outbox
 from maas_agent.hub.pipeline.pipeline import Pipeline
+from maas_agent.hub.pipeline.supervisor import WAITS
 from maas_agent.hub.system import store_folder
 from maas_agent.hub.system.loop import Loop
 from maas_agent.hub.system.systemd import ServiceManager
+
+NOT_SERVING = "not_serving"
 
 
 class Health:
@@ -25,7 +31,11 @@ class Health:
         pipelines: Iterable[Pipeline],
         outbox: Outbox,
         folder: Path,
+        trouble: Callable[[], str | None],
     ) -> None:
+        """``trouble`` tells what of the connection is to be mended, although there may be one right now."""
+        self._trouble = trouble
+        self._since: dict[Alarm, str] = {}
         self._loop, self._device, self._groups, self._outbox = loop, device, groups, outbox
         self._pipelines = list(pipelines)
         self._folder, self.store_alarms = folder, store_folder.alarms(folder)
@@ -43,19 +53,30 @@ class Health:
         parts = ([f"serving {', '.join(serving)}"] if serving else []) + (
             [f"not {', '.join(waiting)}"] if waiting else []
         )
-        self._manager.status("; ".join([*parts, *self.alarms]) or "no pipelines configured")
+        others = [alarm.text for alarm in self.alarms if alarm.code != NOT_SERVING]
+        self._manager.status("; ".join([*parts, *others]) or "no pipelines configured")
         if not self._ready and (serving or not self._pipelines):
             self._ready = True
             self._manager.ready()
 
     @property
-    def alarms(self) -> list[str]:
-        """What a person should look at: of the disk, and of every pipeline."""
-        return [
-            *self.store_alarms,
-            *self._outbox.alarms,
-            *(alarm for pipeline in self._pipelines for alarm in pipeline.alarms),
-        ]
+    def alarms(self) -> list[Alarm]:
+        """What a person should look at: of the disk, of the connection, and of every pipeline."""
+        present = bounded(self._found())
+        now = rfc3339(time.time())
+        self._since = {alarm: self._since.get(alarm, now) for alarm in present}
+        return [msgspec.structs.replace(alarm, since=since) for alarm, since in self._since.items()]
+
+    def _found(self) -> Iterator[Alarm]:
+        yield from (Alarm("error", "store", text) for text in self.store_alarms)
+        yield from (Alarm("error", "outbox", text) for text in self._outbox.alarms)
+        if (trouble := self._trouble()) is not None:
+            yield Alarm("warning", "connection", trouble)
+        for pipeline in self._pipelines:
+            yield from (Alarm("error", "source", text) for text in pipeline.alarms)
+            if pipeline.trouble is not None and not pipeline.serving:
+                severity: Severity = "warning" if pipeline.trouble == WAITS else "error"
+                yield Alarm(severity, NOT_SERVING, f"{pipeline.settings.name} does not serve: {pipeline.trouble}")
 
     def look(self) -> bool:
         """Look at the disk of the store; whether there is something new to say."""
@@ -75,7 +96,7 @@ class Health:
             "agent": __version__,
             "time": rfc3339(time.time()),
             "uptime_s": round(time.monotonic() - self._started),
-            "alarms": self.alarms,
+            "alarms": msgspec.to_builtins(self.alarms),
         }
 
     def metrics(self) -> dict[str, Any]:

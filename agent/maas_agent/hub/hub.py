@@ -85,7 +85,13 @@ class Hub:
         self._desired_states = DesiredStates(self._loop, self._store, self._topics, self._device, log)
         self._updates = UpdateScheduler(self._loop, config, self._pipelines, self._desired_states.of, log)
         self._health = Health(
-            self._loop, self._device, config.device.groups, self._pipelines.values(), self._outbox, self._store
+            self._loop,
+            self._device,
+            config.device.groups,
+            self._pipelines.values(),
+            self._outbox,
+            self._store,
+            lambda: self._link.trouble,
         )
         self._extensions = extensions(
             Context(
@@ -199,6 +205,8 @@ class Hub:
         if self._health.look():
             self._log_alarms()
             self._extensions.disk_changed()
+        else:
+            self._extensions.health_changed()  # what was wrong with the connection may be over by now
 
     def _log_alarms(self) -> None:
         for alarm in self._health.store_alarms:
@@ -232,10 +240,9 @@ class Hub:
             "broker": shown(self._config.broker.url),
             "broker_settings": self._config.broker.digest,
             "mqtt": self._link.version,
-            "trouble": self._link.trouble,
             "link": msgspec.to_builtins(self._link.counters),
             "outbox": self._health.outbox(),
-            "alarms": self._health.alarms,
+            "alarms": msgspec.to_builtins(self._health.alarms),
             "pipelines": [p.state() | {"counters": p.metrics.counters()} for p in self._pipelines.values()],
         }
 

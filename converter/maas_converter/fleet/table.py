@@ -27,7 +27,7 @@ def rows(devices: list[FleetDevice]) -> list[tuple[str, ...]]:
     """The table's cells; a device without pipelines has a row too."""
     found = list[tuple[str, ...]]()
     for device in devices:
-        head = (device.id, device.status, ", ".join(device.groups) or "-")
+        head = (device.id, _status(device), ", ".join(device.groups) or "-")
         for name, running in sorted(device.running.items()):
             found.append((*head, name, *_cells(device, running), device.seen[:19] or "-"))
         if not device.running:
@@ -43,6 +43,11 @@ def lines(devices: list[FleetDevice]) -> list[str]:
     cells = [HEAD, *(tuple(map(cell, row)) for row in rows(devices))]
     widths = [max(len(row[column]) for row in cells) for column in range(len(HEAD))]
     return ["  ".join(f"{each:<{width}}" for each, width in zip(row, widths, strict=True)).rstrip() for row in cells]
+
+
+def _status(device: FleetDevice) -> str:
+    count = len(device.alarms)
+    return f"{device.status}, {count} alarm{'' if count == 1 else 's'}" if count else device.status
 
 
 def _cells(device: FleetDevice, running: Running) -> tuple[str, str, str, str]:

@@ -1,7 +1,10 @@
 """What the devices of a fleet say of themselves on the broker: messages in, a picture out. No I/O."""
 
+from typing import Any
+
 import msgspec
 
+from maas_agent.base.alarms import Alarm, alarms_of
 from maas_agent.base.untrusted import MALFORMED
 
 ONLINE = "online"
@@ -50,6 +53,7 @@ class FleetDevice(msgspec.Struct):
     seen: str = ""
     running: dict[str, Running] = {}
     latency_ms: dict[str, tuple[float, float]] = {}
+    alarms: list[Alarm] = []
 
     @property
     def online(self) -> bool:
@@ -86,6 +90,7 @@ class _Status(msgspec.Struct, frozen=True):
     groups: tuple[str, ...] | None = None
     agent: str | None = None
     time: str = ""
+    alarms: Any = None
 
 
 class _Latency(msgspec.Struct, frozen=True):
@@ -162,6 +167,7 @@ class FleetView:
         if said.groups is not None:
             device.groups = tuple(group[:_LONGEST] for group in said.groups[:_MOST_GROUPS])
         device.agent = (said.agent or device.agent or "")[:_LONGEST] or None  # the Last Will does not know it
+        device.alarms = alarms_of(said.alarms)
 
     def _metrics(self, name: str, said: _Metrics) -> None:
         device = self._device(name)

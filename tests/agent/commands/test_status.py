@@ -261,7 +261,24 @@ def test_what_a_person_has_to_mend_is_shown_although_it_is_connected(
 ) -> None:
     agent.says = status(pipeline(), trouble="another client uses the client id maas-dev")
     assert show_status(agent.config, as_json=False) == 0
-    assert "\n  TROUBLE: another client uses the client id maas-dev\n" in capsys.readouterr().out
+    assert "\n  WARNING: another client uses the client id maas-dev\n" in capsys.readouterr().out
+
+
+def test_a_warning_is_no_failure_and_an_error_is(agent: Agent, capsys: pytest.CaptureFixture[str]) -> None:
+    """The one list: errors first, and what does not serve is told where its pipeline is."""
+    warning = {"severity": "warning", "code": "connection", "text": "two devices", "since": "2026-12-01T10:00:00.000Z"}
+    down = {"severity": "error", "code": "not_serving", "text": "digits does not serve: it died", "since": ""}
+    error = {"severity": "error", "code": "outbox", "text": "disk full", "since": "2026-12-01T10:00:00.000Z"}
+    said = status(pipeline())
+    del said["trouble"]
+    agent.says = said | {"alarms": [warning, {"severity": "odd"}, 7]}
+    assert show_status(agent.config, as_json=False) == 0
+    assert "\n  WARNING: two devices\n" in capsys.readouterr().out
+    agent.says = said | {"alarms": [warning, error, down]}
+    assert show_status(agent.config, as_json=False) == 1
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[1:3] == ["  ALARM: disk full", "  WARNING: two devices"]
+    assert "does not serve" not in "\n".join(lines)
 
 
 def test_a_request_may_name_hundreds_of_pipelines(agent: Agent) -> None:

@@ -46,6 +46,20 @@ def test_a_device_is_what_its_topics_say() -> None:
     assert not device.online and device.groups == ("all",)  # that of an older agent
 
 
+def test_alarms_are_counted_as_agents_say_them_now_and_as_they_did() -> None:
+    """A mixed fleet is what a rollout of the agent looks like."""
+    alarm = {"severity": "warning", "code": "connection", "text": "two devices", "since": "2026-11-25T10:00:00.000Z"}
+    picture = heard(
+        ("maas/new/status", {"status": "online", "alarms": [alarm]}),
+        ("maas/old/status", {"status": "online", "alarms": ["disk full", "the source has failed"]}),
+        ("maas/odd/status", {"status": "online", "alarms": 7}),
+    )
+    assert [row[1] for row in rows(list(picture.devices.values()))] == ["online, 1 alarm", "online, 2 alarms", "online"]
+    assert [each.text for each in picture.devices["new"].alarms] == ["two devices"]
+    picture.hear("maas/new/status", b'{"status": "offline", "device": "new"}')
+    assert not picture.devices["new"].alarms
+
+
 def test_on_probation_the_candidate_is_what_serves() -> None:
     update = {"state": "probation", "version": "1.1.0", "reason": None}
     picture = heard(("maas/d1/gate/state", STATE | {"candidate": {"version": "1.1.0"}, "update": update}))

@@ -1,5 +1,6 @@
 """Who is here, and what a person should look at: the retained status document."""
 
+from maas_agent.base.alarms import Alarm
 from maas_agent.hub.extensions.extension import Context, Extension
 
 
@@ -8,7 +9,7 @@ class StatusTopic(Extension):
 
     def __init__(self, context: Context) -> None:
         super().__init__(context)
-        self._told: list[str] = []
+        self._told: list[Alarm] = []
 
     def link_up(self) -> None:
         """Birth: who is here."""

@@ -35,6 +35,8 @@ from maas_agent.update.protocol import Outcome, PullProgress
 
 _HEARTBEATS_A_DEADLINE = 4
 
+WAITS = "waiting for the first bundle"
+"""Why nothing serves where nothing went wrong."""
 _BRING_AGAIN = "it is brought again as soon as its source offers it, or by 'maas-agent install' of its file"
 
 OnRestarted = Callable[[str | None], None]
@@ -95,7 +97,7 @@ class Supervisor:
         """Serve the active bundle, if there is one."""
         active = self.slots.active
         if active is None:
-            self._trouble = "waiting for the first bundle"
+            self._trouble = WAITS
             return
         self.switch.install(self._make_pool(active, gentle=False))
         self._now_runs(active)
