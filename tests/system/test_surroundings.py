@@ -79,8 +79,7 @@ def test_a_device_whose_store_has_become_read_only_serves_what_is_there_with_an_
     elsewhere.mkdir()
     within = within_read_only_root(elsewhere)
     serving.start(within=within)
-    has_store = lambda status: "store" in [each["code"] for each in status.get("alarms", [])]  # noqa: E731
-    told = console.wait("maas/dev/status", has_store)
+    told = console.wait(
         "maas/dev/status", lambda status: "store" in [each["code"] for each in status.get("alarms", [])]
     )
     assert f"the store {serving.store} is read-only" in told.document["alarms"][0]["text"]
