@@ -2,12 +2,14 @@
 
 import pytest
 
+from tests.agent.hub.api.test_desired_states import DESIRED
 from tests.agent.hub.pipeline.test_supervisor_states import SUPERVISOR
 from tests.agent.hub.pipeline.test_takeover_states import TAKEOVER
 from tests.agent.hub.placement.test_placement_states import PLACEMENT
 from tests.agent.hub.rows import Rows
 from tests.agent.hub.serving.test_switch_states import SWITCH
 from tests.agent.hub.serving.test_worker_pool import POOL
+from tests.agent.hub.updates.test_scheduler_states import UPDATES
 from tests.docs.pages import rows, section
 
 PAGE = "docs/states.md"
@@ -17,6 +19,8 @@ MACHINES = {
     "Supervisor": SUPERVISOR,
     "Takeover": TAKEOVER,
     "Placement": PLACEMENT,
+    "Updates": UPDATES,
+    "Desired states": DESIRED,
 }
 
 

@@ -103,4 +103,11 @@ EQUIVALENT: dict[str, dict[str, str]] = {
         'smaller = "calibration" if ratio <= 1 else "evaluation"': "no known factor is near 1",
         'smaller = "calibration" if ratio < 2 else "evaluation"': "no known factor is near 1",
     },
+    "hub/api/desired_state": {
+        "self._soon = None": _FLAG,
+        'self._due, self._taken_at = False, float("-INF")': "it is read as the same",
+        'cause = "XXXX".join(character for character in text if not character.isdigit())  # sizes and offsets are none': (  # noqa: E501
+            "it tells the same texts apart"
+        ),
+    },
 }

@@ -45,9 +45,12 @@ MODULES: dict[str, Module] = {
         "update/choose",
     )
 } | {
+    "hub/api/desired_state": Module(
+        Path("maas_agent/hub/api/desired_state.py"), Path("tests/agent/hub/api/test_desired_states.py")
+    ),
     "quantize/guard/rules": Module(
         Path("maas_converter/quantize/guard/rules.py"),
         Path("tests/converter/quantize/guard/test_rules.py"),
         leaving_out="resnet8 or a_model_that",
-    )
+    ),
 }

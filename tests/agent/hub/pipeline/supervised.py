@@ -44,7 +44,7 @@ class Pool(FakePool):
         self.on_event, self.gentle = on_event, gentle
 
 
-class Tester:
+class FakeTrial:
     """A trial process: ``assignment`` is what it is to try, ``report`` says what came of it."""
 
     def __init__(self, _loop: Any, assignment: Any, on_report: Any) -> None:
@@ -62,7 +62,7 @@ class Supervised:
         self.folder, self.monkeypatch = folder, monkeypatch
         self.loop: HandLoop = hand_moved(monkeypatch, supervising, taking_over, placing, dispatching)
         self.pools: list[Pool] = []
-        self.testers: list[Tester] = []
+        self.testers: list[FakeTrial] = []
         self.said: list[SupervisorEvent] = []
         self.hardware = HARDWARE
         monkeypatch.setattr(supervising, "WorkerPool", self._made)
@@ -75,8 +75,8 @@ class Supervised:
         self.pools.append(Pool(*given, **named))
         return self.pools[-1]
 
-    def _tried(self, *given: Any) -> Tester:
-        self.testers.append(Tester(*given))
+    def _tried(self, *given: Any) -> FakeTrial:
+        self.testers.append(FakeTrial(*given))
         return self.testers[-1]
 
     def begin(self, *, has_source: bool = False, shadow: ShadowSettings | None = None, **terms: Any) -> "Supervised":

@@ -14,7 +14,7 @@ from maas_agent.runtime.setup import CPU, Setup
 from maas_agent.trials.record import Trial, Trials
 from maas_agent.trials.task import TrialReport
 from tests.agent.hub.doubles import Lines
-from tests.agent.hub.pipeline.supervised import HARDWARE, RUNTIME, Tester
+from tests.agent.hub.pipeline.supervised import HARDWARE, RUNTIME, FakeTrial
 from tests.agent.hub.pools import HandLoop, hand_moved
 from tests.agent.hub.rows import Rows
 
@@ -42,7 +42,7 @@ class Setting:
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.loop: HandLoop = hand_moved(monkeypatch, placing)
         self.said: list[PlacementEvent] = []
-        self.testers: list[Tester] = []
+        self.testers: list[FakeTrial] = []
         self.hardware = HARDWARE
         monkeypatch.setattr(placing, "TrialProcess", self._tried)
         monkeypatch.setattr(placing, "fingerprint", lambda _library: self.hardware)
@@ -51,8 +51,8 @@ class Setting:
         loop: Any = self.loop
         self.placement = Placement(Services(loop, Path("/store"), "dev", self.log), SETTINGS, self.said.append)
 
-    def _tried(self, *given: Any) -> Tester:
-        self.testers.append(Tester(*given))
+    def _tried(self, *given: Any) -> FakeTrial:
+        self.testers.append(FakeTrial(*given))
         return self.testers[-1]
 
     def running(self, *rows: Trial) -> Slot:
