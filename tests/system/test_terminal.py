@@ -350,6 +350,52 @@ def test_what_an_agent_says_is_escaped(tmp_path: Path, capsys: pytest.CaptureFix
         running.stop()
 
 
+TYPED = [
+    ["maas-agent", EVIL],
+    ["maas-agent", "status", f"-{EVIL}"],
+    ["maas-agent", "infer", "b.maas", "x", f"--{FILE.replace(' ', '')}"],
+    ["maas-agent", "infer", "b.maas", "x", "--runtime", EVIL],
+    ["maas-agent", "infer", "b.maas", "x", "--option", EVIL.replace("=", "")],
+    ["maas-agent", "bench", "b.maas", "--threads", EVIL],
+    ["maas-agent", "bench", "b.maas", "--accelerator", EVIL],
+    ["maas-agent", "rollback", "--config", EVIL, f"{EVIL}\udcff"],
+    ["maas-converter", EVIL],
+    ["maas-converter", "repo", EVIL],
+    ["maas-converter", "inspect", f"--{FILE}"],
+    ["maas-converter", "inspect", "x", EVIL],
+    ["maas-converter", "deploy", EVIL, "--broker", EVIL, "--group", EVIL],
+    ["maas-converter", "fleet", "--broker", f"mqtt://{FILE}", "--wait", EVIL],
+    ["maas-converter", "repo", "init", "x", "--keys", "y", "--threshold", EVIL],
+]
+"""What a shell makes of ``*`` in a folder that somebody else has filled: names that are options, and more."""
+
+
+@pytest.mark.parametrize("words", TYPED, ids=range(len(TYPED)))
+def test_what_was_typed_is_escaped(words: Arguments, capsys: pytest.CaptureFixture[str]) -> None:
+    """A parser repeats what it does not know."""
+    program, *arguments = words
+    try:
+        status = agent.main(arguments) if program == "maas-agent" else converter.run(arguments)
+    except SystemExit as ended:
+        status = int(ended.code or 0)
+    out, err = capsys.readouterr()
+    assert status and got_through(out) == got_through(err) == "" and "\\x1b" in err
+
+
+def test_a_defect_is_shown_in_lines_of_our_own() -> None:
+    """What an error says of a file is one line of its traceback."""
+    code = (
+        "import sys\n"
+        "from maas_agent.base.terminal import guard_streams\n"
+        "guard_streams()\n"
+        "try:\n    raise ValueError(sys.argv[1])\n"
+        "except ValueError as error:\n    raise RuntimeError(sys.argv[1]) from error\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code, EVIL], capture_output=True, text=True, timeout=60)
+    assert got_through(done.stderr) == "" and done.stderr.count(ESCAPED) == 2
+    assert [line for line in done.stderr.splitlines() if line.startswith(("ValueError: ", "RuntimeError: "))]
+
+
 @pytest.mark.parametrize("words", [("say", EVIL), ("step", EVIL), ("track", EVIL), ("status", EVIL)])
 def test_what_is_drawn_on_a_terminal_is_escaped_too(words: tuple[str, str]) -> None:
     """Colours and bars are escape sequences of our own: none of them sets a title, links, or begins a new row."""

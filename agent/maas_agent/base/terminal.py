@@ -15,6 +15,7 @@ import threading
 import warnings
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from types import TracebackType
 from typing import IO, Any, cast
 
 # Codecs are files that Python reads when they are first used: that must not be where no descriptor is left.
@@ -103,6 +104,7 @@ def guard_streams() -> None:
     What the locale's charset lacks becomes an escape too, in place of a traceback: a serial console may know 128.
     """
     sys.stdout, sys.stderr = _guarded(sys.stdout), _guarded(sys.stderr)
+    sys.excepthook = _show_defect
 
 
 def keep_quiet_about_libraries() -> None:
@@ -159,6 +161,20 @@ def _relay(reading: int) -> None:
         # A line without an end is not waited for, nor kept: there may be gigabytes of it.
         while part := said.readline(4096):
             write_line(part.removesuffix("\n"), error=True)
+
+
+def _show_defect(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
+    """A traceback: what an error says is one line, whatever is in it."""
+    try:
+        from traceback import TracebackException  # late: nobody needs it where all is well
+    except (ImportError, OSError):  # no descriptor is left
+        sys.__excepthook__(kind, error, trace)
+        return
+    lines = list[str]()
+    for part in TracebackException(kind, error, trace).format():
+        is_place = part.startswith("  File ")  # with the line of source below it
+        lines += part.splitlines() if is_place else [part.strip("\n")]
+    write_lines(lines, error=True)
 
 
 def _guarded(stream: Any) -> Any:

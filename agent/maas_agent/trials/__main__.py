@@ -11,7 +11,7 @@ from pathlib import Path
 
 import msgspec
 
-from maas_agent.base.terminal import keep_quiet_about_libraries
+from maas_agent.base.terminal import guard_streams, keep_quiet_about_libraries
 from maas_agent.errors import MaasError, SelfTestError
 from maas_agent.host.children import die_with_parent
 from maas_agent.trials import run
@@ -22,6 +22,7 @@ _NICE = 10
 
 def main() -> None:
     """Serve one assignment."""
+    guard_streams()
     die_with_parent()
     keep_quiet_about_libraries()
     hub = socket.socket(fileno=int(sys.argv[1]))

@@ -23,7 +23,7 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import msgspec
 
-from maas_agent.base.terminal import keep_quiet_about_libraries
+from maas_agent.base.terminal import guard_streams, keep_quiet_about_libraries
 from maas_agent.bundle.manifest import Manifest
 from maas_agent.bundle.staged import Staged
 from maas_agent.errors import BundleError, MaasError, SelfTestError, UnavailableError, UsageError
@@ -44,6 +44,7 @@ _MEASURE_S = 2.0
 
 def main() -> None:
     """Try, and say what came of it."""
+    guard_streams()
     keep_quiet_about_libraries()
     die_with_parent()  # a model that hangs must not outlive whoever wanted to know
     task = msgspec.json.decode(sys.stdin.buffer.read(), type=TrialTask)

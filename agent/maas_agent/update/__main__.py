@@ -6,7 +6,7 @@ import socket
 import sys
 
 from maas_agent.base.log import Log
-from maas_agent.base.terminal import keep_quiet_about_libraries
+from maas_agent.base.terminal import guard_streams, keep_quiet_about_libraries
 from maas_agent.errors import MaasError
 from maas_agent.host.children import die_with_parent
 from maas_agent.update.confined import hold
@@ -18,6 +18,7 @@ _NICE = 10
 
 def main(arguments: list[str]) -> int:
     """Do one job and exit: 0 when every pipeline got its outcome."""
+    guard_streams()
     log = Log("puller")
     die_with_parent()
     keep_quiet_about_libraries()

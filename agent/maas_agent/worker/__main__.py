@@ -9,12 +9,13 @@ import sys
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
-from maas_agent.base.terminal import keep_quiet_about_libraries
+from maas_agent.base.terminal import guard_streams, keep_quiet_about_libraries
 from maas_agent.worker.worker import serve
 
 
 def main() -> int:
     """Serve until the hub closes the socket."""
+    guard_streams()
     keep_quiet_about_libraries()
     for number in (signal.SIGINT, signal.SIGHUP):  # Ctrl-C and the end of a terminal are the hub's to handle
         signal.signal(number, signal.SIG_IGN)

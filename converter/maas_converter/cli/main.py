@@ -6,7 +6,6 @@ standard library, so that ``maas-converter --help`` answers where the ``converte
 
 import os
 import sys
-import traceback
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
@@ -66,7 +65,7 @@ def run(arguments: Sequence[str]) -> int:
         return _EX_SOFTWARE
     except Exception as error:
         if os.environ.get("MAAS_TRACEBACK"):
-            traceback.print_exc()
+            sys.excepthook(*sys.exc_info())
         kind = type(error).__name__
         return _fail(f"a defect of maas-converter ({kind}: {error}); MAAS_TRACEBACK=1 shows where", _EX_SOFTWARE)
 
