@@ -56,6 +56,8 @@ ELSEWHERE: dict[str, tuple[str, ...]] = {
     "control socket": (
         f"{_AGENT}/commands/test_status.py::test_what_answers_there_may_be_anything",
         f"{_AGENT}/commands/test_status.py::test_a_request_may_name_hundreds_of_pipelines",
+        f"{_AGENT}/commands/test_status.py::test_a_request_is_carried_out_once_whatever_follows_it",
+        f"{_AGENT}/commands/test_status.py::test_who_does_not_take_its_answer_keeps_nobody_out",
         f"{_AGENT}/commands/test_status.py::test_a_store_that_is_made_is_closed_to_others",
         f"{_AGENT}/host/test_privileges.py::test_an_answer_without_end_is_given_up",
     ),

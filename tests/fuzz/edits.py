@@ -400,6 +400,120 @@ def _length(value: int) -> bytes:
             return bytes(encoded)
 
 
+# ----------------------------------------------------------------- Protocol Buffers
+
+
+def _proto(seed: bytes, edits: Sequence[Edit]) -> bytes:
+    """A message whose fields are changed, doubled, moved, left out, at any depth; lengths are right again."""
+    message = _fields(seed)
+    if message is None:
+        raise ValueError("this is no message")
+    for edit in edits:
+        places = _proto_places(message)
+        holder, at = places[edit.at * len(places) >> 16]
+        number, kind, value = holder[at]
+        match edit.kind // 4 % 8:
+            case 0 if len(holder) > 1:
+                del holder[at]
+            case 1:
+                holder.insert(at, holder[at])
+            case 2:
+                other, place = places[edit.what * len(places) >> 16]
+                if other[place][1] == kind and not isinstance(value, list):
+                    holder[at] = other[place]
+            case 3:
+                holder[at] = (edit.what % 64 + 1, kind, value)
+            case _ if kind == 0:
+                holder[at] = (number, kind, NUMBERS[edit.what % len(NUMBERS)] % (1 << 64))
+            case _ if isinstance(value, bytes):
+                words = (*PROTO_WORDS, edit.data, value + edit.data, value[: len(value) // 2], value * 3)
+                holder[at] = (
+                    number,
+                    kind,
+                    words[edit.what % len(words)] if kind == 2 else edit.data.ljust(len(value))[: len(value)],
+                )
+            case _:
+                holder.append(holder[at])
+    return _message(message)
+
+
+PROTO_WORDS = (
+    b"WriteFile",
+    b"ReadFile",
+    b"SaveV2",
+    b"RestoreV2",
+    b"PyFunc",
+    b"PartitionedCall",
+    b"StatefulPartitionedCall",
+    b"While",
+    b"VarHandleOp",
+    b"NoOp",
+    b"^init",
+    b"serve",
+    b"serving_default",
+    b"__saved_model_init_op",
+    b"../../etc/passwd",
+    b"\xff\xfe",
+    b"",
+)
+_Field = tuple[int, int, Any]
+
+
+def _fields(data: bytes) -> list[_Field] | None:
+    """The fields of a message: number, wire type, and a number, bytes, or the fields of a message in it."""
+    found, at = list[_Field](), 0
+    while at < len(data):
+        key, at = _varint(data, at)
+        number, kind = key >> 3, key & 7
+        if kind == 0:
+            value, at = _varint(data, at)
+            found.append((number, kind, value))
+            continue
+        size, at = _varint(data, at) if kind == 2 else ({1: 8, 5: 4}.get(kind, -1), at)
+        if at < 0 or size < 0 or number == 0 or at + size > len(data):
+            return None
+        part = data[at : at + size]
+        inner = _fields(part) if kind == 2 and len(part) > 1 else None
+        found.append((number, kind, part if inner is None else inner))
+        at += size
+    return found if at == len(data) else None
+
+
+def _varint(data: bytes, at: int) -> tuple[int, int]:
+    value = shift = 0
+    while 0 <= at < len(data) and shift < 64:
+        byte = data[at]
+        value |= (byte & 0x7F) << shift
+        shift, at = shift + 7, at + 1
+        if byte < 0x80:
+            return value, at
+    return 0, -1 if not data else len(data) + 1
+
+
+def _message(fields: list[_Field]) -> bytes:
+    made = bytearray()
+    for number, kind, value in fields:
+        made += _length(number << 3 | kind)
+        if kind == 0:
+            made += _length(value)
+            continue
+        part = _message(value) if isinstance(value, list) else value
+        made += (_length(len(part)) if kind == 2 else b"") + part
+    return bytes(made)
+
+
+def _proto_places(message: list[_Field]) -> list[tuple[list[_Field], int]]:
+    found, left = list[tuple[list[_Field], int]](), [message]
+    for fields in left:
+        for at, (_, _, value) in enumerate(fields):
+            found.append((fields, at))
+            if isinstance(value, list):
+                left.append(value)
+        if len(found) > 5000:
+            break
+    return found
+
+
 FORMS: dict[str, Callable[[bytes, Sequence[Edit]], bytes]] = {
     "json": _json,
     "lines": _lines,
@@ -408,5 +522,6 @@ FORMS: dict[str, Callable[[bytes, Sequence[Edit]], bytes]] = {
     "zip": _zip,
     "png": _png,
     "packets": _packets,
+    "proto": _proto,
 }
 """Beside ``bytes``: how structured edits are made."""

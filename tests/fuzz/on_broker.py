@@ -561,7 +561,7 @@ class _NoLoop:
     def watch(self, *_: object, **__: object) -> None:
         pass
 
-    unwatch = watch
+    unwatch = after = watch
 
 
 @target(

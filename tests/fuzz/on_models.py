@@ -2,8 +2,10 @@
 
 import io
 import json
+import re
 import zipfile
 from collections.abc import Iterator
+from contextlib import redirect_stderr
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -185,3 +187,66 @@ def any_file(data: bytes) -> None:
     path = scratch() / f"some{suffix}"
     path.write_bytes(data[1:])
     importer_for(path)
+
+
+# ----------------------------------------------------------------- SavedModels: TensorFlow is there, and runs nothing
+
+
+@lru_cache(maxsize=1)
+def _saved_models() -> list[bytes]:
+    """Graphs as they are saved: with functions, variables and initializers, and with an op that writes a file."""
+    import tensorflow
+    from tensorflow.core.protobuf import saved_model_pb2
+
+    def saved(writes: bool) -> bytes:
+        folder = emptied("saving")
+        module = tensorflow.Module()
+        module.weight = tensorflow.Variable([[1.0, 2.0]])
+
+        @tensorflow.function(input_signature=[tensorflow.TensorSpec([None, 1], tensorflow.float32, "x")])
+        def answer(x: Any) -> Any:
+            if writes:
+                tensorflow.io.write_file(str(folder / "written"), "x")
+            return {"y": tensorflow.nn.relu(x @ module.weight)}
+
+        tensorflow.saved_model.save(module, str(folder), signatures={"serving_default": answer})
+        found = saved_model_pb2.SavedModel.FromString((folder / "saved_model.pb").read_bytes())
+        found.meta_graphs[0].ClearField("object_graph_def")
+        return bytes(found.SerializeToString())
+
+    return [saved(False), saved(True)]
+
+
+@target(
+    "model.saved_model",
+    "saved_model.pb, up to the part of its graph that would be run",
+    _saved_models,
+    DataError,
+    form="proto",
+    share=0.1,
+)
+def saved_model(data: bytes) -> None:
+    import tensorflow
+
+    from maas_converter.importers.inputs import only_input
+    from maas_converter.importers.tensorflow import saved_model as importer
+    from maas_converter.importers.tensorflow.effects import bodies
+    from maas_converter.importers.tensorflow.serving import not_run, serving_part
+    from maas_converter.importers.tensorflow.weights import places
+
+    folder = emptied("saved")
+    (folder / "saved_model.pb").write_bytes(data)
+    assert not data or importer_for(folder).title == "SavedModel"
+    with redirect_stderr(io.StringIO()):  # notes for the converter
+        meta = importer._meta_graph(folder)
+        signature = importer.chosen_signature(meta.signature_def, None)
+    only_input(list(signature.inputs))
+    ((name, info),) = signature.inputs.items()
+    importer._fixed_spec(tensorflow, name, info, None)
+    outputs = {key: importer._output(key, signature.outputs[key]) for key in signature.outputs}
+    graph = serving_part(tensorflow, meta, info, outputs.values(), trust=False)
+    not_run(meta)
+    places(graph, meta.saver_def.restore_op_name)
+    defined = {function.signature.name for function in graph.library.function}
+    ops = {node.op for nodes in bodies(graph) for node in nodes} - defined
+    assert not [op for op in ops if re.search("File|Save|Py|Print|Dataset|Send|Recv|Summary|Rpc", op)], ops

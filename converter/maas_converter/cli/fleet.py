@@ -65,6 +65,8 @@ def deploy(
 
     if (group is None) == (device is None):
         raise UsageError("name either --group or --device")
+    run.check_level(group or device or "", "--group" if device is None else "--device")
+    _check_root(topic_root)
     if on_failure not in ("stop", "rollback"):
         raise UsageError(f"--on-failure {on_failure}: stop or rollback")
     actions = [name for name, asked in _actions(resume, abort, rollback, status) if asked]
@@ -110,6 +112,7 @@ def fleet(
     from maas_converter.fleet.deploy import parse_duration
     from maas_converter.fleet.view import MORE
 
+    _check_root(topic_root)
     access = _access(broker, username, password_file, ca, certificate, key, key_passphrase_file)
     devices, are_all = table.devices_on(access, topic_root, group, parse_duration(wait, "--wait"))
     answer(json, devices)
@@ -144,6 +147,13 @@ def _access(
         key=key,
         key_passphrase_file=key_passphrase_file,
     )
+
+
+def _check_root(topic_root: str) -> None:
+    from maas_converter.fleet.deploy import check_level
+
+    for level in topic_root.split("/"):
+        check_level(level, "--topic-root")
 
 
 def _actions(resume: bool, abort: bool, rollback: bool, status: bool) -> list[tuple[str, bool]]:

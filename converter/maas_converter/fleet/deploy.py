@@ -81,6 +81,12 @@ def parse_target(text: str) -> tuple[str, str]:
     return name, version
 
 
+def check_level(text: str, option: str) -> None:
+    """Raise `UsageError` if ``text`` cannot be a level of a topic that a document goes to (MQTT 5.0 section 4.7)."""
+    if not text or not text.isprintable() or set(text) & set("/+#"):
+        raise UsageError(f"{option} {text!r}: one level of a topic, printable, without /, + and #")
+
+
 def parse_stages(text: str) -> tuple[float, ...]:
     """``5%,25%,100%`` as numbers that rise to 100; raises `UsageError`."""
     stages = tuple(parse_percent(part, "--stages") for part in text.split(","))

@@ -15,10 +15,11 @@ import pytest
 from maas_agent.commands.install import roll_back
 from maas_agent.commands.status import show_status
 from maas_agent.errors import ConfigError, UnavailableError
-from maas_agent.hub.api import control_client
+from maas_agent.hub.api import control_client, control_socket
 from maas_agent.hub.api.control_socket import ControlSocket
 from maas_agent.hub.system.loop import Loop
 from maas_agent.hub.system.store_folder import own
+from tests.system.device import wait_until
 
 SLOT = {"version": "1.0.0", "digest": "d" * 64}
 
@@ -323,3 +324,43 @@ def test_what_answers_there_may_be_anything(tmp_path: Path, said: bytes) -> None
             with pytest.raises(UnavailableError, match=r"no maas-agent|ended while it answered"):
                 ask()
         thread.join()
+
+
+def test_a_request_is_carried_out_once_whatever_follows_it(agent: Agent) -> None:
+    """A line break after it, and another one, are no further requests, while its answer takes time."""
+    asked, finish = threading.Semaphore(0), list[Any]()
+
+    def slowly(_request: object, finished: Any) -> None:
+        finish.append(finished)
+        asked.release()
+
+    agent.door._handlers["slowly"] = slowly
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as client:
+        client.connect(str(agent.config.parent / "control.sock"))
+        client.sendall(b'{"do": "slowly"}\n')
+        assert asked.acquire(timeout=60)
+        for _ in range(20):
+            client.sendall(b"\n")
+            control_client.ask(agent.config.parent, {"do": "status"}, 60.0)  # the loop has turned
+        agent.loop.call(lambda: finish[0](None, {"done": True}))
+        client.settimeout(60)
+        assert json.loads(client.recv(65536)) == {"done": True} and len(finish) == 1
+
+
+def test_who_does_not_take_its_answer_keeps_nobody_out(agent: Agent, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Eight who ask and do not listen would be all that the agent speaks to."""
+    monkeypatch.setattr(control_socket, "_TAKEN_S", 0.2)
+    agent.says = status() | {"more": "x" * (4 << 20)}
+    with ExitStack() as stack:
+        for _ in range(8):
+            client = stack.enter_context(socket.socket(socket.AF_UNIX, socket.SOCK_STREAM))
+            client.connect(str(agent.config.parent / "control.sock"))
+            client.sendall(b'{"do": "status"}\n')
+
+        def is_answered() -> bool:
+            try:
+                return bool(control_client.ask(agent.config.parent, {"do": "status"}, 60.0))
+            except UnavailableError:
+                return False
+
+        wait_until(is_answered, "it speaks to nobody any more")

@@ -25,6 +25,8 @@ _MAX_REQUEST_BYTES = 1 << 16
 """``install`` names pipelines: hundreds of them, with names of 64 characters."""
 _PATIENCE_S = 5.0
 """Whoever has not asked by then is let go."""
+_TAKEN_S = 30.0
+"""Whoever has not taken its answer by then likewise: a few of them would keep everybody else out."""
 _REST_S = 1.0
 _CREDENTIALS = struct.Struct("3i")
 """Process, user and group of whoever is at the other end (unix(7), SO_PEERCRED)."""
@@ -57,6 +59,7 @@ class _Client:
     def __init__(self, connection: socket.socket) -> None:
         self.connection = connection
         self.request = b""
+        self.has_asked = False
         self.answer: bytes | None = None
 
 
@@ -122,7 +125,7 @@ class ControlSocket:
             client = _Client(connection)
             self._clients.add(client)
             self._loop.watch(connection, lambda *_: self._receive(client))
-            self._loop.after(_PATIENCE_S, lambda: None if b"\n" in client.request else self._drop(client))
+            self._loop.after(_PATIENCE_S, lambda: None if client.has_asked else self._drop(client))
 
     def _receive(self, client: _Client) -> None:
         try:
@@ -134,7 +137,8 @@ class ControlSocket:
         client.request += chunk
         if not chunk or len(client.request) > _MAX_REQUEST_BYTES:
             self._drop(client)  # it has gone, also one whose answer is not there yet
-        elif b"\n" in client.request and client.answer is None:
+        elif b"\n" in chunk and not client.has_asked:  # whatever else it says, until it has its answer
+            client.has_asked = True
             self._carry_out(client)
 
     def _carry_out(self, client: _Client) -> None:
@@ -156,6 +160,7 @@ class ControlSocket:
         if client in self._clients:
             client.answer = msgspec.json.encode(fields if reason is None else fields | {"reason": reason}) + b"\n"
             self._loop.watch(client.connection, lambda *_: self._send(client), write=True)
+            self._loop.after(_TAKEN_S, lambda: self._drop(client))
 
     def _send(self, client: _Client) -> None:
         try:

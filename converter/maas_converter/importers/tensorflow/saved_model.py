@@ -20,7 +20,7 @@ from maas_converter.importers.task import Task, run
 from maas_converter.importers.tensorflow.answering import Answering
 from maas_converter.importers.tensorflow.graphs import convert_graph, freeze
 from maas_converter.importers.tensorflow.precision import coarsest_precision
-from maas_converter.importers.tensorflow.serving import not_run, serving_part, shown
+from maas_converter.importers.tensorflow.serving import dtype_of, not_run, serving_part, shown
 from maas_converter.importers.tensorflow.weights import places, weights
 
 _DEFAULT = "serving_default"
@@ -166,9 +166,9 @@ def _output(key: str, info: Any) -> str:
 def _fixed_spec(tensorflow: Any, name: str, info: Any, wanted: tuple[int, ...] | None) -> Any:
     if info.WhichOneof("encoding") != "name":
         raise DataError(f"its input {name!r} is no plain tensor: save it with a dense input")
-    refuse_text(name, tensorflow.as_dtype(info.dtype))
+    refuse_text(name, dtype_of(tensorflow, info.dtype))
     shape = None if info.tensor_shape.unknown_rank else [int(size.size) for size in info.tensor_shape.dim]
-    return tensorflow.TensorSpec(fixed_shape(shape, wanted), tensorflow.as_dtype(info.dtype), name=name)
+    return tensorflow.TensorSpec(fixed_shape(shape, wanted), dtype_of(tensorflow, info.dtype), name=name)
 
 
 if __name__ == "__main__":

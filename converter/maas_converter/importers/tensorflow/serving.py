@@ -93,6 +93,14 @@ def not_run(meta: Any) -> list[str]:
     )
 
 
+def dtype_of(tensorflow: Any, number: int) -> Any:
+    """The dtype that a message names by its number; raises `DataError` if there is none of that number."""
+    try:
+        return tensorflow.as_dtype(number)
+    except TypeError:
+        raise DataError(f"it is damaged: it names the type number {number}, which is none of TensorFlow's") from None
+
+
 def shown(name: str) -> str:
     """A name from the file, at a length for a sentence."""
     return name if len(name) <= 80 else f"{name[:77]}…"
@@ -201,7 +209,7 @@ def _bytes_of(tensorflow: Any, tensor: Any) -> int:
     sizes = [int(dim.size) for dim in tensor.tensor_shape.dim]
     if any(size < 0 for size in sizes):
         raise DataError("a constant in its graph has a negative size: it is damaged")
-    return math.prod(sizes) * max(1, int(tensorflow.as_dtype(tensor.dtype).size or 1))
+    return math.prod(sizes) * max(1, int(dtype_of(tensorflow, tensor.dtype).size or 1))
 
 
 def _refuse_tables(graph: Any) -> None:

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from maas_agent.errors import DataError
 from maas_converter.importers.refusal import first_sentence
 from maas_converter.importers.tensorflow.effects import calls
-from maas_converter.importers.tensorflow.serving import shown
+from maas_converter.importers.tensorflow.serving import dtype_of, shown
 
 VARIABLES = ("VarHandleOp", "VariableV2", "Variable")
 _ASSIGN = ("AssignVariableOp", "Assign")
@@ -114,7 +114,7 @@ def _check_sizes(reader: Any, needed: Mapping[str, Place], there: int) -> None:
 
 
 def _check_fit(tensorflow: Any, node: Any, value: NDArray[Any]) -> None:
-    if "dtype" in node.attr and tensorflow.as_dtype(node.attr["dtype"].type).as_numpy_dtype != value.dtype.type:
+    if "dtype" in node.attr and dtype_of(tensorflow, node.attr["dtype"].type).as_numpy_dtype != value.dtype.type:
         raise DataError(f"its weights do not fit: {shown(node.name)!r} is {value.dtype} in variables/variables.*")
     if "shape" not in node.attr or node.attr["shape"].shape.unknown_rank:
         return
