@@ -10,7 +10,7 @@ from maas_agent.hub.api.commands import COMMANDS, MAX_BURST, MAX_RUNNING
 from maas_agent.hub.api.topics import MAX_ID
 from maas_agent.hub.mqtt.client import RECEIVE_MAXIMUM
 from maas_agent.hub.mqtt.counters import Counters
-from maas_agent.hub.mqtt.receive_window import MOST_BYTES, MOST_MESSAGES
+from maas_agent.hub.mqtt.flow.receive_window import MOST_BYTES, MOST_MESSAGES
 from maas_agent.hub.serving.dispatcher import MAX_QUEUE_BYTES
 from maas_agent.processing.content import _BY_CONTENT_TYPE
 from maas_agent.processing.decode import MAX_BATCH

@@ -46,14 +46,14 @@ EQUIVALENT: dict[str, dict[str, str]] = {
         "return 1.0": "not reached: the last bucket that holds anything has all ranks",
     },
     "hub/mqtt/backoff": {"self._shared = None": _FLAG},
-    "hub/mqtt/in_flight": {
+    "hub/mqtt/flow/in_flight": {
         "self._is_proven = None": _FLAG,
         "content = digest(packet.topic, packet.payload, packet.cut_bytes.to_bytes(8, ))": _BIG,
         'content = digest(packet.topic, packet.payload, packet.cut_bytes.to_bytes(9, "big"))': (
             "it is compared only with digests of the same process"
         ),
     },
-    "hub/mqtt/answered": {
+    "hub/mqtt/flow/answered": {
         "content.update(len(part).to_bytes(8, ))": _BIG,
         "self._new.pop(None, None)": "what enters was forgotten before, there too",
         "self._numbers.pop(known.key, )": "what is known has its key there",
@@ -68,7 +68,7 @@ EQUIVALENT: dict[str, dict[str, str]] = {
             "neither a name nor an id has a separator in it"
         ),
     },
-    "hub/mqtt/broker_limits": {
+    "hub/mqtt/flow/broker_limits": {
         'maximum_qos=min(1, int(getattr(properties, "MaximumQoS", 2))),': "QoS 2 is not used here: 1 is the most",
         'retain=bool(getattr(properties, "RetainAvailable", 2)),': "2 is as true as 1",
         'wildcard_subscriptions=bool(getattr(properties, "WildcardSubscriptionAvailable", 2)),': "2 is as true as 1",

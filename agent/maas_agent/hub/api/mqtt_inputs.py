@@ -12,7 +12,7 @@ from maas_agent.base import codes
 from maas_agent.config import ReportSettings
 from maas_agent.host.clock import wall_offset
 from maas_agent.hub.api.topics import MAX_ID, Address, Topics
-from maas_agent.hub.mqtt.answered import InputIdentity, digest
+from maas_agent.hub.mqtt.flow.answered import InputIdentity, digest
 from maas_agent.hub.mqtt.message import Inbound, Outbound
 from maas_agent.hub.outbox.outbox import Outbox
 from maas_agent.hub.pipeline.pipeline import Pipeline

@@ -9,9 +9,9 @@ import msgspec
 from maas_agent.config import Config
 from maas_agent.hub.api.topics import Topics
 from maas_agent.hub.health import Health
+from maas_agent.hub.mqtt.flow.packet_limit import TooLargeError
 from maas_agent.hub.mqtt.link import Link
 from maas_agent.hub.mqtt.message import Outbound
-from maas_agent.hub.mqtt.packet_limit import TooLargeError
 from maas_agent.hub.outbox.outbox import Outbox
 from maas_agent.hub.pipeline.pipeline import Pipeline
 from maas_agent.hub.system.services import Services

@@ -14,13 +14,13 @@ import paho.mqtt.client as paho
 from maas_agent.config import BrokerSettings
 from maas_agent.hub.mqtt import reasons
 from maas_agent.hub.mqtt.backoff import End
-from maas_agent.hub.mqtt.broker_limits import BrokerLimits, limits_of
 from maas_agent.hub.mqtt.client import V5, Client
 from maas_agent.hub.mqtt.counters import Counters
-from maas_agent.hub.mqtt.in_flight import InFlightInputs
+from maas_agent.hub.mqtt.flow.broker_limits import BrokerLimits, limits_of
+from maas_agent.hub.mqtt.flow.in_flight import InFlightInputs
+from maas_agent.hub.mqtt.flow.packet_limit import SUSPECT, PacketLimit, TooLargeError
 from maas_agent.hub.mqtt.keepalive import Due, Keepalive
 from maas_agent.hub.mqtt.message import Inbound, Outbound
-from maas_agent.hub.mqtt.packet_limit import SUSPECT, PacketLimit, TooLargeError
 from maas_agent.hub.mqtt.reasons import Failure
 from maas_agent.hub.mqtt.receiving import Receiving
 from maas_agent.hub.mqtt.sending import Sending

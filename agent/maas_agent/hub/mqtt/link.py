@@ -18,14 +18,14 @@ from maas_agent.config import BrokerSettings
 from maas_agent.errors import ConfigError
 from maas_agent.hub.mqtt import reasons
 from maas_agent.hub.mqtt.backoff import Backoff, End
-from maas_agent.hub.mqtt.broker_limits import Allowance, BrokerLimits, shortened
 from maas_agent.hub.mqtt.client import V5, Client, new_client
 from maas_agent.hub.mqtt.connection import Connection
 from maas_agent.hub.mqtt.counters import Counters
-from maas_agent.hub.mqtt.in_flight import InFlightInputs
+from maas_agent.hub.mqtt.flow.broker_limits import Allowance, BrokerLimits, shortened
+from maas_agent.hub.mqtt.flow.in_flight import InFlightInputs
+from maas_agent.hub.mqtt.flow.packet_limit import PacketLimit
 from maas_agent.hub.mqtt.message import Inbound, Outbound
 from maas_agent.hub.mqtt.outage_log import OutageLog
-from maas_agent.hub.mqtt.packet_limit import PacketLimit
 from maas_agent.hub.mqtt.reasons import Failure
 from maas_agent.hub.mqtt.transport.endpoint import endpoint, open_transport, tls_context
 from maas_agent.hub.mqtt.transport.packets import PacketSocket, Transport
@@ -151,7 +151,7 @@ class Link:
     def publish(self, message: Outbound) -> int:
         """Send a message at the end of this turn; returns the number `LinkListener.acknowledged` will name for QoS 1.
 
-        Raises `maas_agent.hub.mqtt.packet_limit.TooLargeError` if the broker cannot take it, which is logged and
+        Raises `maas_agent.hub.mqtt.flow.packet_limit.TooLargeError` if the broker cannot take it, which is logged and
         counted: it would only end the connection again and again.
         """
         if self._connection is None or not self.connected:

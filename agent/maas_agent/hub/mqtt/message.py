@@ -4,7 +4,7 @@ from collections.abc import Callable
 
 import msgspec
 
-from maas_agent.hub.mqtt.in_flight import InFlightInput
+from maas_agent.hub.mqtt.flow.in_flight import InFlightInput
 
 
 class Outbound(msgspec.Struct, frozen=True):

@@ -4,9 +4,9 @@ from collections.abc import Callable
 from functools import partial
 
 from maas_agent.hub.mqtt.counters import Counters
-from maas_agent.hub.mqtt.in_flight import InFlightInputs
+from maas_agent.hub.mqtt.flow.in_flight import InFlightInputs
+from maas_agent.hub.mqtt.flow.receive_window import ReceiveWindow
 from maas_agent.hub.mqtt.message import Inbound
-from maas_agent.hub.mqtt.receive_window import ReceiveWindow
 from maas_agent.hub.mqtt.transport.wire import NO_PROPERTIES, Malformed, Publish, encode_puback, unpacked_properties
 from maas_agent.hub.system.log_limiter import LogLimiter
 

@@ -6,10 +6,10 @@ from collections.abc import Callable
 import msgspec
 
 from maas_agent.hub.mqtt import reasons
-from maas_agent.hub.mqtt.broker_limits import BrokerLimits
 from maas_agent.hub.mqtt.counters import Counters
+from maas_agent.hub.mqtt.flow.broker_limits import BrokerLimits
+from maas_agent.hub.mqtt.flow.packet_limit import PacketLimit, TooLargeError
 from maas_agent.hub.mqtt.message import Outbound
-from maas_agent.hub.mqtt.packet_limit import PacketLimit, TooLargeError
 from maas_agent.hub.mqtt.transport.wire import Puback, encode_publish, packed_properties
 from maas_agent.hub.system.log_limiter import LogLimiter
 

@@ -5,7 +5,7 @@ from enum import IntEnum
 
 import msgspec
 
-from maas_agent.hub.mqtt.answered import InputIdentity
+from maas_agent.hub.mqtt.flow.answered import InputIdentity
 from maas_agent.hub.mqtt.message import Outbound
 
 _OVERHEAD_BYTES = 256

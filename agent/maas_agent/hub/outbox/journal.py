@@ -16,7 +16,7 @@ from pathlib import Path
 import msgspec
 
 from maas_agent.base.untrusted import MALFORMED
-from maas_agent.hub.mqtt.answered import AnsweredInput
+from maas_agent.hub.mqtt.flow.answered import AnsweredInput
 from maas_agent.hub.mqtt.message import Outbound
 from maas_agent.hub.outbox.timeline import ClockReading
 

@@ -15,9 +15,9 @@ from typing import Protocol
 
 from maas_agent.base.log import Log
 from maas_agent.config import OutboxSettings
-from maas_agent.hub.mqtt.answered import InputIdentity
+from maas_agent.hub.mqtt.flow.answered import InputIdentity
+from maas_agent.hub.mqtt.flow.packet_limit import TooLargeError
 from maas_agent.hub.mqtt.message import Outbound
-from maas_agent.hub.mqtt.packet_limit import TooLargeError
 from maas_agent.hub.outbox.entry import Entry, OnSafe, Priority
 from maas_agent.hub.outbox.journal import Journal, Stub, sequence_of
 from maas_agent.hub.outbox.rewrite import corrected, error_instead, replayed

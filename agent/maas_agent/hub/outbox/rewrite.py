@@ -9,8 +9,8 @@ import msgspec
 from maas_agent.base import codes
 from maas_agent.base.documents import ErrorDetail, encode, rfc3339
 from maas_agent.base.untrusted import MALFORMED
+from maas_agent.hub.mqtt.flow.packet_limit import TooLargeError
 from maas_agent.hub.mqtt.message import Outbound
-from maas_agent.hub.mqtt.packet_limit import TooLargeError
 
 _Shallow = dict[str, msgspec.Raw]
 _TRUE = msgspec.Raw(b"true")

@@ -11,7 +11,7 @@ from itertools import islice, takewhile
 from typing import Protocol, TypeVar
 
 from maas_agent.base.log import Log
-from maas_agent.hub.mqtt.answered import AnsweredInputs, InputIdentity
+from maas_agent.hub.mqtt.flow.answered import AnsweredInputs, InputIdentity
 from maas_agent.hub.outbox.entry import Entry, Priority
 from maas_agent.hub.outbox.journal import (
     Changes,

@@ -16,10 +16,10 @@ from maas_agent.errors import ConfigError
 from maas_agent.hub.mqtt import backoff, receiving
 from maas_agent.hub.mqtt import link as link_module
 from maas_agent.hub.mqtt.connection import Phase
+from maas_agent.hub.mqtt.flow.packet_limit import TooLargeError
+from maas_agent.hub.mqtt.flow.receive_window import ReceiveWindow
 from maas_agent.hub.mqtt.link import Link
 from maas_agent.hub.mqtt.message import Inbound, Outbound
-from maas_agent.hub.mqtt.packet_limit import TooLargeError
-from maas_agent.hub.mqtt.receive_window import ReceiveWindow
 from maas_agent.hub.mqtt.transport.wire import PINGREQ, encode_puback, encode_publish, packed_properties
 from maas_agent.hub.system.loop import Loop, every
 from tests.agent.hub.doubles import Lines

@@ -6,8 +6,8 @@ from pathlib import Path
 from typing import Any
 
 from maas_agent.config import OutboxSettings
+from maas_agent.hub.mqtt.flow.packet_limit import TooLargeError
 from maas_agent.hub.mqtt.message import Outbound
-from maas_agent.hub.mqtt.packet_limit import TooLargeError
 from maas_agent.hub.outbox.entry import Priority
 from maas_agent.hub.outbox.journal import NAME, Journal
 from maas_agent.hub.outbox.outbox import Outbox

@@ -5,8 +5,8 @@ import json
 import msgspec
 import pytest
 
+from maas_agent.hub.mqtt.flow.packet_limit import TooLargeError
 from maas_agent.hub.mqtt.message import Outbound
-from maas_agent.hub.mqtt.packet_limit import TooLargeError
 from maas_agent.hub.outbox.rewrite import corrected, corrected_payload, error_instead, replayed
 
 RESULT = b'{"id":"1","latency_ms":0.808,"result":{"label":"7","score":0.785156}}'

@@ -2,7 +2,7 @@
 
 import pytest
 
-from maas_agent.hub.mqtt.in_flight import InFlightInput, InFlightInputs
+from maas_agent.hub.mqtt.flow.in_flight import InFlightInput, InFlightInputs
 from maas_agent.hub.mqtt.transport.wire import Publish
 
 

@@ -5,7 +5,7 @@ from types import SimpleNamespace
 import pytest
 
 from maas_agent.config import BrokerSettings
-from maas_agent.hub.mqtt.broker_limits import Allowance, BrokerLimits, limits_of, shortened
+from maas_agent.hub.mqtt.flow.broker_limits import Allowance, BrokerLimits, limits_of, shortened
 
 NO_SHARED = "this broker has no shared subscriptions: the inputs of groups do not reach this device"
 NO_WILDCARD = "this broker has no wildcard subscriptions: inputs do not reach this device"

@@ -4,15 +4,15 @@ A broker sends what was not acknowledged again when a session is resumed, with t
 flag (MQTT 5.0 sections 3.3.1.1 and 4.4). While this side has not acknowledged an identifier, the broker cannot
 give it to another message (section 2.2.1): so it is the same message, and only its acknowledgement has to move to
 the new connection. One whose acknowledgement was written is told as new: whether it is known all the same is for
-`maas_agent.hub.mqtt.answered`. So nothing is acknowledged on a connection before the broker has answered on it: one
-that accepts and then resets would swallow the acknowledgements, and send everything again.
+`maas_agent.hub.mqtt.flow.answered`. So nothing is acknowledged on a connection before the broker has answered on it:
+one that accepts and then resets would swallow the acknowledgements, and send everything again.
 """
 
 from collections.abc import Callable
 
 import msgspec
 
-from maas_agent.hub.mqtt.answered import digest
+from maas_agent.hub.mqtt.flow.answered import digest
 from maas_agent.hub.mqtt.transport.wire import Publish
 
 Acknowledge = Callable[[int], None]

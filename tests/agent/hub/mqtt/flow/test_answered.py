@@ -8,8 +8,8 @@ import pytest
 
 from maas_agent.hub.api.mqtt_inputs import recognisable
 from maas_agent.hub.api.topics import Address
-from maas_agent.hub.mqtt.answered import AnsweredInput, AnsweredInputs, InputIdentity, digest
-from maas_agent.hub.mqtt.in_flight import InFlightInput
+from maas_agent.hub.mqtt.flow.answered import AnsweredInput, AnsweredInputs, InputIdentity, digest
+from maas_agent.hub.mqtt.flow.in_flight import InFlightInput
 from maas_agent.hub.mqtt.message import Inbound, Outbound
 from maas_agent.hub.outbox.journal import NAME
 from maas_agent.hub.outbox.spool import CAREFUL_S

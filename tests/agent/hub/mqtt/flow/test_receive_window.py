@@ -4,7 +4,7 @@ import random
 
 import pytest
 
-from maas_agent.hub.mqtt.receive_window import ReceiveWindow
+from maas_agent.hub.mqtt.flow.receive_window import ReceiveWindow
 
 
 def test_beyond_the_number_the_rest_is_left_out_until_all_are_acknowledged() -> None:

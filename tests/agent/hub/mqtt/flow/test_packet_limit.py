@@ -4,7 +4,7 @@ from collections.abc import Iterable
 
 import pytest
 
-from maas_agent.hub.mqtt.packet_limit import PacketLimit
+from maas_agent.hub.mqtt.flow.packet_limit import PacketLimit
 
 ANNOUNCED = 268_435_460
 LARGE = 160_000
