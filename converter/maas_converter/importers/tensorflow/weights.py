@@ -114,7 +114,7 @@ def _check_sizes(reader: Any, needed: Mapping[str, Place], there: int) -> None:
 
 
 def _check_fit(tensorflow: Any, node: Any, value: NDArray[Any]) -> None:
-    if "dtype" in node.attr and dtype_of(tensorflow, node.attr["dtype"].type).as_numpy_dtype != value.dtype.type:
+    if "dtype" in node.attr and dtype_of(tensorflow, node.attr["dtype"].type) != tensorflow.as_dtype(value.dtype):
         raise DataError(f"its weights do not fit: {shown(node.name)!r} is {value.dtype} in variables/variables.*")
     if "shape" not in node.attr or node.attr["shape"].shape.unknown_rank:
         return

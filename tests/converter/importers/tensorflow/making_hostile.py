@@ -253,6 +253,11 @@ def handle(meta: Any) -> None:
     text_format.Parse(text, _at_the_end(meta).attr["value"].tensor)
 
 
+def typeless(meta: Any) -> None:
+    """A constant of a type that TensorFlow has not."""
+    _at_the_end(meta).attr["value"].tensor.dtype = 100
+
+
 def of_a_library(meta: Any) -> None:
     """An op that TensorFlow has not."""
     _at_the_end(meta).op = "OfMine"
@@ -275,12 +280,68 @@ def _calling(meta: Any, function: str) -> None:
     _at_the_end(meta).op = function
 
 
-for edit in (doubling, endless, deep, absurd, twice, named_like_an_op, calls_an_op, handle, of_a_library, nowhere):
+for edit in (
+    doubling,
+    endless,
+    deep,
+    absurd,
+    twice,
+    named_like_an_op,
+    calls_an_op,
+    handle,
+    typeless,
+    of_a_library,
+    nowhere,
+):
     tried(edit.__name__, edited(edit.__name__, shop.folder / "initializer", edit))
+
+
+def needs(op: str) -> Callable[[Any], None]:
+    """The answer needs an op that cannot run here."""
+
+    def edit(meta: Any) -> None:
+        _at_the_end(meta).op = op
+
+    return edit
+
+
+for op in ("XlaCallModule", "_HostSend", "NcclAllReduce", "TPUExecute", "LookupTableFindV2"):
+    tried(op, edited(op, shop.folder / "initializer", needs(op)))
 
 empty = shutil.copytree(shop.folder / "initializer", shop.folder / "empty-weights")
 (empty / "variables" / "variables.data-00000-of-00001").write_bytes(b"")
 tried("empty-weights", empty)
+
+
+# A table of words that another signature needs; its file is said to be elsewhere. Nothing of it is read.
+class Spoken(Model):
+    """With a vocabulary in a file."""
+
+    def __init__(self) -> None:
+        super().__init__(lambda x: x)
+        words = shop.folder / "words.txt"
+        words.write_text("one\ntwo\n")
+        self.table = tf.lookup.StaticHashTable(
+            tf.lookup.TextFileInitializer(str(words), tf.string, 0, tf.int64, tf.lookup.TextFileIndex.LINE_NUMBER), -1
+        )
+
+    @tf.function(input_signature=[tf.TensorSpec((None,), tf.string, name="words")])
+    def look_up(self, words: Any) -> Any:
+        """Numbers of words."""
+        return {"numbers": self.table.lookup(words)}
+
+
+def elsewhere(meta: Any) -> None:
+    """The file of words is outside the folder."""
+    for asset in meta.asset_file_def:
+        asset.filename = "../../secret"
+
+
+spoken = Spoken()
+tf.saved_model.save(
+    spoken, str(shop.folder / "spoken"), signatures={"serving_default": spoken.serve, "words": spoken.look_up}
+)
+shop.add("words", "tensorflow.saved_model", edited("words", shop.folder / "spoken", elsewhere), X, spoken.serve(X)["y"])
 
 
 # What must go on: variables in functions, branches and loops; shared, unread, of TensorFlow 1, parted, renamed.
