@@ -20,6 +20,8 @@ from maas_agent.confinement.confine import command, confine, forbid_programs, of
 from maas_agent.errors import RuntimeFailure
 from maas_converter.base import outlet
 
+ACCEPTED = "MAAS_UNCONFINED"
+"""The variable by which somebody says so."""
 UNCONFINED = "the model is read and run with what you may do yourself"
 """What is said where this system cannot confine a process."""
 
@@ -75,13 +77,15 @@ def confine_command(
     outlet.promise(promised)
     if trusted:
         return
+    if told and lacking():
+        write_line(f"note: {UNCONFINED}: {lacking()}", error=True)
+    if goes_without():
+        return
     scratch = Path(tempfile.gettempdir())
     given = [path for path in (*data, Path(promised.journals or os.devnull)) if path is not None]
     os.environ["MPLCONFIGDIR"] = str(scratch)  # for what Matplotlib keeps at home
     _confined = access(models, scratch, given, programs=programs)
     held = confine(_confined)
-    if lacking() and told:
-        write_line(f"note: {UNCONFINED}: {lacking()}", error=True)
     if held.lacking and not lacking():
         raise RuntimeFailure(f"this process could not be confined: {held.sentence()}")
 
@@ -105,6 +109,14 @@ def lacking(*, moving: bool = False) -> str:
     if moving and found.landlock == _MOVES_NOTHING:
         return f"Landlock {found.landlock}, that of Linux before 5.19, does not let TensorFlow move the files it writes"
     return found.sentence()
+
+
+def goes_without() -> bool:
+    """Whether this system cannot confine what reads a model, and somebody has said that it may be read all the same.
+
+    Such a system may be a container, which is thrown away; code in a model is refused there as elsewhere.
+    """
+    return os.environ.get(ACCEPTED) == "1" and bool(lacking(moving=True))
 
 
 def environment(scratch: Path) -> dict[str, str]:

@@ -91,7 +91,8 @@ def import_model(
             f"{source}: a loop is left, because only recurrent layers of Keras models can be unrolled: "
             "save it as .keras"
         )
-    unconfined = [f"{sandbox.UNCONFINED}: {sandbox.lacking()}"] if sandbox.lacking() and not options.trust else []
+    why = sandbox.lacking(moving=True) if sandbox.goes_without() else sandbox.lacking()
+    unconfined = [f"{sandbox.UNCONFINED}: {why}"] if why and not options.trust else []
     notes = (*made.notes, *done.notes, *told, *handed.metadata.notes, *unconfined)
     return ImportedModel(tflite, digest, contents.quantized, notes, handed.metadata, agreed)
 
@@ -162,13 +163,14 @@ def _run(rung: Rung, source: Path, task: Task, stack: ExitStack) -> Made:
 
 def _access(rung: Rung, source: Path, task: Task) -> Access | None:
     """What an importer may do, ``None`` for all that its user may; raises `DataError` where that would be too much."""
-    if rung is not FINISH and task.options.trust:
+    if (rung is not FINISH and task.options.trust) or sandbox.goes_without():
         return None
     why = sandbox.lacking(moving=True)
     if why and rung is not FINISH:
         raise DataError(
             f"{source}: its format can hold what runs while it is read, and this system cannot keep that from your "
-            f"files: {why}. Convert it where it can, or add --trust if you know who wrote the model"
+            f"files: {why}. Convert it where it can, or add --trust if you know who wrote the model "
+            f"({sandbox.ACCEPTED}=1 where nothing is to be protected, as in a container)"
         )
     return sandbox.access([task.source], task.out.parent)
 

@@ -101,6 +101,7 @@ def test_code_in_a_model_writes_nothing_even_if_nobody_refused_it(models, mark, 
 @pytest.fixture
 def old_kernel(monkeypatch):
     """One that cannot confine: nobody runs there what can run code, unless he says so."""
+    monkeypatch.delenv("MAAS_UNCONFINED", raising=False)
     sentence = "it can read and write every file that its user can"
     monkeypatch.setattr(sandbox, "lacking", lambda **needs: sentence)
 
@@ -115,6 +116,18 @@ def test_it_takes_trust(old_kernel, rungs, tmp_path):
         import_model(source, tmp_path, Importing(trust=True))
 
 
+def test_somebody_may_say_that_it_is_read_all_the_same(old_kernel, rungs, tmp_path, monkeypatch):
+    """As in a container; it is not what ``--trust`` says."""
+    monkeypatch.setenv("MAAS_UNCONFINED", "1")
+    told = (
+        "import sys; from maas_converter.importers.task import task_of; "
+        "from maas_converter.importers.refusal import refuse; "
+        "refuse(65, f'trusted: {task_of(sys.argv[1:]).options.trust}')"
+    )
+    with pytest.raises(DataError, match="trusted: False"):
+        import_model(rungs(told), tmp_path)
+
+
 def test_a_tflite_file_is_read_and_it_is_told_once(old_kernel, tmp_path, digits_tflite):
     notes = import_model(digits_tflite, tmp_path).notes
     assert [note for note in notes if "what you may do yourself" in note] == [
@@ -122,8 +135,10 @@ def test_a_tflite_file_is_read_and_it_is_told_once(old_kernel, tmp_path, digits_
     ]
 
 
+@needs_confinement
 def test_a_kernel_that_holds_too_much_takes_trust_too(rungs, tmp_path, monkeypatch, digits_tflite):
     """TensorFlow cannot save there what it converts; LiteRT is held as everywhere."""
+    monkeypatch.delenv("MAAS_UNCONFINED", raising=False)
     source = rungs("")
     sandbox.lacking.cache_clear()
     monkeypatch.setattr(sandbox, "offered", lambda access: Confinement(landlock=1, seccomp=True))
