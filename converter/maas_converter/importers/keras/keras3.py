@@ -8,8 +8,7 @@ from typing import Any
 from maas_agent.errors import UnavailableError
 from maas_converter.importers.asking import Converted
 from maas_converter.importers.keras.configuration import older_keras, refuse_code
-from maas_converter.importers.keras.custom import custom_objects
-from maas_converter.importers.keras.model import cannot_load, named, prepared, traced_to_tflite
+from maas_converter.importers.keras.model import loaded, prepared, traced_to_tflite
 from maas_converter.importers.refusal import Passed
 from maas_converter.importers.task import Task, run
 
@@ -38,14 +37,10 @@ def _libraries() -> tuple[Any, Any]:
 
 
 def _load(keras: Any, task: Task) -> Any:
-    known = custom_objects(task.options)
-    with named(task.source) as path:
-        try:
-            if task.options.trust:
-                keras.config.enable_unsafe_deserialization()  # safe_mode does not reach layers inside others
-            return keras.saving.load_model(path, known, compile=False, safe_mode=not task.options.trust)
-        except Exception as error:  # Keras raises whatever a damaged or foreign file makes it raise
-            cannot_load("Keras 3", error, trust=task.options.trust)
+    if task.options.trust:
+        keras.config.enable_unsafe_deserialization()  # safe_mode does not reach layers inside others
+    load, safe_mode = keras.saving.load_model, not task.options.trust
+    return loaded("Keras 3", task, lambda path, known: load(path, known, compile=False, safe_mode=safe_mode))
 
 
 if __name__ == "__main__":

@@ -6,8 +6,7 @@ from typing import Any
 from maas_agent.errors import UnavailableError
 from maas_converter.importers.asking import Converted
 from maas_converter.importers.keras.configuration import refuse_code
-from maas_converter.importers.keras.custom import custom_objects
-from maas_converter.importers.keras.model import cannot_load, named, prepared, traced_to_tflite
+from maas_converter.importers.keras.model import loaded, prepared, traced_to_tflite
 from maas_converter.importers.task import Task, run
 
 
@@ -32,12 +31,8 @@ def _libraries() -> tuple[Any, Any]:
 
 
 def _load(tf_keras: Any, task: Task) -> Any:
-    known = custom_objects(task.options)
-    with named(task.source) as path:
-        try:
-            return tf_keras.models.load_model(path, known, compile=False, safe_mode=not task.options.trust)
-        except Exception as error:  # Keras raises whatever a damaged or foreign file makes it raise
-            cannot_load("tf-keras", error, trust=task.options.trust)
+    load, safe_mode = tf_keras.models.load_model, not task.options.trust
+    return loaded("tf-keras", task, lambda path, known: load(path, known, compile=False, safe_mode=safe_mode))
 
 
 if __name__ == "__main__":

@@ -1,8 +1,8 @@
-"""What Keras 3 and tf-keras have in common: a file under a name they take, and a loaded model with a fixed input."""
+"""What all Keras libraries have in common: loading a file, and a model with a fixed input as TFLite."""
 
 import re
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -16,9 +16,9 @@ from maas_converter.importers.asking import Array, Converted
 from maas_converter.importers.inputs import fixed_shape, only_input, refuse_text
 from maas_converter.importers.keras.allowed import YOUR_OWN
 from maas_converter.importers.keras.configuration import is_hdf5
-from maas_converter.importers.keras.recurrent import set_loops
-from maas_converter.importers.refusal import Passed, first_sentence
-from maas_converter.importers.task import Importing
+from maas_converter.importers.keras.custom import custom_objects
+from maas_converter.importers.refusal import Passed, first_sentence, note
+from maas_converter.importers.task import Importing, Task
 from maas_converter.importers.tensorflow.answering import answering_only
 from maas_converter.importers.tensorflow.conversion import save, to_tflite
 from maas_converter.importers.tensorflow.outputs import keyed, named_outputs
@@ -40,8 +40,21 @@ class FixedInput(msgspec.Struct, frozen=True):
     dtype: Any
 
 
+def loaded(library: str, task: Task, load: Callable[[Path, dict[str, Any]], Any]) -> Any:
+    """Load the model of ``task`` by ``load``, which gets the file and the classes that the user defines.
+
+    Raises `Passed` or `DataError`; ``library`` is what the sentence calls the Keras that cannot load it.
+    """
+    known = custom_objects(task.options)
+    with _named(task.source) as path:
+        try:
+            return load(path, known)
+        except Exception as error:  # Keras raises whatever a damaged or foreign file makes it raise
+            _cannot_load(library, error, trust=task.options.trust)
+
+
 @contextmanager
-def named(source: Path) -> Iterator[Path]:
+def _named(source: Path) -> Iterator[Path]:
     """``source`` under a name that ends as Keras wants: it goes by the suffix, not by the contents."""
     with source.open("rb") as file:
         suffix = ".h5" if is_hdf5(file.read(8)) else ".keras"
@@ -53,7 +66,7 @@ def named(source: Path) -> Iterator[Path]:
         yield Path(shutil.copyfile(source, Path(folder) / f"model{suffix}"))
 
 
-def cannot_load(library: str, error: Exception, *, trust: bool) -> NoReturn:
+def _cannot_load(library: str, error: Exception, *, trust: bool) -> NoReturn:
     """Raise `Passed` or `DataError` for whatever Keras raised on a damaged or foreign file."""
     text = str(error)
     # What `refuse_code` did not see, Keras 3 may.
@@ -70,7 +83,7 @@ def cannot_load(library: str, error: Exception, *, trust: bool) -> NoReturn:
 
 def prepared(library: Any, model: Any, options: Importing) -> FixedInput:
     """The input to trace ``model`` with; raises `DataError` if it has not one input or its sizes stay open."""
-    set_loops(library, model, unroll=options.unroll)
+    _set_loops(library, model, unroll=options.unroll)
     spell_out(library, model)
     inputs = getattr(model, "inputs", None) or []
     names = list(getattr(model, "input_names", None) or [tensor.name for tensor in inputs])
@@ -122,3 +135,27 @@ def traced_to_tflite(tensorflow: Any, model: Any, variables: list[Any], taken: F
 def _unknown(text: str) -> str:
     found = _UNKNOWN.search(text)
     return f"the class {found['name']!r}" if found else "a class"
+
+
+def _set_loops(library: Any, model: Any, *, unroll: bool) -> None:
+    """Say how every recurrent layer of ``model`` is to compute when it is called next.
+
+    ``library`` is the Keras that made the model: Keras 3 or tf-keras. Layers inside others (Bidirectional, nested
+    models) count too. Unrolled there are as many copies of the cell as there are steps, and no loop. Raises `DataError`
+    for a layer that keeps its state from one sample to the next.
+    """
+    names = []
+    for layer in model._flatten_layers():
+        if isinstance(layer, library.layers.RNN):
+            if layer.stateful:
+                raise DataError(
+                    f"its layer {layer.name!r} is stateful: the same sample gets another answer each time; make the "
+                    "model with stateful=False and load these weights into it"
+                )
+            # tf-keras' own kernel becomes TFLite's UNIDIRECTIONAL_SEQUENCE_LSTM, whose state lasts from one sample to
+            # the next: the same sample would get another answer each time.
+            layer._could_use_gpu_kernel = False
+            layer.unroll = layer.unroll or unroll
+            names.append(layer.name)
+    if names and unroll:
+        note(f"recurrent layers are unrolled: {', '.join(sorted(set(names)))}")

@@ -11,8 +11,7 @@ import msgspec
 from maas_agent.errors import UnavailableError
 from maas_converter.importers.asking import Converted
 from maas_converter.importers.keras.configuration import refuse_code
-from maas_converter.importers.keras.custom import custom_objects
-from maas_converter.importers.keras.model import cannot_load, named, prepared
+from maas_converter.importers.keras.model import loaded, prepared
 from maas_converter.importers.refusal import Passed, first_sentence
 from maas_converter.importers.task import Task, run
 from maas_converter.importers.tensorflow.conversion import to_tflite
@@ -60,12 +59,8 @@ def _library() -> Any:
 
 
 def _load(tensorflow: Any, task: Task) -> Any:
-    known = custom_objects(task.options)
-    with named(task.source) as path:
-        try:
-            return tensorflow.compat.v1.keras.models.load_model(str(path), known, compile=False)
-        except Exception as error:  # Keras raises whatever a damaged or foreign file makes it raise
-            cannot_load("tf.compat.v1.keras", error, trust=task.options.trust)
+    load = tensorflow.compat.v1.keras.models.load_model
+    return loaded("tf.compat.v1.keras", task, lambda path, known: load(str(path), known, compile=False))
 
 
 def _called(model: Any, batch: Any) -> Any:
