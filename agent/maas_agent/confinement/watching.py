@@ -48,20 +48,20 @@ class Watcher:
     def __init__(self) -> None:
         self._ours, self.teller = socket.socketpair()
         self._asked: dict[str, bool] = {}
-        self._heard = self._over = False
+        self._heard = self._blind = self._over = False
         self._thread = threading.Thread(target=self._listen, name="watcher", daemon=True)
         self._thread.start()
 
     def close(self) -> dict[str, bool] | None:
         """The files that were asked for, and whether to write to them, once the process has ended.
 
-        ``None`` if nobody was told.
+        ``None`` if nobody was told, or could see which they were.
         """
         self._over = True
         self.teller.close()
         self._thread.join()
         self._ours.close()
-        return self._asked if self._heard else None
+        return self._asked if self._heard and not self._blind else None
 
     def _listen(self) -> None:
         with suppress(OSError):
@@ -95,9 +95,14 @@ class Watcher:
         machine = calls.machine()
         is_open = machine is not None and call == calls.number("open", machine)
         address, flags = arguments[:2] if is_open else arguments[1:3]
-        if len(self._asked) < _MOST:
-            with suppress(OSError):
-                name = _text(task, address)
+        try:
+            name = _text(task, address)
+        except PermissionError:
+            self._blind = True  # Yama: not even a child's memory is anybody's to see
+        except OSError:
+            pass  # it was ended meanwhile
+        else:
+            if len(self._asked) < _MOST:
                 self._asked[name] = self._asked.get(name, False) or bool(flags & _WRITES)
 
 

@@ -18,6 +18,9 @@ from tests.confining import needs_confinement
 from tests.delegates import build_delegate
 from tests.runtimes import RUNTIME
 
+_YAMA = Path("/proc/sys/kernel/yama/ptrace_scope")
+_NOBODY_IS_SEEN = _YAMA.exists() and int(_YAMA.read_text()) > 1
+"""Then the kernel does not tell which file it was."""
 HELD = WorkerLimits(confine=True)
 
 
@@ -87,8 +90,10 @@ def test_an_accelerator_that_lacks_a_file_is_refused_with_its_name_and_serves_wh
         setup = Setup(f"delegate:{library}", 1, options, RUNTIME)
         return run(TrialTask(str(store), digest, setup, limits, 60.0)).trial.refused
 
-    assert tried() == (
-        f"{library} has no device to use: test delegate: its device does not open "
-        f"(it runs confined, and was refused {device}: limits.allow_paths)"
+    reason = tried()
+    assert reason is not None
+    assert reason.startswith(
+        f"{library} has no device to use: test delegate: its device does not open (it runs confined"
     )
+    assert reason.endswith(f"and was refused {device}: limits.allow_paths)") or _NOBODY_IS_SEEN
     assert tried(str(device)) is None
