@@ -119,6 +119,7 @@ ELSEWHERE: dict[str, tuple[str, ...]] = {
             "test_dropping_a_change_drops_what_is_of_the_change",
             "test_a_change_names_no_file_outside_of_its_folder",
             "test_a_pipe_or_a_file_without_an_end_keeps_nobody",
+            "test_whoever_looks_whether_it_is_whole_waits_for_no_pipe",
         )
     ),
 }

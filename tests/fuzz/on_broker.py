@@ -328,6 +328,7 @@ _TOPICS = (
     "maas/groups/g/desired",
     "maas/groups/g/digits/in/7",
     "maas/d/status",
+    "maas/d/shared",
 )
 
 

@@ -1,6 +1,7 @@
 """What identifies a source model in a bundle's lineage."""
 
 import hashlib
+import os
 from pathlib import Path
 
 from maas_agent.errors import DataError, NoInputError
@@ -16,8 +17,13 @@ def digest_of(source: Path) -> str:
     """
     if not source.is_dir():
         return _of_file(source)
-    lines = [f"{_of_file(source / path)}  {path}\n".encode() for path in _files(source)]
-    return hashlib.sha256(b"".join(lines)).hexdigest()
+    return hashlib.sha256(b"".join(_line(source, path) for path in _files(source))).hexdigest()
+
+
+def _line(folder: Path, path: str) -> bytes:
+    """As ``sha256sum`` prints it: a line break in a name makes no further line."""
+    name = path.replace("\\", "\\\\").replace("\n", "\\n").replace("\r", "\\r")
+    return b"%s%s  %s\n" % (b"\\" * (name != path), _of_file(folder / path).encode(), os.fsencode(name))
 
 
 def _files(folder: Path) -> list[str]:
@@ -32,7 +38,7 @@ def _files(folder: Path) -> list[str]:
             raise DataError(f"{path} is neither a file nor a folder: a model has none such")
         if path.is_symlink() or path.is_file():
             found.append(path.relative_to(folder).as_posix())
-    return sorted(found, key=str.encode)
+    return sorted(found, key=os.fsencode)
 
 
 def _of_file(path: Path) -> str:

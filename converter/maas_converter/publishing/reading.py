@@ -76,17 +76,17 @@ def read_metadata(path: Path, kind: type[Any]) -> Metadata[Any]:
     return metadata
 
 
-def read_file(path: Path) -> bytes:
-    """A file of the folder, whole; raises ``OSError``, or ``ValueError`` for what is none, or larger than any.
+def read_file(path: Path, most_bytes: int = _MAX_BYTES) -> bytes:
+    """A file of the folder, whole; raises ``OSError``, or ``ValueError`` for what is none, or has more bytes.
 
     Whoever may write to the folder may put a pipe there, which is waited for without an end, or a file without one.
     """
     with os.fdopen(os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC), "rb") as file:
         if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
             raise ValueError("it is no file")
-        data = file.read(_MAX_BYTES + 1)
-    if len(data) > _MAX_BYTES:
-        raise ValueError(f"it has more than {_MAX_BYTES >> 20} MiB")
+        data = file.read(most_bytes + 1)
+    if len(data) > most_bytes:
+        raise ValueError(f"it has more than {most_bytes} bytes")
     return data
 
 

@@ -207,7 +207,7 @@ def _restore(folder: Path, bundle: Bundle, targets: Targets) -> list[int]:
     blobs = dict[str, DeliveredBlob]()
     if known is not None:
         path = stored_at(folder, known)
-        blobs = decode_delivery(path.read_bytes()).blobs if path.exists() else blobs
+        blobs = decode_delivery(path.read_bytes()).blobs if path.is_file() else blobs
     added = list[int]()
     for digest in bundle.manifest.blobs():
         stored = blobs.get(digest)

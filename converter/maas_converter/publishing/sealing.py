@@ -19,7 +19,7 @@ from maas_converter.publishing import storage
 from maas_converter.publishing.folder import locked, put_target, stored_at, target_path
 from maas_converter.publishing.keys.key_ring import KeyRing
 from maas_converter.publishing.pending import refuse_pending
-from maas_converter.publishing.reading import load
+from maas_converter.publishing.reading import load, read_file
 from maas_converter.publishing.release import ONLINE, Missing, release
 from maas_converter.publishing.storage import StoredBlob
 
@@ -142,8 +142,8 @@ def _sealed_delivery(folder: Path, target: TargetFile | None, name: str, version
     if target is None:
         raise DataError(f"{name} {version} is not sealed, or not published: 'publish --encrypt-to' seals a new version")
     try:
-        delivery = decode_delivery(stored_at(folder, target).read_bytes())
-    except (OSError, BundleError) as error:
+        delivery = decode_delivery(read_file(stored_at(folder, target)))
+    except (OSError, ValueError, BundleError) as error:
         raise DataError(f"the repository is damaged, the delivery of {name} {version}: {error}") from None
     if not delivery.is_sealed:
         raise DataError(f"{name} {version} is not sealed: 'publish --encrypt-to' seals a new version")

@@ -19,7 +19,7 @@ from maas_agent.bundle.manifest import decode_manifest, digest_of
 from maas_agent.errors import BundleError, MaasError
 from maas_converter.publishing.folder import blob_file, locked, stored_at, target_path
 from maas_converter.publishing.pending import pending_targets, waiting
-from maas_converter.publishing.reading import read_state
+from maas_converter.publishing.reading import read_file, read_state
 from maas_converter.publishing.state import State, now
 
 
@@ -68,7 +68,10 @@ class _Files(FetcherInterface):
         path = Path(url2pathname(urlsplit(url).path))
         if not path.is_file():
             raise DownloadHTTPError(f"there is no {path.name}", 404)
-        yield path.read_bytes()
+        try:
+            yield read_file(path)
+        except ValueError as error:
+            raise DownloadError(f"{path.name}: {error}") from None
 
 
 def _as_a_device(folder: Path, state: State) -> Iterator[str]:
@@ -80,7 +83,7 @@ def _as_a_device(folder: Path, state: State) -> Iterator[str]:
     with tempfile.TemporaryDirectory(prefix="maas-verify-") as scratch:
         try:
             url = (folder / "metadata").absolute().as_uri() + "/"
-            updater = Updater(scratch, url, fetcher=_Files(), bootstrap=first.read_bytes())
+            updater = Updater(scratch, url, fetcher=_Files(), bootstrap=read_file(first))
             updater.refresh()
             for name in state.targets:
                 updater.get_targetinfo(f"{_model_of(state, name)}/0/manifest.json")
@@ -121,7 +124,7 @@ def _followed(folder: Path, roles: Iterable[Targets]) -> tuple[set[Path], int, l
 
 def _blobs(folder: Path, targets: Targets, path: str, file: Path) -> tuple[set[Path], list[str]]:
     """The blobs of a bundle as they are stored. Raises `BundleError` for a manifest or a delivery that is none."""
-    manifest = decode_manifest(file.read_bytes())
+    manifest = decode_manifest(read_file(file))
     stored = _delivery(folder, targets, path)
     needed, problems = set[Path](), list[str]()
     if path != target_path(manifest.name, manifest.version):
@@ -144,19 +147,22 @@ def _delivery(folder: Path, targets: Targets, path: str) -> dict[str, DeliveredB
     if target is None:
         return {}
     try:
-        data = stored_at(folder, target).read_bytes()
-    except OSError as error:
-        raise BundleError(f"its delivery cannot be read: {error.strerror}") from None
+        data = read_file(stored_at(folder, target))
+    except (OSError, ValueError) as error:
+        raise BundleError(f"its delivery cannot be read: {error}") from None
     return dict(decode_delivery(data).blobs)
 
 
 def _differs(path: Path, digest: str, size: int) -> str | None:
     try:
-        data = path.read_bytes()
+        length = path.stat().st_size
+        if length != size:
+            return f"has {length} bytes, signed are {size}"
+        data = read_file(path, size)
     except OSError as error:
         return f"cannot be read: {error.strerror}"
-    if len(data) != size:
-        return f"has {len(data)} bytes, signed are {size}"
+    except ValueError as error:
+        return f"cannot be read: {error}"
     return None if digest_of(data) == digest else "is damaged: its SHA-256 is not the one that was signed"
 
 

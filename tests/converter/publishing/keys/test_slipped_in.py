@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -234,8 +235,30 @@ def test_a_pipe_or_a_file_without_an_end_keeps_nobody(
     else:
         with path.open("wb") as file:
             file.truncate(1 << 40)
-    with pytest.raises(DataError, match=r"it is no file|more than 64 MiB"):
+    with pytest.raises(DataError, match=r"it is no file|has more than \d+ bytes"):
         complete(repository, KeyRing([keys, bob]))
+
+
+@pytest.mark.parametrize("what", ["pipe", "endless"])
+def test_whoever_looks_whether_it_is_whole_waits_for_no_pipe(
+    tmp_path: Path, keys: Path, repository: Path, what: str
+) -> None:
+    """In the place of every file that the repository leads to, one after the other: each is a sentence."""
+    publish(bundle(tmp_path), repository, keys)
+    files = [path for part in ("blobs", "targets") for path in (repository / part).rglob("*") if path.is_file()]
+    assert len(files) >= 3
+    for path in files:
+        kept = path.read_bytes()
+        path.unlink()
+        if what == "pipe":
+            os.mkfifo(path)
+        else:
+            with path.open("wb") as file:
+                file.truncate(1 << 40)
+        assert re.search(r"bytes, signed are \d+", "; ".join(verify(repository, clean=True).problems)), path
+        path.unlink()
+        path.write_bytes(kept)
+    assert verify(repository).problems == ()
 
 
 def test_a_rotation_does_not_lower_a_threshold_by_itself(tmp_path: Path, keys: Path, bob: Path) -> None:
