@@ -71,10 +71,10 @@ def decode_desired(payload: bytes) -> Document:
         document = msgspec.json.decode(payload, type=Document)
     except MALFORMED as error:
         raise DataError(str(error)) from None
-    if any(is_deeper(wish.rollout, MAX_LEVELS) for wish in document.models.values()):
+    if any(is_deeper(model.rollout, MAX_LEVELS) for model in document.models.values()):
         raise DataError(f"a rollout in it is nested in more than {MAX_LEVELS} levels")
-    for wish in document.models.values():
-        for version in (*wish.withdrawn, *([wish.version] if wish.version is not None else [])):
+    for model in document.models.values():
+        for version in (*model.withdrawn, *([model.version] if model.version is not None else [])):
             parse_version(version)
     return document
 
@@ -105,9 +105,9 @@ def chosen(desired: Desired, own_topic: str, device: str, model: str) -> Choice:
     """
     said = [(topic, known.document) for topic, known in desired.items() if known.document is not None]
     said.sort(key=lambda pair: (pair[0] == own_topic, pair[1].serial), reverse=True)
-    wishes = [document.models[model] for _, document in said if model in document.models]
-    withdrawn = frozenset(version for wish in wishes for version in wish.withdrawn)
-    first = wishes[0] if wishes else DesiredModel()
+    wanted = [document.models[model] for _, document in said if model in document.models]
+    withdrawn = frozenset(version for one in wanted for version in one.withdrawn)
+    first = wanted[0] if wanted else DesiredModel()
     included = first.version is not None and position(first.salt, device) < first.percent
     return Choice(first.version if included and first.version not in withdrawn else None, withdrawn)
 

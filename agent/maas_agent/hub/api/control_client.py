@@ -20,9 +20,9 @@ def ask(store: Path, request: dict[str, Any], wait_s: float) -> dict[str, Any]:
     """
     path = store / NAME
     try:
-        with _knocked(store, wait_s) as door:
-            door.sendall(json.dumps(request).encode() + b"\n")
-            answer = _answer(door, path)
+        with _knocked(store, wait_s) as connection:
+            connection.sendall(json.dumps(request).encode() + b"\n")
+            answer = _answer(connection, path)
     except PermissionError:
         raise UnavailableError(f"no permission to ask the agent at {path}: try sudo") from None
     except (FileNotFoundError, ConnectionRefusedError):
@@ -47,36 +47,36 @@ def runs(store: Path) -> bool:
 
 def _knocked(store: Path, wait_s: float | None) -> socket.socket:
     """A connection to the agent on this store. Raises ``OSError``."""
-    door = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    connection = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     try:
-        door.settimeout(wait_s)
+        connection.settimeout(wait_s)
         try:
-            _connect(door, store / NAME)
+            _connect(connection, store / NAME)
         except (FileNotFoundError, ConnectionRefusedError) as error:
-            if not _connects_without_a_disk(door, store):
+            if not _connects_without_a_disk(connection, store):
                 raise error from None
     except BaseException:
-        door.close()
+        connection.close()
         raise
-    return door
+    return connection
 
 
-def _connect(door: socket.socket, path: Path) -> None:
+def _connect(connection: socket.socket, path: Path) -> None:
     """By this very name: what a link in its place leads to is another one's."""
     place = os.open(path, os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC)
     try:
         if not stat.S_ISSOCK(os.fstat(place).st_mode):
             raise ConnectionRefusedError
-        door.connect(f"/proc/self/fd/{place}")
+        connection.connect(f"/proc/self/fd/{place}")
     finally:
         os.close(place)
 
 
-def _connects_without_a_disk(door: socket.socket, store: Path) -> bool:
+def _connects_without_a_disk(connection: socket.socket, store: Path) -> bool:
     """Whether the agent listens where the store's disk has taken no socket, and it is the store's owner or root."""
     try:
-        door.connect(abstract_name(store))
-        return peer(door)[0] in (0, os.geteuid(), store.stat().st_uid)
+        connection.connect(abstract_name(store))
+        return peer(connection)[0] in (0, os.geteuid(), store.stat().st_uid)
     except OSError:
         return False
 
@@ -97,10 +97,10 @@ def no_agent(path: Path) -> UnavailableError:
     return UnavailableError(f"what answers at {path} is no maas-agent, or one of another version: restart it")
 
 
-def _answer(door: socket.socket, path: Path) -> bytes:
+def _answer(connection: socket.socket, path: Path) -> bytes:
     """All that is said; raises `UnavailableError` if that has no end."""
     answer = bytearray()
-    while chunk := door.recv(65536):
+    while chunk := connection.recv(65536):
         answer += chunk
         if len(answer) > _MOST_BYTES:
             raise UnavailableError(f"what answers at {path} is no agent: it says more than {_MOST_BYTES} bytes")

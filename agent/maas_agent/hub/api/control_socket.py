@@ -54,7 +54,7 @@ def _is_one_of_us(connection: socket.socket) -> bool:
 
 
 class _Client:
-    """Somebody at the door: what it has said so far, and what it is still to be told."""
+    """Somebody who asks: what it has said so far, and what it is still to be told."""
 
     def __init__(self, connection: socket.socket) -> None:
         self.connection = connection
@@ -100,7 +100,7 @@ class ControlSocket:
             self._loop.watch(self._listener, lambda *_: self._accept())
 
     def close(self) -> None:
-        """Close the door and remove it."""
+        """Close the socket and remove it."""
         for client in list(self._clients):
             self._drop(client)
         self._loop.unwatch(self._listener)

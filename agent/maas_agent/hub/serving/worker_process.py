@@ -22,7 +22,7 @@ _LONGEST_BEHIND_S = 5.0
 
 
 _SPARE = 16
-"""Descriptors for the broker, the journal, whoever asks at the door, and a puller."""
+"""Descriptors for the broker, the journal, whoever asks on the control socket, and a puller."""
 
 
 class WorkerProcess:
