@@ -6,6 +6,9 @@ the level is kept to 0.01 dB; what is above that half, and would come back as an
 
 Sources: J. O. Smith, Digital Audio Resampling (Stanford CCRMA), "Theory of Ideal Bandlimited Interpolation"; window:
 J. F. Kaiser, R. W. Schafer, On the Use of the I0-Sinh Window for Spectrum Analysis, 1980.
+
+soxr costs little (0.4 MiB, 2 ms; 1.1 on x86-64), and has no wheel for 32-bit ARM; scipy's resample_poly comes with all
+of scipy. The converter computes what devices compute, so there is one way for all three.
 """
 
 from functools import lru_cache

@@ -3,7 +3,9 @@
 Sources: Multimedia Programming Interface and Data Specifications 1.0 (IBM and Microsoft, 1991), "Waveform Audio File
 Format"; Multiple Channel Audio Data and WAVE Files (Microsoft) for WAVE_FORMAT_EXTENSIBLE; EBU Tech 3306 for RF64 and
 ITU-R BS.2088 for BW64 (both for more than 4 GiB); RIFX is RIFF with the high bytes first. Python's own reader is not
-used: up to 3.11 it knows neither these nor floating point.
+used: up to 3.11 it knows neither these nor floating point. soundfile is not either: it is a parser in C of bytes from
+anywhere, has no wheel with its library for 32-bit ARM, and costs a worker 3.4 MiB and 43 ms (0.14, x86-64). scipy's
+reader comes with all of scipy.
 """
 
 import struct

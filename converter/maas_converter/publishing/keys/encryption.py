@@ -1,7 +1,8 @@
 """Private keys encrypted by a passphrase: PKCS #8 (RFC 5958) with PBES2 (RFC 8018), as every TLS library reads it.
 
 Made here because ``cryptography`` writes these with 2,048 rounds of PBKDF2, which leaves a short passphrase to whoever
-finds the file; reading them is left to it.
+finds the file, and lets nobody choose more: as of 50.0 its builder knows rounds for OpenSSH and PKCS #12 only. Reading
+them is left to it. pycryptodome can choose, and would be a second library of ciphers, 16 MB, for twenty lines of DER.
 """
 
 import base64

@@ -2,6 +2,10 @@
 
 paho has one too, which does not do here: it answers a ping with an unmasked frame, over which a server must close
 (section 5.1), gathers a whole frame of any length in memory, and masks byte by byte.
+
+wsproto (bytes in, events out, a wheel of pure Python for every machine) was measured for framing. With h11, which it
+imports for a handshake that is told better here, it costs the hub 2.4 MiB and 40 ms or more at the start, where this
+module costs 0.2 MiB and 0.4 ms (wsproto 1.3.2, Python 3.11 on x86-64), and a small message 7 µs in place of 2.
 """
 
 import base64
