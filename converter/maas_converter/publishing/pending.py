@@ -11,7 +11,7 @@ from maas_agent.base.untrusted import MALFORMED
 from maas_agent.errors import DataError, UsageError
 from maas_agent.host.files import write_durably
 from maas_converter.publishing.reading import load, read_file, read_metadata
-from maas_converter.publishing.sound import refuse_role
+from maas_converter.publishing.well_formed import refuse_role
 
 _FOLDER = "pending"
 _CHANGE = "change.json"

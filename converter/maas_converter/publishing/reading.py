@@ -13,8 +13,8 @@ from tuf.api.exceptions import RepositoryError
 from tuf.api.metadata import Metadata, Root, Snapshot, Targets, Timestamp  # type: ignore[attr-defined]
 
 from maas_agent.errors import DataError, NoInputError
-from maas_converter.publishing.sound import refuse_odd
 from maas_converter.publishing.state import TARGETS, State, delegations_of
+from maas_converter.publishing.well_formed import refuse_malformed
 
 _MAX_BYTES = 64 << 20
 """Of a metadata file: some hundred thousand targets."""
@@ -68,7 +68,7 @@ def read_metadata(path: Path, kind: type[Any]) -> Metadata[Any]:
     """A metadata file; raises `DataError` if it is none of that kind, or says what no publisher of bundles says."""
     try:
         metadata = Metadata[Any].from_bytes(read_file(path))
-        refuse_odd(metadata.signed)
+        refuse_malformed(metadata.signed)
     except (OSError, RepositoryError, ValueError) as error:
         raise DataError(f"the repository is damaged, {path} cannot be read: {error}") from None
     if not isinstance(metadata.signed, kind):

@@ -44,7 +44,7 @@ class _Said(msgspec.Struct):
     revoked: dict[str, dict[str, str]] = {}
 
 
-def refuse_odd(signed: Any) -> None:
+def refuse_malformed(signed: Any) -> None:
     """Raise ``ValueError`` with the reason unless all of ``signed`` has the types and the names that it should have."""
     found = msgspec.convert(signed.to_dict(), _Said)
     for role in found.delegations.roles if found.delegations is not None else ():
