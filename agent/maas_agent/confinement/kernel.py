@@ -1,7 +1,9 @@
 """System calls that Python has no function for."""
 
 import ctypes
+import errno
 import os
+import platform
 from functools import cache
 
 NO_NEW_PRIVS, GET_SECCOMP = 38, 21  # linux/prctl.h
@@ -13,6 +15,8 @@ class Refused(OSError):  # noqa: N818 - it reads as what it is
 
 @cache
 def _libc() -> ctypes.CDLL:
+    if platform.system() != "Linux":
+        raise Refused(errno.ENOSYS, "another system than Linux, whose numbers mean other calls")
     return ctypes.CDLL(None, use_errno=True)
 
 
@@ -39,8 +43,8 @@ def _word(value: object) -> object:
 
 def _checked(what: str, result: int) -> int:
     if result < 0:
-        error = ctypes.get_errno()
-        raise Refused(error, f"{what}: {os.strerror(error)}")
+        number = ctypes.get_errno()
+        raise Refused(number, f"{what}: {os.strerror(number)}")
     return result
 
 

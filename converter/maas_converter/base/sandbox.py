@@ -10,6 +10,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
 from functools import cache
 from pathlib import Path
 from typing import IO
@@ -174,15 +175,24 @@ def _is_small(target: Path, folder: Path) -> bool:
 def _with_links(given: Path, allowed: Callable[[Path, Path], bool]) -> Iterable[str]:
     """A file or folder, and what links in the folder lead to, where that is ``allowed``: both are often kept so."""
     yield str(given)
-    whole, folders, seen = Path(os.path.realpath(given)), [given], set[Path]()
+    whole, folders, seen = Path(os.path.realpath(given)), [str(given)], set[Path]()
+    while folders:
+        for found in _links_in(folders.pop()):
+            target = Path(os.path.realpath(found))
+            if target not in seen and allowed(target, whole):
+                seen.add(target)
+                yield str(target)
+                folders.append(str(target))
+
+
+def _links_in(folder: str) -> Iterable[str]:
+    """Links below a folder, of which there may be a hundred thousand files: no file is asked for what it is."""
+    folders = [folder]
     while folders:
         # What cannot be entered or leads nowhere is told by who reads it.
-        for path, names, files in os.walk(folders.pop()):
-            for found in (Path(path, name) for name in (*names, *files)):
-                if not found.is_symlink():
-                    continue
-                target = Path(os.path.realpath(found))
-                if target not in seen and allowed(target, whole):
-                    seen.add(target)
-                    yield str(target)
-                    folders.append(target)
+        with suppress(OSError), os.scandir(folders.pop()) as entries:
+            for entry in entries:
+                if entry.is_symlink():
+                    yield entry.path
+                elif entry.is_dir(follow_symlinks=False):
+                    folders.append(entry.path)

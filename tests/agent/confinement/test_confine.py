@@ -240,3 +240,17 @@ def test_it_costs_nothing_where_it_is_not_used():
     )
     assert float(best[0]) < 0.02
     assert best[1] == "False"
+
+
+def test_on_another_system_it_says_that_it_holds_nothing():
+    """The numbers of calls are Linux's: none is made there."""
+    program = (
+        "import platform; platform.system = lambda: 'Darwin'\n"
+        "from maas_agent.confinement.access import Access\n"
+        "from maas_agent.confinement.confine import confine, offered\n"
+        "print(offered(Access()).lacking, confine(Access()).lacking)\n"
+    )
+    told = subprocess.check_output([sys.executable, "-c", program], text=True, timeout=60)
+    assert told == f"{('files', 'network', 'programs', 'kernel', 'signals')} " + (
+        f"{('files', 'network', 'programs', 'kernel', 'signals', 'privileges')}\n"
+    )
