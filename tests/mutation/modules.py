@@ -42,6 +42,7 @@ MODULES: dict[str, Module] = {
         "hub/system/log_limiter",
         "hub/takeover/answer_statistics",
         "hub/takeover/comparison",
+        "hub/takeover/pipeline_state",
         "update/choose",
     )
 } | {
