@@ -110,4 +110,9 @@ EQUIVALENT: dict[str, dict[str, str]] = {
             "it tells the same texts apart"
         ),
     },
+    "hub/takeover/pipeline_state": {
+        "between = [version for version in revoked if parse_version(back) <= parse_version(version) < parse_version(bad)]": (  # noqa: E501
+            "that the one before is revoked itself was seen before"
+        ),
+    },
 }

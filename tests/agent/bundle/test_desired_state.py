@@ -169,3 +169,9 @@ def test_a_device_at_the_very_end_of_the_percentage_is_not_in_it() -> None:
         wish = DesiredModel(version="2.0.0", percent=percent, salt="r1")
         state = received({}, "own", encode_desired(Document(1, {"digits": wish})))
         assert chosen(state, "own", "gate-1", "digits").version == version
+
+
+def test_what_a_document_says_without_saying_it() -> None:
+    assert (MAX_LEVELS, MAX_BYTES) == (8, 65536)
+    assert DesiredModel() == DesiredModel(version=None, percent=100.0, salt="", withdrawn=())
+    assert Topic() == Topic(-1, None)

@@ -96,3 +96,7 @@ def test_after_a_connection_that_lasted_a_row_of_short_lives_begins_anew() -> No
         assert not backoff.is_shared(now)
     backoff.accepted(now)
     assert backoff.ended(End.CLOSED, now + 2.0) >= MAX_S / 2
+
+
+def test_the_first_wait_is_up_to_half_a_second_and_half_a_minute_is_long() -> None:
+    assert (FIRST_S, STABLE_S) == (0.5, 30.0)

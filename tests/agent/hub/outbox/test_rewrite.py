@@ -1,6 +1,8 @@
 """What becomes of a message on its way: its mark, its time, the error in its place. Outboxes are in test_outbox."""
 
 import json
+import time
+from collections.abc import Iterator
 
 import msgspec
 import pytest
@@ -121,6 +123,17 @@ def test_only_a_response_is_marked_as_one() -> None:
 NOON = b'{"id":"1","time":"2026-11-27T12:00:00.000Z","result":0.785156}'
 
 
+@pytest.fixture
+def elsewhere(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """A machine in a zone of its own."""
+    monkeypatch.setenv("TZ", "XYZ-9")
+    time.tzset()
+    yield
+    monkeypatch.undo()
+    time.tzset()
+
+
+@pytest.mark.usefixtures("elsewhere")
 @pytest.mark.parametrize(
     ("said", "error_s", "right"),
     [

@@ -1,5 +1,9 @@
 """What a pipeline remembers of its bundles, and which transitions follow."""
 
+from collections.abc import Callable
+from typing import get_args
+
+import msgspec
 import pytest
 
 from maas_agent.hub.takeover import pipeline_state
@@ -11,9 +15,12 @@ from maas_agent.hub.takeover.pipeline_state import (
     activated,
     current,
     failed,
+    progressed,
     rolled_back,
 )
-from maas_agent.update.protocol import Outcome, Step
+from maas_agent.trials.record import Trials
+from maas_agent.trials.terms import Terms
+from maas_agent.update.protocol import Outcome, PullProgress, State, Step
 from tests.agent.hub.takeover.states import ONE, RUNNING, STEPS, TWO, after, outcome
 
 
@@ -102,7 +109,7 @@ def test_rolling_back_brings_the_previous_bundle_and_refuses_the_bad_one() -> No
         assert (state.active, state.candidate, state.previous) == (ONE, None, None)
         assert state.update == UpdateState("rolled_back", "2.0.0", "it crashes", 30.0)
         assert state.refused == {TWO.digest: "it crashes"}
-    with pytest.raises(IllegalTransition, match="no bundle to roll back to"):
+    with pytest.raises(IllegalTransition, match=r"^there is no bundle to roll back to$"):
         rolled_back(RUNNING, "it crashes", 30.0)
 
 
@@ -150,3 +157,198 @@ def test_a_revoked_bundle_is_no_way_back() -> None:
     elsewhere = pipeline_state.informed(running, {"0.9.0": "old", "2.0.0": "what runs", "2.1.0": "newer than both"})
     for state in (running, elsewhere):
         assert rolled_back(state, "asked for", 30.0).active == ONE
+
+
+# ------------------------------------------------------------------ every state and every event: docs/updates.md
+
+ZERO = Slot("0.9.0", "0" * 64)
+ALL: tuple[State, ...] = get_args(State)
+UNFINISHED = ("pulling", "verifying", "staged", "testing", "shadow", "probation")
+STEADY = ("init", "active", "failed", "rolled_back")
+
+
+def at(state: State) -> PipelineState:
+    """1.0.0 is active and 0.9.0 was before; an update to 2.0.0 has come so far."""
+    candidate = TWO if state in ("staged", "testing", "shadow", "probation") else None
+    return PipelineState(ONE, candidate, ZERO, UpdateState(state, "2.0.0", None, 1.0), interrupted={"x": 1})
+
+
+def told(step: Step) -> Callable[[PipelineState], PipelineState]:
+    return lambda state: progressed(state, PullProgress("p", step, "2.0.0", TWO.digest), 50.0)
+
+
+FAILED = Outcome(pipeline="p", result="failed", state="testing", version="2.0.0", digest=TWO.digest, reason="no")
+AWAY = Outcome(pipeline="p", result="failed", state="init", reason="the server is away")
+EVENTS: dict[str, tuple[Callable[[PipelineState], PipelineState], dict[str, str]]] = {
+    "it pulls": (told("pulling"), dict.fromkeys((*STEADY, "shadow"), "pulling")),
+    "it verifies": (told("verifying"), {"pulling": "verifying"}),
+    "it is staged": (told("staged"), {"verifying": "staged"}),
+    "it is being tested": (told("testing"), {"staged": "testing"}),
+    "it passed, for the shadow": (
+        lambda state: pipeline_state.tested(state, outcome("tested"), 50.0, shadow=True),
+        {"testing": "shadow"},
+    ),
+    "it passed": (
+        lambda state: pipeline_state.tested(state, outcome("tested"), 50.0),
+        {"testing": "probation", "shadow": "probation"},
+    ),
+    "it agreed": (
+        lambda state: pipeline_state.promoted(state, 50.0),
+        {"testing": "probation", "shadow": "probation"},
+    ),
+    "it took over": (lambda state: activated(state, 50.0), {"probation": "active"}),
+    "it cannot serve": (lambda state: pipeline_state.refused(state, "no", 50.0), {"probation": "failed"}),
+    "it is rolled back": (
+        lambda state: rolled_back(state, "no", 50.0),
+        dict.fromkeys(("probation", "active", "failed", "rolled_back"), "rolled_back"),
+    ),
+    "nothing is newer": (
+        lambda state: current(state, outcome("current", ONE), 50.0),
+        dict.fromkeys(STEADY, "active") | {"shadow": "shadow", "probation": "probation"},
+    ),
+    "it failed": (lambda state: failed(state, FAILED, 50.0), dict.fromkeys(ALL, "failed")),
+    "the server is away": (
+        lambda state: failed(state, AWAY, 50.0),
+        dict.fromkeys(ALL, "failed") | {"shadow": "shadow", "probation": "probation"},
+    ),
+    "the agent ends": (pipeline_state.stopped, {state: state for state in STEADY} | dict.fromkeys(UNFINISHED, "init")),
+}
+
+
+@pytest.mark.parametrize("state", ALL)
+@pytest.mark.parametrize("event", EVENTS)
+def test_every_event_leads_where_it_may_and_nowhere_else(event: str, state: State) -> None:
+    happens, leads = EVENTS[event]
+    if state in leads:
+        found = happens(at(state))
+        assert found.update.state == leads[state]
+        if leads[state] == state and (event == "the agent ends" or state in ("shadow", "probation")):
+            assert found == at(state), "nothing is written"
+        return
+    refused = rf"^an update that is {state} cannot (become \w+|turn out to be current)$"
+    with pytest.raises(IllegalTransition, match=refused):
+        happens(at(state))
+
+
+@pytest.mark.parametrize("state", UNFINISHED)
+def test_what_is_not_finished_starts_over_with_the_time_it_had(state: State) -> None:
+    assert pipeline_state.stopped(at(state)) == msgspec.structs.replace(
+        at(state), candidate=None, update=UpdateState("init", None, None, 1.0)
+    )
+
+
+def test_each_transition_changes_what_it_is_about_and_nothing_else() -> None:
+    new = msgspec.structs.replace
+    tried = Trials(runtime="r", hardware="h", terms=Terms(), rows=())
+    testing, shadow, probation, active = at("testing"), at("shadow"), at("probation"), at("active")
+    passed = pipeline_state.tested(testing, outcome("tested", trials=tried), 50.0)
+    two = Slot("2.0.0", TWO.digest, tried)
+    assert passed == new(testing, candidate=two, update=UpdateState("probation", "2.0.0", None, 50.0))
+    assert pipeline_state.promoted(shadow, 50.0) == new(shadow, update=UpdateState("probation", "2.0.0", None, 50.0))
+    assert activated(passed, 51.0) == new(
+        passed,
+        active=two,
+        candidate=None,
+        previous=ONE,
+        update=UpdateState("active", "2.0.0", None, 51.0),
+        interrupted={},
+    )
+    bad = {TWO.digest: "it crashes"}
+    assert pipeline_state.refused(probation, "it crashes", 50.0) == new(
+        probation, candidate=None, update=UpdateState("failed", "2.0.0", "it crashes", 50.0), refused=bad
+    )
+    assert rolled_back(probation, "it crashes", 50.0) == new(
+        probation, candidate=None, update=UpdateState("rolled_back", "2.0.0", "it crashes", 50.0), refused=bad
+    )
+    assert rolled_back(active, "it crashes", 50.0) == new(
+        active,
+        active=ZERO,
+        previous=None,
+        update=UpdateState("rolled_back", "1.0.0", "it crashes", 50.0),
+        refused={ONE.digest: "it crashes"},
+    )
+    assert pipeline_state.tried_again(probation, TWO.digest, tried) == new(probation, candidate=two)
+    assert pipeline_state.tried_again(probation, ONE.digest, tried) == new(
+        probation, active=Slot("1.0.0", ONE.digest, tried)
+    )
+    assert pipeline_state.tried_again(probation, "3" * 64, tried) == probation
+
+
+def test_what_the_puller_says_of_another_bundle_is_refused_in_words() -> None:
+    staged = at("staged")
+    with pytest.raises(IllegalTransition, match=r"^testing 3\.0\.0, but staged is another bundle$"):
+        progressed(staged, PullProgress("p", "testing", "3.0.0", "3" * 64), 50.0)
+    with pytest.raises(IllegalTransition, match=r"^tested 1\.0\.0, but the candidate is another bundle$"):
+        pipeline_state.tested(at("testing"), outcome("tested", ONE), 50.0)
+    lost = msgspec.structs.replace(at("probation"), candidate=None)
+    with pytest.raises(IllegalTransition, match=r"^there is no candidate to become active$"):
+        activated(lost, 50.0)
+
+
+def test_the_bundle_is_the_candidate_from_the_moment_that_it_is_whole() -> None:
+    found = [after(RUNNING, *STEPS[:number]).candidate for number in range(1, 5)]
+    assert found == [None, None, TWO, TWO]
+
+
+def test_nothing_newer_settles_on_what_is_active_and_says_what_was_passed_over() -> None:
+    passed_over = outcome("current", ONE, reason="3.0.0 is set aside")
+    assert current(RUNNING, passed_over, 50.0).update == UpdateState("active", "1.0.0", "3.0.0 is set aside", 50.0)
+    assert current(PipelineState(), outcome("current"), 50.0).update == UpdateState("init", None, None, 0.0)
+    for state in ("failed", "rolled_back"):
+        assert current(at(state), passed_over, 50.0) == at(state)  # type: ignore[arg-type]
+        mended = outcome("current", ONE, reason="it was brought again", mended=True)
+        settled = UpdateState("active", "1.0.0", "it was brought again", 50.0)
+        assert current(at(state), mended, 50.0).update == settled  # type: ignore[arg-type]
+
+
+def test_a_failure_has_a_reason_and_refuses_only_what_it_names() -> None:
+    without = msgspec.structs.replace(FAILED, reason=None, set_aside=True)
+    found = failed(at("testing"), without, 50.0)
+    assert found.update.reason == "no reason was given" and found.refused == {TWO.digest: "no reason was given"}
+    assert failed(at("testing"), FAILED, 50.0).refused == {}
+    assert failed(at("testing"), msgspec.structs.replace(AWAY, set_aside=True), 50.0).refused == {}
+
+
+def test_a_bundle_that_fails_once_more_is_the_newest_of_the_refused() -> None:
+    state = at("testing")
+    for number in (*range(64), 0):
+        slot = Slot("2.0.0", f"{number:064}")
+        state = failed(state, outcome("failed", slot, reason=f"for the {number}th time", set_aside=True), 50.0)
+    assert [int(digest) for digest in state.refused] == [*range(1, 64), 0]
+
+
+def test_a_bundle_that_this_agent_cannot_read_is_no_way_back() -> None:
+    standing_in = msgspec.structs.replace(at("active"), stands_in_for=ZERO.digest)
+    said = r"^0\.9\.0 is no way back, this agent cannot read it: install the newer one again$"
+    with pytest.raises(IllegalTransition, match=said):
+        rolled_back(standing_in, "no", 50.0)
+    assert rolled_back(msgspec.structs.replace(at("probation"), stands_in_for=ZERO.digest), "no", 50.0).active == ONE
+
+
+def test_a_bundle_on_probation_when_the_device_went_down_three_times_is_set_aside() -> None:
+    probation = msgspec.structs.replace(at("probation"), interrupted={})
+    for count in (1, 2):
+        again = pipeline_state.started_over(probation)
+        assert again == msgspec.structs.replace(
+            probation, candidate=None, update=UpdateState(since=1.0), interrupted={TWO.digest: count}
+        )
+        probation = msgspec.structs.replace(probation, interrupted=again.interrupted)
+    reason = "the device went down 3 times while it was on probation"
+    assert pipeline_state.started_over(probation) == msgspec.structs.replace(
+        probation,
+        candidate=None,
+        update=UpdateState("rolled_back", "2.0.0", reason, 1.0),
+        refused={TWO.digest: reason},
+        interrupted={},
+    )
+    first = msgspec.structs.replace(probation, active=None)
+    assert pipeline_state.started_over(first) == pipeline_state.stopped(first), "there is nothing else to serve"
+    for state in ("shadow", "testing", "active"):
+        assert pipeline_state.started_over(at(state)) == pipeline_state.stopped(at(state))  # type: ignore[arg-type]
+
+
+def test_what_serves_is_the_candidate_only_on_probation() -> None:
+    assert [at(state).serving for state in ALL] == [TWO if state == "probation" else ONE for state in ALL]
+    assert msgspec.structs.replace(at("probation"), candidate=None).serving == ONE
+    assert at("probation").digests() == {ZERO.digest, ONE.digest, TWO.digest}
+    assert PipelineState().digests() == set() and PipelineState().serving is None
