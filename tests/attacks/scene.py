@@ -40,6 +40,7 @@ _CHANGES = (
     "lock",
     "control.sock",
     "desired.json",
+    "outbox.db",  # a result whose acknowledgement takes longer than commit_s
 )
 """What the agent itself may write in its store: only bundles are looked at file by file, and metadata by signature."""
 
