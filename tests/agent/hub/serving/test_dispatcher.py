@@ -513,3 +513,7 @@ def test_it_is_full_by_bytes_unless_nobody_waits() -> None:
     setting.answer()
     assert not setting.dispatcher.is_full(3 * (MAX_QUEUE_BYTES // 4))
     assert setting.dispatcher.is_full(3 * (MAX_QUEUE_BYTES // 4) + 1)
+
+
+def test_what_waits_is_bounded_by_64_mib_and_two_deaths() -> None:
+    assert (MAX_QUEUE_BYTES, MAX_DEATHS) == (64 << 20, 2)

@@ -86,3 +86,10 @@ def test_a_new_meter_has_counted_nothing() -> None:
     assert meter.latencies.take() == {"count": 0}
     assert (meter.received, meter.answered, meter.out_of_range, meter.restarts, meter.swaps) == (0, 0, 0, 0, 0)
     assert meter.errors == {}
+
+
+@pytest.mark.parametrize(("value", "told"), [(1.0, 1.0), (1.01, 1.12), (1.13, 1.26), (9.9, 10.0)])
+def test_a_bucket_is_12_percent_wide_and_told_by_its_upper_end(value: float, told: float) -> None:
+    latencies = LatencyHistogram()
+    latencies.add(value)
+    assert latencies.take()["p50"] == told

@@ -203,3 +203,8 @@ def test_drift_of_numbers_is_the_statistic_of_smirnov_less_what_chance_explains(
     half = tuple(float(number) for number in range(25)) + tuple(float(number) for number in range(500, 525))
     assert drift(low, half) == pytest.approx(0.5 - 1.36 * sqrt(100 / 2500))
     assert drift((1.0,) * 100, (1.0,) * 100) == 0.0
+
+
+def test_a_bundle_that_has_not_answered_yet_has_no_figures() -> None:
+    nothing = AnswerSummary()
+    assert (nothing.answers, nothing.errors, nothing.failures, nothing.p50_ms, nothing.gists) == (0, 0, 0, 0.0, ())

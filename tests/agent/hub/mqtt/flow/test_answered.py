@@ -293,3 +293,7 @@ def test_what_an_earlier_run_left_is_older_than_what_this_one_knows() -> None:
     answered.clear()
     assert (answered.find(named(1)), answered.find(named(2))) == (None, None)
     assert answered.changes([]) == ([], [1, 2])
+
+
+def test_an_input_has_one_result_unless_it_is_said_otherwise() -> None:
+    assert named(1).left == 1

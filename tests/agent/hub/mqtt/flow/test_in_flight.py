@@ -127,3 +127,10 @@ def test_a_payload_that_was_cut_elsewhere_is_another_one(deliveries: InFlightInp
     first, _ = received(deliveries, cut, Line())
     assert received(deliveries, cut, Line()) == (first, False)
     assert received(deliveries, longer, Line())[1]
+
+
+def test_what_has_just_arrived_is_not_done(deliveries: InFlightInputs) -> None:
+    delivery, _ = received(deliveries, packet(), Line())
+    assert not delivery.is_done
+    deliveries.acknowledge(delivery)
+    assert delivery.is_done

@@ -68,3 +68,11 @@ def test_an_acknowledgement_of_nothing_makes_no_room() -> None:
     held.take(1, 50)
     held.release(99)
     assert not held.take(2, 51)
+
+
+def test_without_other_bounds_it_holds_16384_inputs_and_256_mib() -> None:
+    by_number, by_bytes = ReceiveWindow(), ReceiveWindow()
+    assert all(by_number.take(number, 1) for number in range(16_384))
+    assert not by_number.take(16_384, 1)
+    assert by_bytes.take(1, 1) and by_bytes.take(2, (256 << 20) - 1)
+    assert not by_bytes.take(3, 1)
