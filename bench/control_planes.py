@@ -69,7 +69,7 @@ class ControlPlane:
         will = Outbound(self._topics.status, msgspec.json.encode(health.offline(device, groups)), 1, True)
         self.link = Link(loop, config.broker, f"maas-{device}", will, self._topics.subscriptions(), 1 << 16, self, log)
         outbox = Outbox(loop, self.link, config.outbox, None, lambda: None, log)
-        self._health = Health(loop, device, groups, [], outbox, folder)
+        self._health = Health(loop, device, groups, [], outbox, folder, lambda: None)
         self._desired_states = DesiredStates(loop, folder, self._topics, device, log)
         self.published = 0
         loop.at_turn_end(self.link.flush)
