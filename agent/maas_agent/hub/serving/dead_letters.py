@@ -47,16 +47,15 @@ class DeadLetters:
             setup=setup,
             how=how,
         )
+        who = {} if request.principal is None else {"principal": request.principal}
+        known = msgspec.to_builtins(note) | request.reply_to.origin() | who
         stem = f"{int(request.arrived * 1000):015d}-{request.ticket % 1000:03d}"
         try:
             self._make_room(len(request.payload))
             if len(request.payload) <= MOST_BYTES:
                 write_durably(self._folder / f"{stem}.bin", request.payload, 0o600)
-            write_durably(
-                self._folder / f"{stem}.json",
-                msgspec.json.format(msgspec.json.encode(msgspec.to_builtins(note) | request.reply_to.origin())) + b"\n",
-                0o600,
-            )
+            content = msgspec.json.format(msgspec.json.encode(known)) + b"\n"
+            write_durably(self._folder / f"{stem}.json", content, 0o600)
         except OSError as error:
             self._log.warning("cannot keep an input that was given up", id=request.id, reason=error.strerror)
 

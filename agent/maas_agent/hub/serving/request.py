@@ -49,6 +49,8 @@ class Request(msgspec.Struct):
     """When nobody wants an answer any more, on the monotonic clock."""
     offset: float | None = None
     """How far the wall clock that said ``arrived`` was ahead of the machine's start, in seconds."""
+    principal: str | None = None
+    """Who asks, where the front end knows: over MQTT that is the broker's matter."""
     deaths: int = 0
     """Workers that died while this input was with them and may have been the reason."""
     ticket: int = 0

@@ -17,7 +17,7 @@ class Sender(Nobody):
 
 
 def keep(dead_letters: DeadLetters, number: int, payload: bytes = b"poison") -> None:
-    request = Request(f"id-{number}", payload, "image/png", 1000.0 + number, 0.0, Sender())
+    request = Request(f"id-{number}", payload, "image/png", 1000.0 + number, 0.0, Sender(), principal="gate")
     dead_letters.keep(request, "1.2.3", "d" * 64, "npu", "was killed by SIGSEGV")
 
 
@@ -28,7 +28,7 @@ def test_the_input_and_what_is_known_of_it_lie_side_by_side_and_are_not_for_ever
     assert payload.read_bytes() == b"poison"
     known = json.loads(note.read_text())
     assert (known["id"], known["setup"], known["how"]) == ("id-1", "npu", "was killed by SIGSEGV")
-    assert known["qos"] == 1
+    assert (known["qos"], known["principal"]) == (1, "gate")
     assert known["arrived"].startswith("1970-01-01T00:16:41")
     assert {path.stat().st_mode & 0o777 for path in (note, payload)} == {0o600}
 
