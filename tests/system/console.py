@@ -107,6 +107,10 @@ class Console:
         with self._news:
             return [message for message in self.messages if message.topic.startswith(prefix)]
 
+    def is_uninterrupted(self, device: str = "dev") -> bool:
+        """Whether nothing was told of an end of the device's session: neither its Last Will nor a farewell."""
+        return all(message.document["status"] == "online" for message in self.on(f"maas/{device}/status"))
+
     def ask(
         self, device: str, pipeline: str, payload: bytes | str, request_id: str, **properties: Any
     ) -> dict[str, Any]:
