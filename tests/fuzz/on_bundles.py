@@ -271,7 +271,6 @@ def _store() -> Path:
     for digest, data in (blobs | stored).items():
         blob_path(store, digest).write_bytes(data)
     (store / "device.key").write_bytes(_key()[0])
-    os.environ[DEVICE_KEY] = str(store / "device.key")
     return store
 
 
@@ -286,6 +285,7 @@ def _store() -> Path:
 )
 def staged(data: bytes) -> None:
     store, (manifest, blobs) = _store(), _contents()
+    os.environ[DEVICE_KEY] = str(store / "device.key")  # each time: a hub that another target makes names its own
     digest = digest_of(encode_manifest(manifest))
     blob_path(store, digest).write_bytes(encode_manifest(manifest))
     delivery_path(store, digest).write_bytes(data)
