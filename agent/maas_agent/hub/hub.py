@@ -105,7 +105,7 @@ class Hub:
             )
         )
         for pipeline in self._pipelines.values():
-            pipeline.on_answer = self._extensions.listener_to(pipeline)
+            pipeline.tell_answers_to(self._extensions.listener_to(pipeline))
         self._unfinished = UnfinishedCommands(self._store, log)
         self._commands = Commands(
             {name: self._handler(name) for name in COMMANDS},

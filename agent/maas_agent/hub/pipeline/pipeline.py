@@ -33,8 +33,6 @@ class Pipeline:
         self, services: Services, settings: PipelineSettings, samples: Samples, on_event: OnPipelineEvent
     ) -> None:
         self.settings, self.metrics, self._on_event = settings, PipelineMetrics(), on_event
-        self.on_answer: Callable[[Answer], None] | None = None
-        """Called with each answer, whoever it goes to."""
         self._replies = Replies(services.device, settings.name, samples, self.metrics)
         dead_letters = DeadLetters(services.store, settings.name, services.log)
         self._intake = Intake(settings, self._replies, self.metrics, dead_letters, services.log)
@@ -134,12 +132,8 @@ class Pipeline:
         match event:
             case SampleAnswered(answer):
                 self._replies.report(answer)
-                if self.on_answer is not None:
-                    self.on_answer(answer)
             case Answered(request, answer):
                 self._intake.answered(request, answer)
-                if self.on_answer is not None:
-                    self.on_answer(answer)
             case GivenUp(request, pool, how):
                 self._intake.given_up(request, pool, how)
             case Changed() | ProbationEnded() | NotWhole():
@@ -148,6 +142,10 @@ class Pipeline:
                 assert_never(event)
 
     # ------------------------------------------------------------- what is asked of it
+
+    def tell_answers_to(self, listener: Callable[[Answer], None] | None) -> None:
+        """Tell every answer to ``listener`` too, also those to requests that no worker has seen."""
+        self._replies.listener = listener
 
     def start(self) -> None:
         """Serve the active bundle, if there is one."""

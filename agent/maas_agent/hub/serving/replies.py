@@ -1,5 +1,6 @@
 """Counts answers, dates them right, and hands them to whoever asked."""
 
+from collections.abc import Callable
 from typing import Protocol
 
 import msgspec
@@ -27,16 +28,18 @@ class Replies:
     def __init__(self, device: str, pipeline: str, samples: Samples, metrics: PipelineMetrics) -> None:
         self._device, self._pipeline = device, pipeline
         self._samples, self._metrics = samples, metrics
+        self.listener: Callable[[Answer], None] | None = None
+        """Told each answer, whoever it goes to."""
 
     def reply(self, request: Request, answer: Answer) -> None:
         """Answer a request."""
-        self._count(answer)
+        self._note(answer)
         request.reply_to.reply(request, _dated(request, answer))
 
     def report(self, answer: Answer) -> None:
         """Publish the answer to a sample of the worker's own source."""
         self._metrics.received += 1
-        self._count(answer)
+        self._note(answer)
         self._samples.publish(answer)
 
     def refuse(self, request: Request, code: str, message: str) -> None:
@@ -50,7 +53,7 @@ class Replies:
         )
         self.reply(request, Answer(0, request.id, encode(document), 0.0, code))
 
-    def _count(self, answer: Answer) -> None:
+    def _note(self, answer: Answer) -> None:
         if answer.code is None:
             self._metrics.answered += 1
             self._metrics.out_of_range += answer.outside
@@ -58,6 +61,8 @@ class Replies:
         else:
             # A worker is not trusted: it cannot make the counters grow without end.
             self._metrics.errors[answer.code if answer.code in codes.MEANING else codes.INTERNAL] += 1
+        if self.listener is not None:
+            self.listener(answer)
 
 
 def _dated(request: Request, answer: Answer) -> Answer:

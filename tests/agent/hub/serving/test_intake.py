@@ -72,6 +72,8 @@ class Setting:
         )  # fmt: skip
         self.metrics, self.client, log = PipelineMetrics(), Client(), Log("test")
         replies = Replies("dev", "digits", self.client, self.metrics)
+        self.heard: list[str] = []
+        replies.listener = lambda answer: self.heard.append(answer.id)
         self.intake = Intake(settings, replies, self.metrics, DeadLetters(store, "digits", log), log)
         self.worker = Worker()
 
@@ -195,6 +197,7 @@ def test_every_request_gets_exactly_one_answer(tmp_path: Path, seed: int, ordere
     while setting.worker.held or len(setting.intake.dispatcher):
         setting.answer()
     assert Counter(name for name, _ in setting.client.answers) == {str(number): 1 for number in range(asked)}
+    assert setting.heard == [name for name, _ in setting.client.answers]
     if ordered:
         assert [name for name, _ in setting.client.answers] == [str(number) for number in range(asked)]
     counters = setting.metrics.counters()
