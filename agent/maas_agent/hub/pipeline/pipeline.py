@@ -165,7 +165,7 @@ class Pipeline:
 
     def roll_back(self, reason: str, done: OnDone = lambda _reason: None) -> None:
         """Go back to the bundle before the newest one, and set that aside until a newer one comes."""
-        self._supervisor.takeover.roll_back(reason, done)
+        self._supervisor.roll_back(reason, done)
 
     def drain(self, done: Callable[[], None]) -> None:
         """Take nothing new, answer what is there, then call ``done``."""
